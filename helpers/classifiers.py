@@ -1,0 +1,68 @@
+"""Two small classifiers for each image set: one lends its features to the Frechet distance, the other its judgement.
+
+The one that judges (confidence, class counts) never serves as the feature network, so that no score is judged by
+the network it was computed with. Trained by `python -m helpers.train.judges`; accuracies in data/results/judges.json.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from helpers.checkpoints import load_model
+
+FEATURES = 64  # length of the feature vector: small, so that a covariance can be estimated from 1,000 samples
+
+
+class Classifier(nn.Module):
+    """(B, 1, S, S) images in [-1, 1] to (B, 10) class scores; `.features` gives the (B, 64) layer below them.
+
+    size: S, 8 or 28; width: channels of the first convolution.
+    """
+
+    def __init__(self, size: int = 28, width: int = 32):
+        super().__init__()
+        self.config = dict(size=size, width=width)
+        stride = 2 if size > 8 else 1
+        self.body = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1), nn.GroupNorm(8, width), nn.SiLU(),
+            nn.Conv2d(width, 2 * width, 3, stride=stride, padding=1), nn.GroupNorm(8, 2 * width), nn.SiLU(),
+            nn.Conv2d(2 * width, 2 * width, 3, stride=2, padding=1), nn.GroupNorm(8, 2 * width), nn.SiLU(),
+            nn.Flatten(), nn.Dropout(0.3),
+            nn.Linear(2 * width * (size // (2 * stride)) ** 2, FEATURES), nn.SiLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(FEATURES, 10)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 1, S, S) to (B, 64)."""
+        return self.body(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+
+@cache
+def load(kind: str, size: int) -> Classifier:
+    """The shipped classifier; kind "features" or "judge", size 8 (digits) or 28 (MNIST)."""
+    if kind not in ("features", "judge") or size not in (8, 28):
+        raise ValueError(f'kind is "features" or "judge" and size 8 or 28, got {kind!r}, {size}')
+    names = {("features", 8): "digits_features", ("judge", 8): "digits_judge",
+             ("features", 28): "mnist_features", ("judge", 28): "mnist_judge"}  # fmt: skip
+    return load_model(names[kind, size], Classifier)
+
+
+@torch.no_grad()
+def features(images: Tensor) -> Tensor:
+    """Feature vectors (N, 64) of images (N, 1, S, S)."""
+    model = load("features", images.shape[-1])
+    return torch.cat([model.features(batch) for batch in images.split(500)])
+
+
+@torch.no_grad()
+def probabilities(images: Tensor) -> Tensor:
+    """The judge's class probabilities (N, 10) of images (N, 1, S, S)."""
+    model = load("judge", images.shape[-1])
+    return torch.cat([F.softmax(model(batch), dim=1) for batch in images.split(500)])

@@ -1,0 +1,97 @@
+"""How good are the samples? Every score stands beside its floor: the same score of real data against other real data."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from helpers.classifiers import features, probabilities
+
+SAMPLES = 1000  # the course's fixed sample size: a Frechet distance of another size is another number
+
+
+def frechet_between(a: Tensor, b: Tensor) -> float:
+    """Frechet distance of the Gaussians fitted to two sets of vectors (N, d), (M, d).
+
+    |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al. 2017, arXiv:1706.08500, eq. 6).
+    Raises ValueError when a set has fewer vectors than dimensions.
+    """
+    a, b = a.double(), b.double()
+    if min(len(a), len(b)) <= a.shape[1]:
+        raise ValueError(f"a covariance of {a.shape[1]} features needs more than {min(len(a), len(b))} samples")
+    c_a, c_b = torch.cov(a.T), torch.cov(b.T)
+    w, v = torch.linalg.eigh(c_a)
+    root = v @ torch.diag(w.clamp(min=0).sqrt()) @ v.T
+    cross = torch.linalg.eigvalsh(root @ c_b @ root).clamp(min=0).sqrt().sum()
+    return float((a.mean(0) - b.mean(0)).square().sum() + c_a.trace() + c_b.trace() - 2 * cross)
+
+
+def frechet_distance(samples: Tensor, real: Tensor) -> float:
+    """Frechet distance of samples (N, 1, S, S) from real images, on the features of a small shipped classifier.
+
+    Compare only numbers with the same N and the same real set, and beside frechet_floor.
+    """
+    return frechet_between(features(samples), features(real))
+
+
+def frechet_floor(real: Tensor, n: int = SAMPLES, draws: int = 5, seed: int = 0) -> tuple[float, float]:
+    """(mean, standard deviation) of the distance of n real images from the remaining real ones."""
+    f, g = features(real), torch.Generator().manual_seed(seed)
+    n = min(n, len(f) // 2)
+    orders = [torch.randperm(len(f), generator=g) for _ in range(draws)]
+    scores = [frechet_between(f[o[:n]], f[o[n:]]) for o in orders]
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def confident_share(images: Tensor, threshold: float = 0.95) -> float:
+    """Share of the images (N, 1, S, S) to which the second classifier gives one class more than `threshold`."""
+    return float((probabilities(images).max(1).values > threshold).float().mean())
+
+
+def class_shares(images: Tensor) -> Tensor:
+    """Share of each class among the images, by the second classifier, (10,)."""
+    return torch.bincount(probabilities(images).argmax(1), minlength=10) / len(images)
+
+
+def sliced_wasserstein(a: Tensor, b: Tensor, directions: int = 256, seed: int = 0) -> float:
+    """Mean over random directions of the 1D Wasserstein-2 distance between two sets of n points (n, d) each.
+
+    Unit: that of the points. (Bonneel et al. 2015.) Raises ValueError for sets of different size.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"give two sets of the same size, got {tuple(a.shape)} and {tuple(b.shape)}")
+    g = torch.Generator().manual_seed(seed)
+    lines = torch.nn.functional.normalize(torch.randn(a.shape[1], directions, generator=g), dim=0)
+    gaps = (a @ lines).sort(0).values - (b @ lines).sort(0).values
+    return float(gaps.square().mean(0).sqrt().mean())
+
+
+def squares(points: Tensor) -> Tensor:
+    """Number 0..7 of the dark checkerboard square each point (n, 2) lies in, -1 outside, (n,) int64."""
+    cell = torch.floor((points + 1) * 2).long()
+    column, row = cell[:, 0], cell[:, 1]
+    dark = (cell >= 0).all(1) & (cell <= 3).all(1) & ((column - row) % 2 == 0)
+    return torch.where(dark, 2 * row + column // 2, -1)
+
+
+def share_inside(points: Tensor) -> float:
+    """Share of points (n, 2) inside the dark squares of the checkerboard; real data 1."""
+    return float((squares(points) >= 0).float().mean())
+
+
+def square_shares(points: Tensor) -> Tensor:
+    """Share of the inside points in each of the 8 dark squares, (8,); real data 1/8 each."""
+    inside = squares(points)
+    inside = inside[inside >= 0]
+    return torch.bincount(inside, minlength=8) / max(1, len(inside))
+
+
+def nearest_neighbours(samples: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
+    """For each sample (N, ..) the index (N,) of the nearest training example and their distance (N,).
+
+    Distance: root mean squared difference a pixel, in the data's units.
+    """
+    a, b = samples.flatten(1), training.flatten(1)
+    distance, index = zip(*(torch.cdist(part, b).min(1) for part in a.split(256)), strict=True)
+    return torch.cat(index), torch.cat(distance) / a.shape[1] ** 0.5

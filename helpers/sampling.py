@@ -1,0 +1,139 @@
+"""The one reverse loop of the course, a generator, and the step rules it is fed with: ancestral and DDIM.
+
+    *path, last = reverse(model, schedule, ddim(steps=50), shape=(64, 1, 28, 28), seed=7)
+
+Everything that looks at the process (progress bar, filmstrip, GIF, slider) lives outside the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from helpers.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class State:
+    """One moment of the reverse process.
+
+    step: network evaluations so far; t: the noise level of x (T-1 at the start, -1 when clean);
+    x: (B, ..); x0: the estimate of the clean data that led here, (B, ..), None at the start.
+    """
+
+    step: int
+    t: int
+    x: Tensor
+    x0: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How to move: `levels(T)` are the noise levels at which the network is asked, falling;
+    `move(schedule, x, t, t_next, eps, x0, draw)` returns x at level t_next; draw() gives fresh noise like x."""
+
+    name: str
+    levels: Callable[[int], list[int]]
+    move: Callable[..., Tensor]
+
+
+def ancestral(variance: str = "posterior", every: int = 1, noise_at_last_step: bool = False) -> Rule:
+    """DDPM's own step: draw from the posterior with the estimated x_0 in it (Ho et al. 2020, eqs. 6, 7, algorithm 2).
+
+    variance: "posterior" (beta-tilde) or "beta", the two choices of section 3.2.
+    every: ask only at every `every`-th level, counted from the top, but move with the one-level formula: the naive way
+    to save time, kept to show that it fails. noise_at_last_step=True adds noise to the finished sample: likewise.
+    Raises ValueError for an unknown variance or every < 1.
+    """
+    if variance not in ("posterior", "beta"):
+        raise ValueError(f'variance is "posterior" or "beta", got {variance!r}')
+    if every < 1:
+        raise ValueError(f"every is a whole number of levels, at least 1, got {every}")
+
+    def move(schedule: Schedule, x, t, t_next, eps, x0, draw):
+        mean, var = schedule.posterior(x0, x, t)
+        if variance == "beta":
+            var = torch.full_like(var, float(schedule.betas64[t]))
+        if t == 0 and noise_at_last_step:
+            var = torch.full_like(var, float(schedule.betas64[0]))
+        elif t_next < 0:
+            return mean
+        return mean + var.sqrt() * draw()
+
+    name = f"ancestral, {variance} variance" + (f", every {every}th level (naive)" if every > 1 else "")
+    return Rule(name, lambda T: list(range(T - 1, -1, -every)), move)
+
+
+def ddim(steps: int = 50, eta: float = 0.0, spacing: str = "trailing") -> Rule:
+    """DDIM on `steps` levels (Song, Meng & Ermon 2021, arXiv:2010.02502, eqs. 12, 16).
+
+    eta: 0 is deterministic, 1 draws the noise of the ancestral step. spacing: "trailing" (starts at T-1, in equal
+    strides), "linspace" (T-1 down to 0), "leading" (0, k, 2k ..: starts below the top); Lin et al. 2023, table 2.
+    Raises ValueError for steps outside 1..T (when used), a negative eta, or an unknown spacing.
+    """
+    if spacing not in ("trailing", "linspace", "leading"):
+        raise ValueError(f'spacing is "trailing", "linspace" or "leading", got {spacing!r}')
+    if eta < 0:
+        raise ValueError(f"eta must not be negative, got {eta}")
+
+    def levels(T: int) -> list[int]:
+        if not 1 <= steps <= T:
+            raise ValueError(f"steps must lie in 1 .. {T} (the schedule's levels), got {steps}")
+        i = torch.arange(steps, dtype=torch.float64)
+        if spacing == "trailing":
+            return (T - i * (T / steps)).round().long().sub(1).tolist()
+        if spacing == "linspace":
+            return torch.linspace(T - 1, 0, steps, dtype=torch.float64).round().long().tolist()
+        return (i * (T // steps)).long().flip(0).tolist()
+
+    def move(schedule: Schedule, x, t, t_next, eps, x0, draw):
+        a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
+        var = eta**2 * (1 - a_next) / (1 - a) * (1 - a / a_next)
+        mean = float(a_next.sqrt()) * x0 + float((1 - a_next - var).clamp(min=0).sqrt()) * eps
+        return mean if float(var) == 0 else mean + float(var.sqrt()) * draw()
+
+    return Rule(f"DDIM, {steps} steps" + (f", eta {eta:g}" if eta else ""), levels, move)
+
+
+@torch.no_grad()
+def reverse(
+    model, schedule: Schedule, rule: Rule, shape=None, seed: int = 0, clip_x0: float | None = None, x_T: Tensor | None = None
+) -> Iterator[State]:
+    """Walk from noise to data; yield a State at the start and after every step.
+
+    model(x (B, ..), t (B,)) is a network whose output means model.prediction ("eps" when it has none).
+    shape: of the batch to draw; or start from x_T (B, ..). seed: of the CPU generator all noise comes from, so that
+    one seed gives one picture on any device. clip_x0: keep the estimate of x_0 within [-clip_x0, clip_x0] and let eps
+    follow; for data in [-1, 1] take 1.0. Raises ValueError without shape and x_T.
+    """
+    if shape is None and x_T is None:
+        raise ValueError("say what to draw: shape=(B, ..) or x_T=a tensor to start from")
+    prediction = getattr(model, "prediction", "eps")
+    device = next((p.device for p in model.parameters()), None) if hasattr(model, "parameters") else None
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(tuple(shape), generator=g) if x_T is None else x_T.clone()
+    x = x.to(device or x.device)
+
+    def draw() -> Tensor:
+        return torch.randn(x.shape, generator=g).to(x)
+
+    levels = rule.levels(schedule.T)
+    yield State(0, levels[0], x)
+    for step, (t, t_next) in enumerate(zip(levels, [*levels[1:], -1], strict=True), start=1):
+        batch_t = torch.full((len(x),), t, dtype=torch.long, device=x.device)
+        eps, x0 = schedule.from_output(model(x, batch_t).float(), x, batch_t, prediction)
+        if clip_x0 is not None:
+            x0 = x0.clamp(-clip_x0, clip_x0)
+            eps = schedule.predict_eps(x, batch_t, x0)
+        x = rule.move(schedule, x, t, t_next, eps, x0, draw)
+        yield State(step, t_next, x, x0)
+
+
+def last(states: Iterator[State]) -> Tensor:
+    """The finished samples (B, ..) of a reverse walk, for when the way there does not matter."""
+    for state in states:
+        pass
+    return state.x

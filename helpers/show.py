@@ -1,0 +1,214 @@
+"""Pictures: figure with alt text, grid, filmstrip, GIF, scatter, loss curve. Legible at 1280x720, colour-blind safe."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import torch
+from PIL import Image
+from torch import Tensor
+
+from helpers.checkpoints import whole_or_not_at_all
+
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A"]  # Okabe & Ito 2008
+WIDTH = 9.6  # inches: every figure is this wide, so that text is the same size in all of them
+
+sns.set_theme(context="notebook", style="whitegrid", palette=COLOURS)
+plt.rcParams.update({
+    "figure.figsize": (WIDTH, 3.6), "figure.dpi": 100, "savefig.dpi": 100, "font.size": 12, "axes.titlesize": 13,
+    "axes.labelsize": 12, "legend.fontsize": 11, "xtick.labelsize": 11, "ytick.labelsize": 11, "image.cmap": "gray",
+    "figure.constrained_layout.use": True,
+})  # fmt: skip
+
+
+def figure(fig, alt: str, save=None) -> None:
+    """Show a matplotlib figure with its alt text, and close it; also write it to `save` (PNG) when given.
+
+    Raises ValueError without alt text: a picture must be readable by those who do not see it.
+    """
+    if not alt.strip():
+        raise ValueError("describe the picture in alt: what is shown, and what there is to see")
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", facecolor="white")
+    plt.close(fig)
+    if save is not None:
+        with whole_or_not_at_all(save) as part:
+            part.write_bytes(buffer.getvalue())
+    _display({"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}, {"image/png": {"alt": alt}})
+
+
+def _display(bundle: dict, metadata: dict) -> None:
+    from IPython.display import publish_display_data
+
+    publish_display_data(bundle, metadata)
+
+
+def to_grey(images: Tensor) -> np.ndarray:
+    """Images (N, 1, H, W) in [-1, 1] (cut there) as (N, H, W) values 0..255, uint8."""
+    return ((images.detach().cpu().float().clamp(-1, 1)[:, 0] + 1) * 127.5).round().byte().numpy()
+
+
+def tiles(images: Tensor, columns: int, pad: int = 1) -> np.ndarray:
+    """One uint8 picture with the images (N, 1, H, W) side by side, `columns` a row, white lines between."""
+    grey = to_grey(images)
+    n, h, w = grey.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (h + pad) + pad, columns * (w + pad) + pad), 255, np.uint8)
+    for i, image in enumerate(grey):
+        y, x = pad + (i // columns) * (h + pad), pad + (i % columns) * (w + pad)
+        sheet[y : y + h, x : x + w] = image
+    return sheet
+
+
+def grid(images: Tensor, alt: str, columns: int = 8, title: str = "", save=None, width: float | None = None) -> None:
+    """Show images (N, 1, H, W) in a grid. width: inches of the figure, chosen from the shape when left out."""
+    sheet = tiles(images, columns)
+    ratio = sheet.shape[0] / sheet.shape[1]
+    width = width or min(WIDTH, 5.6 / ratio)
+    fig, ax = plt.subplots(figsize=(width, width * ratio + (0.4 if title else 0)))
+    ax.imshow(sheet, vmin=0, vmax=255)
+    ax.set_axis_off()
+    ax.set_title(title)
+    figure(fig, alt, save)
+
+
+def rows(pictures: dict[str, Tensor], alt: str, labels=None, title: str = "", save=None) -> None:
+    """Rows of images under each other: {"row name": (N, 1, H, W)}; labels: one a column, above the first row."""
+    names, columns = list(pictures), max(len(images) for images in pictures.values())
+    name_width = 0.09 * max(len(name) for name in names) + 0.2
+    cell = min(1.25, (WIDTH - name_width) / columns)
+    fig, axes = plt.subplots(len(names), columns, figsize=(WIDTH, len(names) * cell + 0.7), squeeze=False)
+    for row, name in zip(axes, names, strict=True):
+        for ax in row:
+            ax.set_axis_off()
+        for ax, image in zip(row, to_grey(pictures[name]), strict=False):
+            ax.imshow(image, vmin=0, vmax=255)
+        row[0].text(-0.15, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=11)
+    for ax, label in zip(axes[0], labels or [], strict=False):
+        ax.set_title(label, fontsize=11)
+    fig.suptitle(title, fontsize=13)
+    figure(fig, alt, save)
+
+
+def level(t: int) -> str:
+    """The label of a state: its noise level, or "clean"."""
+    return "clean" if t < 0 else f"t = {t}"
+
+
+def at_levels(path, levels) -> list:
+    """Of a list of States, for each wanted noise level the one nearest to it."""
+    return [min(path, key=lambda state: abs(state.t - t)) for t in levels]
+
+
+def filmstrip(path, alt: str, levels=(999, 800, 600, 400, 200, 100, 50, -1), count: int = 1, x0=False, title="", save=None):
+    """The walk as a strip: columns are the noise levels nearest to `levels`, rows the first `count` samples.
+
+    x0=True adds a second strip with the current estimate of the clean image.
+    """
+    states = at_levels(path, levels)
+    pictures = {}
+    for i in range(count):
+        name = f"sample {i + 1}" if count > 1 else "x_t"
+        pictures[name] = torch.stack([s.x[i] for s in states])
+        if x0:
+            pictures[f"{name}, estimate of x_0" if count > 1 else "estimate of x_0"] = torch.stack(
+                [s.x[i] if s.x0 is None else s.x0[i] for s in states]
+            )
+    rows(pictures, alt, [level(s.t) for s in states], title, save)
+
+
+def gif(frames, save, alt: str, scale: int = 1, seconds: float = 4.0, hold: float = 1.5) -> None:
+    """Write grey frames (list of (H, W) uint8 arrays) as an endless GIF and show it.
+
+    scale: each pixel becomes scale x scale; seconds: length of the walk; hold: the last frame stays this long.
+    Raises ValueError for no frames. The file is written whole or not at all.
+    """
+    if not len(frames):
+        raise ValueError("a GIF needs at least one frame")
+    pictures = [Image.fromarray(np.kron(f, np.ones((scale, scale), np.uint8))).quantize(32) for f in frames]
+    each = max(20, int(1000 * seconds / len(pictures)))
+    save = Path(save)
+    with whole_or_not_at_all(save) as part:
+        pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:], loop=0, optimize=True,
+                         duration=[each] * (len(pictures) - 1) + [int(1000 * hold)])  # fmt: skip
+    show_gif(save, alt)
+
+
+def gif_from_figures(figures, save, alt: str, seconds: float = 4.0, hold: float = 1.5) -> None:
+    """The same from matplotlib figures (an iterable, drawn and closed one by one), in 64 colours."""
+    pictures = []
+    for fig in figures:
+        buffer = io.BytesIO()
+        fig.savefig(buffer, format="png", facecolor="white", dpi=72)
+        plt.close(fig)
+        pictures.append(Image.open(buffer).convert("RGB"))
+    if not pictures:
+        raise ValueError("a GIF needs at least one frame")
+    palette = pictures[-1].quantize(64)
+    pictures = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
+    each = max(20, int(1000 * seconds / len(pictures)))
+    save = Path(save)
+    with whole_or_not_at_all(save) as part:
+        pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:], loop=0, optimize=True,
+                         duration=[each] * (len(pictures) - 1) + [int(1000 * hold)])  # fmt: skip
+    show_gif(save, alt)
+
+
+def show_gif(path, alt: str) -> None:
+    """Show a GIF file inside the page (embedded, so that it moves on a rendered page too)."""
+    data = base64.b64encode(Path(path).read_bytes()).decode()
+    _display({"text/html": f'<img alt="{html.escape(alt)}" src="data:image/gif;base64,{data}">', "text/plain": alt}, {})
+
+
+def evenly(path, count: int = 48) -> list:
+    """`count` States of a walk, evenly spaced, always with the first and the last."""
+    picks = np.unique(np.linspace(0, len(path) - 1, min(count, len(path))).round().astype(int))
+    return [path[i] for i in picks]
+
+
+def scatter(ax, points: Tensor, title: str = "", colour=COLOURS[0], size: float = 2, limit: float = 1.4) -> None:
+    """Draw points (n, 2) on an axis with equal scales and the range -limit .. limit."""
+    points = points.detach().cpu()
+    ax.scatter(points[:, 0], points[:, 1], s=size, color=colour, alpha=0.5, linewidths=0, rasterized=True)
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=title, xticks=[], yticks=[])
+
+
+def smooth(values, window: int = 50) -> np.ndarray:
+    """Moving average over the last `window` values (fewer at the start), same length."""
+    values = np.asarray(values, dtype=float)
+    sums = np.cumsum(np.insert(values, 0, 0.0))
+    starts = np.maximum(0, np.arange(1, len(values) + 1) - window)
+    return (sums[1:] - sums[starts]) / (np.arange(1, len(values) + 1) - starts)
+
+
+def loss_curve(losses, alt: str, window: int = 50, title: str = "Training loss", save=None) -> None:
+    """The loss of every step, pale, and its moving average; log scale."""
+    fig, ax = plt.subplots()
+    ax.plot(losses, color=COLOURS[5], alpha=0.5, linewidth=0.8, label="each step")
+    ax.plot(smooth(losses, window), color=COLOURS[0], linewidth=2, label=f"mean of the last {window}")
+    ax.set(xlabel="step", ylabel="loss", title=title, yscale="log")
+    ax.legend()
+    figure(fig, alt, save)
+
+
+def progress(iterable, total: int | None = None, label: str = ""):
+    """A progress bar while it runs, nothing in the saved notebook: plain text that clears itself at the end."""
+    from tqdm import tqdm
+
+    return _Clean(tqdm(iterable, total=total, desc=label, leave=False, mininterval=0.5, disable=None))
+
+
+class _Clean:
+    """Iterate a tqdm bar."""
+
+    def __init__(self, bar):
+        self.bar = bar
+
+    def __iter__(self):
+        yield from self.bar

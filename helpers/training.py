@@ -1,0 +1,138 @@
+"""The one training loop of the course, a generator, and the moving average of the weights (EMA)."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from helpers.schedule import Schedule
+
+
+class EMA:
+    """Exponential moving average of a model's parameters (parameters only: buffers are copied as they are).
+
+    decay: share kept at each update, once warm. It starts near 0 and grows as (1 + n) / (10 + n), so that the
+    average forgets the random first weights. `ema.model` is the averaged model, in eval mode.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.999):
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay is a share in [0, 1), got {decay}")
+        self.decay, self.updates = decay, 0
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards the model's current parameters."""
+        keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for average, current in zip(self.model.parameters(), model.parameters(), strict=True):
+            average.lerp_(current, 1 - keep)
+        for average, current in zip(self.model.buffers(), model.buffers(), strict=True):
+            average.copy_(current)
+
+
+class Run:
+    """Everything a training needs to go on after an interruption: optimiser, EMA, step counter, random generator."""
+
+    def __init__(self, model: nn.Module, lr: float = 1e-3, weight_decay: float = 0.01, ema_decay: float = 0.999, seed=0):
+        self.model, self.lr, self.step = model, lr, 0
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
+        self.ema = EMA(model, ema_decay)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def state_dict(self) -> dict:
+        """All of it, for torch.save."""
+        return dict(
+            model=self.model.state_dict(), ema=self.ema.model.state_dict(), updates=self.ema.updates, step=self.step,
+            optimizer=self.optimizer.state_dict(), generator=self.generator.get_state(),
+        )  # fmt: skip
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue where `state` (from state_dict) stopped."""
+        self.model.load_state_dict(state["model"]), self.ema.model.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"]), self.generator.set_state(state["generator"])
+        self.ema.updates, self.step = state["updates"], state["step"]
+
+
+@dataclass
+class Step:
+    """One training step: its number, mean loss, learning rate, and the loss (B,) at each level t (B,)."""
+
+    step: int
+    loss: float
+    lr: float
+    losses: Tensor
+    t: Tensor
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, decay: float = 0.4) -> float:
+    """Linear warm-up, flat, then linearly to zero over the last `decay` share of the steps."""
+    warmup = min(warmup, steps // 10)
+    up = (step + 1) / (warmup + 1)
+    down = (steps - step) / max(1.0, decay * steps)
+    return peak * min(1.0, up, down)
+
+
+def denoising_loss(model, schedule: Schedule, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    """Squared error of the prediction, one number an example, (B,) (DDPM eq. 14 when the model predicts eps).
+
+    x0, noise: (B, ..); t: (B,) int64.
+    """
+    prediction = getattr(model, "prediction", "eps")
+    output = model(schedule.q_sample(x0, t, noise), t).float()
+    return (output - schedule.target(x0, t, noise, prediction)).square().flatten(1).mean(1)
+
+
+def train(
+    run: Run, schedule: Schedule, x: Tensor, steps: int, batch_size: int = 128, clip: float = 1.0, bf16: bool = False
+) -> Iterator[Step]:
+    """Train run.model on the data x (N, ..) from run.step up to `steps`; yields a Step after each.
+
+    Every step: random examples, random levels, random noise, one AdamW update with the gradient clipped to norm
+    `clip`, one EMA update. bf16: run the network under bfloat16 autocast. Stop early by leaving the for loop.
+    Raises FloatingPointError when the loss is no longer a number.
+    """
+    model, g, device = run.model, run.generator, x.device
+    model.train()
+    while run.step < steps:
+        lr = learning_rate(run.step, steps, run.lr)
+        for group in run.optimizer.param_groups:
+            group["lr"] = lr
+        x0 = x[torch.randint(len(x), (batch_size,), generator=g).to(device)]
+        t = torch.randint(schedule.T, (batch_size,), generator=g).to(device)
+        noise = torch.randn(x0.shape, generator=g).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            losses = denoising_loss(model, schedule, x0, t, noise)
+        loss = losses.mean()
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {run.step}: lower the learning rate, check the data's range")
+        run.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
+        run.optimizer.step()
+        run.ema.update(model)
+        run.step += 1
+        yield Step(run.step, loss.item(), lr, losses.detach(), t)
+
+
+def bf16_is_faster(model: nn.Module, *inputs: Tensor) -> bool:
+    """Two passes forward and back on a batch of inputs each way: is bfloat16 autocast faster here by a tenth?"""
+
+    def seconds(enabled: bool) -> float:
+        best = float("inf")
+        for _ in range(2):
+            start = time.perf_counter()
+            with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=enabled):
+                out = model(*inputs)
+            out.float().square().mean().backward()
+            best = min(best, time.perf_counter() - start)
+        model.zero_grad()
+        return best
+
+    return seconds(True) < 0.9 * seconds(False)
