@@ -1,11 +1,11 @@
-"""Checkpoints (safetensors) and results (JSON) under data/: written whole or not at all, read with clear errors."""
+"""Checkpoints (safetensors) and results (JSON) under data/, written whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -22,7 +22,8 @@ RESULTS = ROOT / "data" / "results"
 def whole_or_not_at_all(path):
     """A temporary file name to write to, renamed to `path` at the end; removed when anything fails.
 
-    Raises OSError that names the file when it cannot be written (full disk, read-only folder); an older file stays.
+    Raises OSError naming the file when it cannot be written (full disk, read-only folder); an older file
+    stays as it was.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.part{os.getpid()}")
@@ -30,11 +31,14 @@ def whole_or_not_at_all(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, path)
-    except Exception as err:
-        part.unlink(missing_ok=True)
+    except BaseException as err:  # an interrupted cell too must leave no debris
+        with suppress(OSError):
+            part.unlink()
         if isinstance(err, (OSError, SafetensorError)):
-            raise OSError(f"could not write {path.name}: {err}. Free some space or choose a folder you may write to; "
-                          "what was there before is untouched.") from err  # fmt: skip
+            raise OSError(
+                f"could not write {path.name}: {err}. Free some space or choose a folder you may write to; "
+                "what was there before is untouched."
+            ) from err
         raise
 
 
@@ -56,54 +60,59 @@ def read_checkpoint(path) -> tuple[dict, dict]:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"no checkpoint {path.name} in {path.parent.name}/: run `make train`, or `git checkout data/`")
+        raise FileNotFoundError(f"{path.name} is not there: `git checkout data/` or `make train`")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
     except (SafetensorError, json.JSONDecodeError, OSError) as err:
-        raise ValueError(f"checkpoint {path.name} is damaged ({err}): restore it with `git checkout data/` or `make train`") from err
+        raise ValueError(f"{path.name} is damaged ({err}): `git checkout data/` restores it") from err
     return tensors, metadata
 
 
 def load_model(name: str, model_class=None):
-    """The shipped model `name` (data/checkpoints/name.safetensors), in eval mode; `.recipe` and `.log` say how it was made.
+    """The shipped model data/checkpoints/name.safetensors in eval mode; `.recipe`, `.log` tell its making.
 
-    model_class: builds it from the stored configuration; a U-Net when left out.
+    name: or the path of a .safetensors file; model_class: called with the stored configuration (or UNet).
+    Raises FileNotFoundError, or ValueError for a damaged file or one of another network, saying what to do.
     """
     from helpers.models import UNet
 
     path = Path(name) if str(name).endswith(".safetensors") else CHECKPOINTS / f"{name}.safetensors"
     tensors, metadata = read_checkpoint(path)
-    model = (model_class or UNet)(**metadata["config"])
+    model_class = model_class or UNet
     try:
+        model = model_class(**metadata["config"])
         model.load_state_dict(tensors)
-    except RuntimeError as err:
-        raise ValueError(f"checkpoint {path.name} does not fit this network: {err}") from err
+    except (KeyError, TypeError, RuntimeError) as err:
+        raise ValueError(
+            f"checkpoint {path.name} does not fit a {model_class.__name__} ({err}): give load_model the "
+            "class that was saved, or restore the file with `git checkout data/`"
+        ) from err
     model.recipe, model.log = metadata.get("recipe", {}), metadata.get("log", {})
     return model.eval()
 
 
 def save_results(name: str, results: dict, folder=None) -> None:
-    """Write data/results/name.json: recipe, seeds, numbers with spread, and the machine they were measured on."""
+    """Write data/results/name.json: recipe, seeds, numbers with spread, and the machine used."""
     folder = Path(folder or RESULTS)
     with whole_or_not_at_all(folder / f"{name}.json") as part:
         part.write_text(json.dumps({**results, "machine": machine()}, indent=1) + "\n", encoding="utf-8")
 
 
 def load_results(name: str) -> dict:
-    """The shipped numbers data/results/name.json. Raises FileNotFoundError or ValueError saying what to do."""
+    """The numbers in data/results/name.json. Raises FileNotFoundError or ValueError saying what to do."""
     path = RESULTS / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"no results {path.name}: run `make train`, or `git checkout data/`")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as err:
-        raise ValueError(f"results {path.name} is damaged ({err}): restore it with `git checkout data/`") from err
+    except ValueError as err:  # not JSON, or not even text
+        raise ValueError(f"results {path.name} is damaged ({err}): `git checkout data/` restores it") from err
 
 
 def save_images(name: str, folder=None, **images) -> None:
-    """Write data/results/name.safetensors: named image tensors (N, 1, H, W) in [-1, 1], kept as bytes 0..255."""
+    """Write data/results/name.safetensors: named images (N, 1, H, W) in [-1, 1], kept as bytes 0..255."""
     grey = {k: ((v.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).contiguous() for k, v in images.items()}
     with whole_or_not_at_all(Path(folder or RESULTS) / f"{name}.safetensors") as part:
         save_file(grey, part)
@@ -117,5 +126,6 @@ def load_images(name: str) -> dict:
 
 def machine() -> str:
     """One line about this machine: what a measured time depends on."""
-    return (f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads, "
-            f"Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}")  # fmt: skip
+    threads, version = torch.get_num_threads(), torch.__version__.split("+")[0]
+    return (f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {threads} torch threads, "
+            f"Python {platform.python_version()}, torch {version}")  # fmt: skip

@@ -1,7 +1,8 @@
-"""Two small classifiers for each image set: one lends its features to the Frechet distance, the other its judgement.
+"""Two small classifiers for each image set: one lends its features to the Frechet distance, the other judges.
 
-The one that judges (confidence, class counts) never serves as the feature network, so that no score is judged by
-the network it was computed with. Trained by `python -m helpers.train.judges`; accuracies in data/results/judges.json.
+The one that judges (confidence, class counts) never serves as the feature network, so that no score is judged
+by the network it was computed with. `python -m helpers.train judges` trains them; their accuracies are in
+data/results/judges.json.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The denoising networks: an MLP for points (notebook 02) and an attention U-Net for images (notebook 03).
 
-Every network is called as `model(x_t, t)` and carries `model.prediction`: what its output stands for ("eps" or "v").
+Every network is called as `model(x_t, t)` and carries `model.prediction`, "eps" or "v".
 """
 
 from __future__ import annotations
@@ -47,9 +47,13 @@ class PointMLP(nn.Module):
     Each block is told the noise level anew.
     """
 
-    def __init__(self, width: int = 192, depth: int = 3, features: int = 8, time_dim: int = 64, prediction: str = "eps"):
+    def __init__(
+        self, width: int = 128, depth: int = 3, features: int = 8, time_dim: int = 64, prediction: str = "eps"
+    ):
         super().__init__()
-        self.config = dict(width=width, depth=depth, features=features, time_dim=time_dim, prediction=prediction)
+        self.config = dict(
+            width=width, depth=depth, features=features, time_dim=time_dim, prediction=prediction
+        )  # fmt: skip
         self.prediction, self.time_dim = prediction, time_dim
         self.fourier = FourierFeatures(features)
         self.enter = nn.Linear(2 + 4 * features, width)
@@ -78,7 +82,7 @@ class ResBlock(nn.Module):
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
         self.time = nn.Linear(emb_dim, c_out)
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
-        nn.init.zeros_(self.conv2.weight), nn.init.zeros_(self.conv2.bias)  # every block starts as the identity
+        nn.init.zeros_(self.conv2.weight), nn.init.zeros_(self.conv2.bias)  # each block starts as identity
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -88,7 +92,7 @@ class ResBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """(B, C, H, W) to the same: every pixel looks at every pixel (Vaswani et al. 2017, eq. 1), added to its input."""
+    """(B, C, H, W) to the same: every pixel looks at every pixel (Vaswani et al. 2017, eq. 1)."""
 
     def __init__(self, channels: int, heads: int = 4, groups: int = 8):
         super().__init__()
@@ -135,20 +139,22 @@ class UNet(nn.Module):
             attention=attention, skips=skips, time=time, prediction=prediction,
         )  # fmt: skip
         self.prediction, self.use_skips, self.use_time, self.emb_dim = prediction, skips, time, emb_dim
-        self.time = nn.Sequential(nn.Linear(emb_dim, emb_dim), nn.SiLU(), nn.Linear(emb_dim, emb_dim), nn.SiLU())
+        two = [nn.Linear(emb_dim, emb_dim), nn.SiLU(), nn.Linear(emb_dim, emb_dim), nn.SiLU()]
+        self.time = nn.Sequential(*two)
         self.enter = nn.Conv2d(in_channels, channels[0], 3, padding=1)
         self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
         c = channels[0]
         for i, width in enumerate(channels):
-            self.down.append(nn.ModuleList(ResBlock(c if j == 0 else width, width, emb_dim) for j in range(blocks)))
+            widths = [c] + [width] * (blocks - 1)
+            self.down.append(nn.ModuleList(ResBlock(c_in, width, emb_dim) for c_in in widths))
             last = i == len(channels) - 1
             self.shrink.append(nn.Identity() if last else nn.Conv2d(width, width, 3, stride=2, padding=1))
             c = width
         self.middle = nn.ModuleList([ResBlock(c, c, emb_dim), ResBlock(c, c, emb_dim)])
         self.attention = SelfAttention(c, heads) if attention else nn.Identity()
         for i, width in reversed(list(enumerate(channels))):
-            joined = c + width if skips else c
-            self.up.append(nn.ModuleList(ResBlock(joined if j == 0 else width, width, emb_dim) for j in range(blocks)))
+            widths = [c + width if skips else c] + [width] * (blocks - 1)
+            self.up.append(nn.ModuleList(ResBlock(c_in, width, emb_dim) for c_in in widths))
             self.grow.append(nn.Conv2d(width, channels[i - 1], 3, padding=1) if i else nn.Identity())
             c = channels[i - 1] if i else width
         self.leave = nn.Sequential(nn.GroupNorm(8, c), nn.SiLU(), nn.Conv2d(c, in_channels, 3, padding=1))

@@ -13,7 +13,7 @@ from pathlib import Path
 MODES = ("read", "smoke", "full")
 MODE = os.environ.get("NOISE_TO_DIGITS_MODE", "read")
 if MODE not in MODES:
-    raise ValueError(f"NOISE_TO_DIGITS_MODE is {MODE!r}; set it to one of {', '.join(MODES)}, or leave it unset for read")
+    raise ValueError(f"NOISE_TO_DIGITS_MODE is {MODE!r}: set it to read, smoke or full, or unset it (read)")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,7 +24,7 @@ def choose(read, smoke, full=None):
 
 
 def out_dir() -> Path:
-    """The folder for GIFs and PNGs a notebook makes: NOISE_TO_DIGITS_OUT, else out/ beside notebooks/. Created.
+    """The folder, created, for the GIFs and PNGs of a notebook: NOISE_TO_DIGITS_OUT, else out/ at the root.
 
     Raises OSError naming the folder when it cannot be written.
     """
@@ -32,5 +32,5 @@ def out_dir() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        raise OSError(f"cannot create {folder}: {err}. Set NOISE_TO_DIGITS_OUT to a folder you may write to.") from err
+        raise OSError(f"cannot create {folder} ({err}): set NOISE_TO_DIGITS_OUT to another folder") from err
     return folder

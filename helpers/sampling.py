@@ -33,7 +33,7 @@ class State:
 @dataclass(frozen=True)
 class Rule:
     """How to move: `levels(T)` are the noise levels at which the network is asked, falling;
-    `move(schedule, x, t, t_next, eps, x0, draw)` returns x at level t_next; draw() gives fresh noise like x."""
+    `move(schedule, x, t, t_next, eps, x0, draw)` returns x at level t_next; draw() gives noise like x."""
 
     name: str
     levels: Callable[[int], list[int]]
@@ -41,11 +41,12 @@ class Rule:
 
 
 def ancestral(variance: str = "posterior", every: int = 1, noise_at_last_step: bool = False) -> Rule:
-    """DDPM's own step: draw from the posterior with the estimated x_0 in it (Ho et al. 2020, eqs. 6, 7, algorithm 2).
+    """DDPM's own step: draw from the posterior with the estimated x_0 in it (DDPM eqs. 6, 7, algorithm 2).
 
     variance: "posterior" (beta-tilde) or "beta", the two choices of section 3.2.
-    every: ask only at every `every`-th level, counted from the top, but move with the one-level formula: the naive way
-    to save time, kept to show that it fails. noise_at_last_step=True adds noise to the finished sample: likewise.
+    every: ask only at every `every`-th level, counted from the top, but move with the one-level formula: the
+    naive way to save time, kept to show that it fails.
+    noise_at_last_step=True adds noise of variance beta to the finished sample: likewise.
     Raises ValueError for an unknown variance or every < 1.
     """
     if variance not in ("posterior", "beta"):
@@ -57,10 +58,10 @@ def ancestral(variance: str = "posterior", every: int = 1, noise_at_last_step: b
         mean, var = schedule.posterior(x0, x, t)
         if variance == "beta":
             var = torch.full_like(var, float(schedule.betas64[t]))
-        if t == 0 and noise_at_last_step:
-            var = torch.full_like(var, float(schedule.betas64[0]))
-        elif t_next < 0:
-            return mean
+        if t_next < 0:
+            if not noise_at_last_step:
+                return mean
+            var = torch.full_like(var, float(schedule.betas64[t]))
         return mean + var.sqrt() * draw()
 
     name = f"ancestral, {variance} variance" + (f", every {every}th level (naive)" if every > 1 else "")
@@ -70,8 +71,9 @@ def ancestral(variance: str = "posterior", every: int = 1, noise_at_last_step: b
 def ddim(steps: int = 50, eta: float = 0.0, spacing: str = "trailing") -> Rule:
     """DDIM on `steps` levels (Song, Meng & Ermon 2021, arXiv:2010.02502, eqs. 12, 16).
 
-    eta: 0 is deterministic, 1 draws the noise of the ancestral step. spacing: "trailing" (starts at T-1, in equal
-    strides), "linspace" (T-1 down to 0), "leading" (0, k, 2k ..: starts below the top); Lin et al. 2023, table 2.
+    eta: 0 is deterministic, 1 draws the noise of the ancestral step.
+    spacing: "trailing" (starts at T-1, in equal strides), "linspace" (T-1 down to 0), "leading" (0, k, 2k ..:
+    starts below the top); Lin et al. 2023, table 2.
     Raises ValueError for steps outside 1..T (when used), a negative eta, or an unknown spacing.
     """
     if spacing not in ("trailing", "linspace", "leading"):
@@ -100,14 +102,16 @@ def ddim(steps: int = 50, eta: float = 0.0, spacing: str = "trailing") -> Rule:
 
 @torch.no_grad()
 def reverse(
-    model, schedule: Schedule, rule: Rule, shape=None, seed: int = 0, clip_x0: float | None = None, x_T: Tensor | None = None
-) -> Iterator[State]:
+    model, schedule: Schedule, rule: Rule, shape=None, seed: int = 0, clip_x0: float | None = None,
+    x_T: Tensor | None = None,
+) -> Iterator[State]:  # fmt: skip
     """Walk from noise to data; yield a State at the start and after every step.
 
     model(x (B, ..), t (B,)) is a network whose output means model.prediction ("eps" when it has none).
-    shape: of the batch to draw; or start from x_T (B, ..). seed: of the CPU generator all noise comes from, so that
-    one seed gives one picture on any device. clip_x0: keep the estimate of x_0 within [-clip_x0, clip_x0] and let eps
-    follow; for data in [-1, 1] take 1.0. Raises ValueError without shape and x_T.
+    shape: of the batch to draw; or start from x_T (B, ..).
+    seed: of the CPU generator all noise comes from, so that one seed gives one picture on any device.
+    clip_x0: keep the estimate of x_0 within [-clip_x0, clip_x0] and let eps follow; 1.0 for data in [-1, 1].
+    Gradients are off. Raises ValueError without shape and x_T.
     """
     if shape is None and x_T is None:
         raise ValueError("say what to draw: shape=(B, ..) or x_T=a tensor to start from")
@@ -134,6 +138,6 @@ def reverse(
 
 def last(states: Iterator[State]) -> Tensor:
     """The finished samples (B, ..) of a reverse walk, for when the way there does not matter."""
-    for state in states:
+    for state in states:  # noqa: B007, only the last is wanted, and only one at a time is kept
         pass
     return state.x

@@ -1,4 +1,4 @@
-"""The noise schedule: how much of the data is left at every noise level, and every formula that follows from it.
+"""The noise schedule: how much of the data is left at every noise level, and all the formulas that follow.
 
 Conventions, here and everywhere in the course:
 
@@ -6,8 +6,9 @@ Conventions, here and everywhere in the course:
 * `betas[t]` is the variance added by the step from level t-1 to level t;
 * constants are computed and kept in float64 and handed out in the dtype of the data they meet.
 
-Equations: DDPM is Ho, Jain & Abbeel 2020 (arXiv:2006.11239); `cosine` is Nichol & Dhariwal 2021 (arXiv:2102.09672);
-v-prediction is Salimans & Ho 2022 (arXiv:2202.00512); `zero_terminal_snr` is Lin et al. 2023 (arXiv:2305.08891).
+Equations: DDPM is Ho, Jain & Abbeel 2020 (arXiv:2006.11239); `cosine` is Nichol & Dhariwal 2021
+(arXiv:2102.09672); v-prediction is Salimans & Ho 2022 (arXiv:2202.00512); `zero_terminal_snr` is Lin et al.
+2023 (arXiv:2305.08891).
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ PREDICTIONS = ("eps", "v")
 class Schedule:
     """A variance schedule and the Gaussians it defines.
 
-    betas: (T,) tensor, every value in (0, 1] (1 only at the last level); kept as float64.
+    betas64: (T,) tensor, every value in (0, 1) (the last may be 1); kept as float64 (`betas`: float32).
     name: shown in figures and stored in checkpoints.
     Raises ValueError when a beta lies outside that range.
     """
 
     betas64: Tensor
     name: str = "schedule"
-    abar64: Tensor = field(init=False, repr=False)  # alpha_bar for t = 0 .. T-1, then alpha_bar(-1) = 1 at the end
+    abar64: Tensor = field(init=False, repr=False)  # alpha_bar at t = 0 .. T-1, and at -1: 1
 
     def __post_init__(self):
         betas = torch.as_tensor(self.betas64).to(torch.float64)
@@ -66,7 +67,7 @@ class Schedule:
 
     @property
     def alphas_cumprod(self) -> Tensor:
-        """alpha_bar_t = product of alpha_0 .. alpha_t, (T,) float32 (DDPM, below eq. 4)."""
+        """alpha_bar_t = product of alpha_0 .. alpha_t, (T,) float32 (DDPM, above eq. 4)."""
         return self.abar64[: self.T].float()
 
     def snr(self) -> Tensor:
@@ -75,13 +76,21 @@ class Schedule:
         return (a / (1 - a)).float()
 
     def alpha_bar(self, t: Tensor | int) -> Tensor:
-        """alpha_bar at level(s) t; t = -1 is the clean data, alpha_bar = 1. Same shape as t, float64."""
-        t = torch.as_tensor(t)
-        if t.dtype.is_floating_point:
-            raise TypeError("t must be an integer level (torch.int64), not a fraction of T")
-        if t.numel() and (int(t.min()) < -1 or int(t.max()) >= self.T):
-            raise ValueError(f"levels go from -1 (clean) to {self.T - 1}, got {int(t.min())} .. {int(t.max())}")
+        """alpha_bar at level(s) t; t = -1 is the clean data, alpha_bar = 1. Same shape as t, float64.
+
+        Raises TypeError for a t that is not an integer, ValueError for one outside -1 .. T-1.
+        """
+        t = self._levels(t, -1)
         return self.abar64.to(t.device)[t]
+
+    def _levels(self, t, lowest: int) -> Tensor:
+        t = torch.as_tensor(t)
+        if t.dtype.is_floating_point or t.dtype == torch.bool:
+            raise TypeError("t must be an integer level (torch.int64), not a fraction of T")
+        if t.numel() and (int(t.min()) < lowest or int(t.max()) >= self.T):
+            clean = "-1 (clean)" if lowest < 0 else lowest
+            raise ValueError(f"levels go from {clean} to {self.T - 1}, got {int(t.min())} .. {int(t.max())}")
+        return t
 
     def _at(self, t, x: Tensor) -> Tensor:
         """alpha_bar(t) in float64, shaped (B, 1, ..) to multiply x of shape (B, ..)."""
@@ -92,18 +101,21 @@ class Schedule:
 
         x_prev, noise: (B, ..); t: int or (B,) int64. Returns (B, ..) in the dtype of x_prev.
         """
-        t = torch.as_tensor(t, device=x_prev.device)
+        t = self._levels(torch.as_tensor(t, device=x_prev.device), 0)
         beta = self.betas64.to(x_prev.device)[t].reshape(-1, *[1] * (x_prev.ndim - 1))
         return (1 - beta).sqrt().to(x_prev.dtype) * x_prev + beta.sqrt().to(x_prev.dtype) * noise
 
     def q_sample(self, x0: Tensor, t, noise: Tensor) -> Tensor:
-        """Jump from clean data to level t (DDPM eq. 4). x0, noise: (B, ..); t: int or (B,). Returns x_t (B, ..)."""
+        """Jump from clean data to level t (DDPM eq. 4). x0, noise: (B, ..); t: int or (B,). Returns x_t."""
         a = self._at(t, x0)
         return a.sqrt().to(x0.dtype) * x0 + (1 - a).sqrt().to(x0.dtype) * noise
 
     def posterior(self, x0: Tensor, x_t: Tensor, t) -> tuple[Tensor, Tensor]:
-        """Mean (B, ..) and variance (B, 1, ..) of q(x_{t-1} | x_t, x_0) (DDPM eqs. 6, 7). At t = 0: x_0 and 0."""
-        t = torch.as_tensor(t, device=x_t.device)
+        """Mean (B, ..), variance (B, 1, ..) of q(x_{t-1} | x_t, x_0) (DDPM eqs. 6, 7). At t = 0: x_0 and 0.
+
+        x0, x_t: (B, ..); t: int (variance (1, 1, ..)) or (B,) int64.
+        """
+        t = self._levels(torch.as_tensor(t, device=x_t.device), 0)
         a, prev = self._at(t, x_t), self._at(t - 1, x_t)
         beta = self.betas64.to(x_t.device)[t].reshape(a.shape)
         mean = (prev.sqrt() * beta / (1 - a)).to(x_t.dtype) * x0
@@ -111,14 +123,18 @@ class Schedule:
         return mean, (beta * (1 - prev) / (1 - a)).to(x_t.dtype)
 
     def predict_x0(self, x_t: Tensor, t, eps: Tensor) -> Tensor:
-        """The clean data that x_t and eps imply: q_sample solved for x0 (DDPM eq. 15). All (B, ..)."""
+        """The clean data that x_t and eps imply: q_sample solved for x0 (DDPM eq. 15). All (B, ..).
+
+        Raises ValueError where alpha_bar is 0.
+        """
         a = self._at(t, x_t)
         if float(a.min()) == 0:
-            raise ValueError("at zero signal (alpha_bar = 0) the noise says nothing about x_0: predict v instead")
+            raise ValueError("at zero signal (alpha_bar = 0) noise says nothing about x_0: predict v instead")
         return (x_t - (1 - a).sqrt().to(x_t.dtype) * eps) / a.sqrt().to(x_t.dtype)
 
     def predict_eps(self, x_t: Tensor, t, x0: Tensor) -> Tensor:
-        """The noise that x_t and x0 imply: q_sample solved for eps. All (B, ..)."""
+        """The noise that x_t and x0 imply: q_sample solved for eps. All (B, ..). ValueError at t = -1."""
+        self._levels(t, 0)
         a = self._at(t, x_t)
         return (x_t - a.sqrt().to(x_t.dtype) * x0) / (1 - a).sqrt().to(x_t.dtype)
 
@@ -134,7 +150,7 @@ class Schedule:
         return a.sqrt().to(x0.dtype) * noise - (1 - a).sqrt().to(x0.dtype) * x0
 
     def from_output(self, output: Tensor, x_t: Tensor, t, prediction: str) -> tuple[Tensor, Tensor]:
-        """(eps, x0), both (B, ..), from the network's output at x_t. Raises ValueError for an unknown prediction."""
+        """(eps, x0), both (B, ..), from the network's output at x_t. ValueError for an unknown prediction."""
         _known(prediction)
         if prediction == "eps":
             return output, self.predict_x0(x_t, t, output)
@@ -148,18 +164,26 @@ def _known(prediction: str) -> None:
         raise ValueError(f"prediction is one of {PREDICTIONS}, got {prediction!r}")
 
 
+def _at_least_one(T: int) -> None:
+    if T < 1:
+        raise ValueError(f"T is the number of noise levels, at least 1, got {T}")
+
+
 def linear(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02, rescale: bool = True) -> Schedule:
     """Betas on a straight line (DDPM section 4), scaled by 1000/T so that every T ends in the same noise.
 
-    rescale=False leaves the betas as they are: right for T = 1000, and the mistake of many tutorials for T = 100..300.
+    rescale=False leaves the betas as they are: right for T = 1000, the mistake of many tutorials for T = 100.
     Raises ValueError when the scaled betas reach 1, which is at T <= 20.
     """
+    _at_least_one(T)
     scale = 1000 / T if rescale else 1.0
     betas = torch.linspace(beta_start, beta_end, T, dtype=torch.float64) * scale
-    if float(betas[-1]) >= 1:
+    if beta_end * scale >= 1:
+        scaled = "betas scaled by 1000/T" if rescale else "betas"
+        todo = "Take T > 20, or cosine(T)." if rescale else "Take a smaller beta_end."
         raise ValueError(
-            f"linear(T={T}): betas scaled by 1000/T reach {float(betas[-1]):.2f}, and a variance share must stay below 1. "
-            "Take T > 20, or cosine(T)."
+            f"linear(T={T}): {scaled} reach {beta_end * scale:.3g}, and a variance share must stay below 1. "
+            + todo
         )
     return Schedule(betas, "linear" if rescale else "linear, not rescaled")
 
@@ -167,8 +191,9 @@ def linear(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02, resc
 def cosine(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
     """alpha_bar follows a squared cosine (Nichol & Dhariwal 2021, eq. 17); betas are cut at max_beta.
 
-    s: offset that keeps the first betas from vanishing.
+    s: offset that keeps the first betas from vanishing. Raises ValueError for T < 1.
     """
+    _at_least_one(T)
     u = (torch.arange(T + 1, dtype=torch.float64) / T + s) / (1 + s)
     f = torch.cos(u * torch.pi / 2) ** 2
     return Schedule((1 - f[1:] / f[:-1]).clamp(max=max_beta), "cosine")
@@ -178,8 +203,10 @@ def zero_terminal_snr(schedule: Schedule) -> Schedule:
     """Shift and stretch sqrt(alpha_bar) so that the last level is pure noise (Lin et al. 2023, algorithm 1).
 
     The last alpha_bar becomes 0. Not for eps-prediction: there x_T *is* the noise, the target carries no
-    information about the data, and x_0 = (x_t - eps) / 0.
+    information about the data, and x_0 = (x_t - eps) / 0. Raises ValueError for a single level.
     """
+    if schedule.T < 2:
+        raise ValueError("one level cannot both stay as it is and become pure noise: take T >= 2")
     root = schedule.abar64[: schedule.T].sqrt()
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     abar = root**2

@@ -1,4 +1,4 @@
-"""Pictures: figure with alt text, grid, filmstrip, GIF, scatter, loss curve. Legible at 1280x720, colour-blind safe."""
+"""Pictures: figure with alt text, grid, filmstrip, GIF, scatter, loss curve. Colour-blind safe."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ import seaborn as sns
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from helpers.checkpoints import whole_or_not_at_all
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A"]  # Okabe & Ito 2008
+# Okabe & Ito 2008, and a brown
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A"]
 WIDTH = 9.6  # inches: every figure is this wide, so that text is the same size in all of them
 
 sns.set_theme(context="notebook", style="whitegrid", palette=COLOURS)
 plt.rcParams.update({
-    "figure.figsize": (WIDTH, 3.6), "figure.dpi": 100, "savefig.dpi": 100, "font.size": 12, "axes.titlesize": 13,
-    "axes.labelsize": 12, "legend.fontsize": 11, "xtick.labelsize": 11, "ytick.labelsize": 11, "image.cmap": "gray",
-    "figure.constrained_layout.use": True,
+    "figure.figsize": (WIDTH, 3.6), "figure.dpi": 100, "savefig.dpi": 100, "font.size": 12,
+    "axes.titlesize": 13, "axes.labelsize": 12, "legend.fontsize": 11,
+    "xtick.labelsize": 11, "ytick.labelsize": 11, "image.cmap": "gray", "figure.constrained_layout.use": True,
 })  # fmt: skip
 
 
@@ -32,15 +34,23 @@ def figure(fig, alt: str, save=None) -> None:
 
     Raises ValueError without alt text: a picture must be readable by those who do not see it.
     """
-    if not alt.strip():
-        raise ValueError("describe the picture in alt: what is shown, and what there is to see")
+    _described(alt)
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", facecolor="white")
     plt.close(fig)
+    picture = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)  # a third of the size
     if save is not None:
         with whole_or_not_at_all(save) as part:
             part.write_bytes(buffer.getvalue())
-    _display({"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}, {"image/png": {"alt": alt}})
+    png = base64.b64encode(buffer.getvalue()).decode()
+    _display({"image/png": png, "text/plain": alt}, {"image/png": {"alt": alt}})
+
+
+def _described(alt: str) -> None:
+    if not (alt and alt.strip()):
+        raise ValueError("describe the picture in alt: what is shown, and what there is to see")
 
 
 def _display(bundle: dict, metadata: dict) -> None:
@@ -66,8 +76,10 @@ def tiles(images: Tensor, columns: int, pad: int = 1) -> np.ndarray:
     return sheet
 
 
-def grid(images: Tensor, alt: str, columns: int = 8, title: str = "", save=None, width: float | None = None) -> None:
-    """Show images (N, 1, H, W) in a grid. width: inches of the figure, chosen from the shape when left out."""
+def grid(
+    images: Tensor, alt: str, columns: int = 8, title: str = "", save=None, width: float | None = None
+) -> None:
+    """Show images (N, 1, H, W) in a grid. width: inches of the figure, by default from the shape."""
     sheet = tiles(images, columns)
     ratio = sheet.shape[0] / sheet.shape[1]
     width = width or min(WIDTH, 5.6 / ratio)
@@ -79,7 +91,7 @@ def grid(images: Tensor, alt: str, columns: int = 8, title: str = "", save=None,
 
 
 def rows(pictures: dict[str, Tensor], alt: str, labels=None, title: str = "", save=None) -> None:
-    """Rows of images under each other: {"row name": (N, 1, H, W)}; labels: one a column, above the first row."""
+    """Rows of images under each other: {"row name": (N, 1, H, W)}; labels: one a column, on top."""
     names, columns = list(pictures), max(len(images) for images in pictures.values())
     name_width = 0.09 * max(len(name) for name in names) + 0.2
     cell = min(1.25, (WIDTH - name_width) / columns)
@@ -106,7 +118,10 @@ def at_levels(path, levels) -> list:
     return [min(path, key=lambda state: abs(state.t - t)) for t in levels]
 
 
-def filmstrip(path, alt: str, levels=(999, 800, 600, 400, 200, 100, 50, -1), count: int = 1, x0=False, title="", save=None):
+def filmstrip(
+    path, alt: str, levels=(999, 800, 600, 400, 200, 100, 50, -1), count: int = 1, x0: bool = False,
+    title: str = "", save=None,
+) -> None:  # fmt: skip
     """The walk as a strip: columns are the noise levels nearest to `levels`, rows the first `count` samples.
 
     x0=True adds a second strip with the current estimate of the clean image.
@@ -126,18 +141,11 @@ def filmstrip(path, alt: str, levels=(999, 800, 600, 400, 200, 100, 50, -1), cou
 def gif(frames, save, alt: str, scale: int = 1, seconds: float = 4.0, hold: float = 1.5) -> None:
     """Write grey frames (list of (H, W) uint8 arrays) as an endless GIF and show it.
 
-    scale: each pixel becomes scale x scale; seconds: length of the walk; hold: the last frame stays this long.
-    Raises ValueError for no frames. The file is written whole or not at all.
+    scale: each pixel becomes scale x scale; seconds: length of the walk; hold: how long the last frame stays.
+    Raises ValueError for no frames or no alt text. The file is written whole or not at all.
     """
-    if not len(frames):
-        raise ValueError("a GIF needs at least one frame")
     pictures = [Image.fromarray(np.kron(f, np.ones((scale, scale), np.uint8))).quantize(32) for f in frames]
-    each = max(20, int(1000 * seconds / len(pictures)))
-    save = Path(save)
-    with whole_or_not_at_all(save) as part:
-        pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:], loop=0, optimize=True,
-                         duration=[each] * (len(pictures) - 1) + [int(1000 * hold)])  # fmt: skip
-    show_gif(save, alt)
+    _write_gif(pictures, save, alt, seconds, hold)
 
 
 def gif_from_figures(figures, save, alt: str, seconds: float = 4.0, hold: float = 1.5) -> None:
@@ -148,12 +156,16 @@ def gif_from_figures(figures, save, alt: str, seconds: float = 4.0, hold: float 
         fig.savefig(buffer, format="png", facecolor="white", dpi=72)
         plt.close(fig)
         pictures.append(Image.open(buffer).convert("RGB"))
+    palette = pictures[-1].quantize(64) if pictures else None
+    pictures = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
+    _write_gif(pictures, save, alt, seconds, hold)
+
+
+def _write_gif(pictures: list, save, alt: str, seconds: float, hold: float) -> None:
+    _described(alt)
     if not pictures:
         raise ValueError("a GIF needs at least one frame")
-    palette = pictures[-1].quantize(64)
-    pictures = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
     each = max(20, int(1000 * seconds / len(pictures)))
-    save = Path(save)
     with whole_or_not_at_all(save) as part:
         pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:], loop=0, optimize=True,
                          duration=[each] * (len(pictures) - 1) + [int(1000 * hold)])  # fmt: skip
@@ -162,8 +174,10 @@ def gif_from_figures(figures, save, alt: str, seconds: float = 4.0, hold: float 
 
 def show_gif(path, alt: str) -> None:
     """Show a GIF file inside the page (embedded, so that it moves on a rendered page too)."""
+    _described(alt)
     data = base64.b64encode(Path(path).read_bytes()).decode()
-    _display({"text/html": f'<img alt="{html.escape(alt)}" src="data:image/gif;base64,{data}">', "text/plain": alt}, {})
+    image = f'<img alt="{html.escape(alt)}" src="data:image/gif;base64,{data}">'
+    _display({"text/html": image, "text/plain": alt}, {})
 
 
 def evenly(path, count: int = 48) -> list:
@@ -172,7 +186,9 @@ def evenly(path, count: int = 48) -> list:
     return [path[i] for i in picks]
 
 
-def scatter(ax, points: Tensor, title: str = "", colour=COLOURS[0], size: float = 2, limit: float = 1.4) -> None:
+def scatter(
+    ax, points: Tensor, title: str = "", colour=COLOURS[0], size: float = 2, limit: float = 1.4
+) -> None:
     """Draw points (n, 2) on an axis with equal scales and the range -limit .. limit."""
     points = points.detach().cpu()
     ax.scatter(points[:, 0], points[:, 1], s=size, color=colour, alpha=0.5, linewidths=0, rasterized=True)
@@ -198,17 +214,5 @@ def loss_curve(losses, alt: str, window: int = 50, title: str = "Training loss",
 
 
 def progress(iterable, total: int | None = None, label: str = ""):
-    """A progress bar while it runs, nothing in the saved notebook: plain text that clears itself at the end."""
-    from tqdm import tqdm
-
-    return _Clean(tqdm(iterable, total=total, desc=label, leave=False, mininterval=0.5, disable=None))
-
-
-class _Clean:
-    """Iterate a tqdm bar."""
-
-    def __init__(self, bar):
-        self.bar = bar
-
-    def __iter__(self):
-        yield from self.bar
+    """The iterable with a progress bar that goes away when done; none under TQDM_DISABLE=1."""
+    return tqdm(iterable, total=total, desc=label, leave=False, mininterval=0.5)

@@ -1,8 +1,8 @@
 """Import torchvision even where its compiled operators do not load.
 
-A torchvision built for another torch stops with "operator torchvision::nms does not exist" (pytorch/vision#9077).
-The course needs only its pure-Python parts. On exactly that error the two operators it looks up are declared by
-signature, and the import is tried again. On a healthy installation nothing happens.
+A torchvision built for another torch stops with "operator torchvision::nms does not exist"
+(pytorch/vision#9077). The course needs only its pure-Python parts. On exactly that error the two operators it
+looks up are declared by signature, and the import is tried again. On a healthy installation nothing happens.
 """
 
 from __future__ import annotations

@@ -38,19 +38,22 @@ class EMA:
 
 
 class Run:
-    """Everything a training needs to go on after an interruption: optimiser, EMA, step counter, random generator."""
+    """What a training needs to go on after an interruption: optimiser, EMA, step, generator."""
 
-    def __init__(self, model: nn.Module, lr: float = 1e-3, weight_decay: float = 0.01, ema_decay: float = 0.999, seed=0):
+    def __init__(
+        self, model: nn.Module, lr: float = 1e-3, weight_decay: float = 0.01, ema_decay: float = 0.999,
+        seed: int = 0,
+    ):  # fmt: skip
         self.model, self.lr, self.step = model, lr, 0
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
         self.ema = EMA(model, ema_decay)
         self.generator = torch.Generator().manual_seed(seed)
 
     def state_dict(self) -> dict:
-        """All of it, for torch.save."""
+        """All of it, for torch.save; the weights in it are the live ones, not a copy."""
         return dict(
-            model=self.model.state_dict(), ema=self.ema.model.state_dict(), updates=self.ema.updates, step=self.step,
-            optimizer=self.optimizer.state_dict(), generator=self.generator.get_state(),
+            model=self.model.state_dict(), ema=self.ema.model.state_dict(), updates=self.ema.updates,
+            step=self.step, optimizer=self.optimizer.state_dict(), generator=self.generator.get_state(),
         )  # fmt: skip
 
     def load_state_dict(self, state: dict) -> None:
@@ -90,13 +93,15 @@ def denoising_loss(model, schedule: Schedule, x0: Tensor, t: Tensor, noise: Tens
 
 
 def train(
-    run: Run, schedule: Schedule, x: Tensor, steps: int, batch_size: int = 128, clip: float = 1.0, bf16: bool = False
-) -> Iterator[Step]:
+    run: Run, schedule: Schedule, x: Tensor, steps: int, batch_size: int = 128, clip: float = 1.0,
+    bf16: bool = False,
+) -> Iterator[Step]:  # fmt: skip
     """Train run.model on the data x (N, ..) from run.step up to `steps`; yields a Step after each.
 
-    Every step: random examples, random levels, random noise, one AdamW update with the gradient clipped to norm
-    `clip`, one EMA update. bf16: run the network under bfloat16 autocast. Stop early by leaving the for loop.
-    Raises FloatingPointError when the loss is no longer a number.
+    Every step: random examples, random levels, random noise, one AdamW update with the gradient clipped to
+    norm `clip`, one EMA update. bf16: run the network under bfloat16 autocast. To stop early, leave the loop.
+    The learning rate follows learning_rate(step, steps, run.lr), so a continued run needs the same `steps`.
+    Raises FloatingPointError when the loss is no longer a number; that step's update is not made.
     """
     model, g, device = run.model, run.generator, x.device
     model.train()
@@ -111,7 +116,9 @@ def train(
             losses = denoising_loss(model, schedule, x0, t, noise)
         loss = losses.mean()
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {run.step}: lower the learning rate, check the data's range")
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {run.step}: lower the learning rate or check the data"
+            )
         run.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), clip)
@@ -122,7 +129,7 @@ def train(
 
 
 def bf16_is_faster(model: nn.Module, *inputs: Tensor) -> bool:
-    """Two passes forward and back on a batch of inputs each way: is bfloat16 autocast faster here by a tenth?"""
+    """Two passes forward and back on a batch of inputs each way: does bfloat16 autocast save a tenth here?"""
 
     def seconds(enabled: bool) -> float:
         best = float("inf")

@@ -1,1 +1,1 @@
-"""What `make train` runs, one file a training. Each is resumable and writes to data/checkpoints and data/results."""
+"""What `make train` runs, one file a training; each writes to data/checkpoints or data/results."""

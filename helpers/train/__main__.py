@@ -1,6 +1,6 @@
 """`make train`: everything long, in order. `python -m helpers.train NAME ...` runs only the named ones.
 
-A training whose products are there is skipped; --again repeats it. An interrupted one goes on where it stopped.
+A training whose products are there is skipped; --again repeats it. An interrupted one is resumed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The classifiers that measure samples: two for digits, two for MNIST, with different seeds, widths and noise."""
+"""The classifiers that measure samples: two for digits, two for MNIST, with other seeds and widths."""
 
 from __future__ import annotations
 
@@ -53,9 +53,11 @@ def train_one(name: str) -> dict:
     model.eval()
     with torch.no_grad():
         p = torch.cat([F.softmax(model(b), 1) for b in x_test.split(500)])
-    scores = dict(accuracy=round((p.argmax(1) == y_test).float().mean().item(), 4),
-                  confident=round((p.max(1).values > 0.95).float().mean().item(), 4), test_images=len(x_test))  # fmt: skip
-    recipe = dict(data="digits" if size == 8 else "mnist", epochs=epochs, batch_size=batch, lr=2e-3, seed=seed, noise=noise)
+    accuracy, confident = (p.argmax(1) == y_test).float().mean(), (p.max(1).values > 0.95).float().mean()
+    scores = dict(accuracy=round(accuracy.item(), 4), confident=round(confident.item(), 4))
+    scores["test_images"] = len(x_test)
+    source = "digits" if size == 8 else "mnist"
+    recipe = dict(data=source, epochs=epochs, batch_size=batch, lr=2e-3, seed=seed, noise=noise)
     checkpoints.save_model(checkpoints.CHECKPOINTS / f"{name}.safetensors", model, recipe, scores)
     print(name, scores, flush=True)
     return {**recipe, **scores}

@@ -12,7 +12,7 @@ from helpers.training import Run, bf16_is_faster
 
 NAME = "mnist_unet"
 STEPS, BATCH, LR, SEED = 24_000, 64, 1e-3, 0
-SNAPSHOTS = {400: "1min", 2_000: "5min", 8_000: "20min"}  # steps: minutes on two cores of the reference machine
+SNAPSHOTS = {400: "1min", 2_000: "5min", 8_000: "20min"}  # steps: minutes on two cores of our machine
 
 
 def network() -> UNet:
@@ -27,15 +27,17 @@ def main() -> None:
     model = network()
     run = Run(model, lr=LR, seed=SEED)
     bf16 = bf16_is_faster(model, x[:BATCH], torch.zeros(BATCH, dtype=torch.long))
-    recipe = dict(data="mnist", schedule="cosine", T=1000, prediction="v", steps=STEPS, batch_size=BATCH, lr=LR, seed=SEED,
-                  ema=run.ema.decay, optimizer="AdamW", bf16=bf16, parameters=parameter_count(model))  # fmt: skip
+    recipe = dict(data="mnist", schedule="cosine", T=1000, prediction="v", steps=STEPS, batch_size=BATCH,
+                  lr=LR, seed=SEED, ema=run.ema.decay, optimizer="AdamW", bf16=bf16,
+                  parameters=parameter_count(model))  # fmt: skip
 
     def snapshot(run, log):
         path = checkpoints.CHECKPOINTS / f"{NAME}_{SNAPSHOTS[run.step]}.safetensors"
         checkpoints.save_model(path, run.ema.model, {**recipe, "step": run.step}, log)
 
     log = train_resumably(NAME, run, cosine(), x, STEPS, SNAPSHOTS, snapshot, batch_size=BATCH, bf16=bf16)
-    checkpoints.save_model(checkpoints.CHECKPOINTS / f"{NAME}.safetensors", run.ema.model, {**recipe, "step": run.step}, log)
+    path = checkpoints.CHECKPOINTS / f"{NAME}.safetensors"
+    checkpoints.save_model(path, run.ema.model, {**recipe, "step": run.step}, log)
     finished(NAME)
 
 

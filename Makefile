@@ -1,0 +1,63 @@
+# make run and make test are all a newcomer needs; each makes its own environment in .venv first.
+# Another Python: make test PYTHON=python3.12      More for pip: make test PIP_ARGS="--no-index --find-links wheels"
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+ONLY ?=
+
+PY := $(VENV)/bin/python
+BUILD := $(PY) notebooks/source/build.py
+ONE := $(if $(ONLY),--only $(ONLY))
+READY := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab start train bench editions execute check numbers clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+# Written last, so that an interrupted installation starts over; a changed requirements.txt installs again.
+$(READY): requirements.txt
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
+	  'Python 3.11 to 3.13 is needed, $(PYTHON) is %d.%d: make $(MAKECMDGOALS) PYTHON=python3.12' % v)"
+	@echo "Setting up $(VENV) (once, about two minutes and 1.6 GB)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.txt
+	@touch $@
+
+run: $(READY)  ## execute the notebooks into out/: notebooks, HTML pages, GIFs, PNGs (ONLY=02 for one)
+	@$(BUILD) run $(ONE)
+
+test: $(READY)  ## style, tests, and both editions in smoke mode
+	@$(PY) -m ruff check .
+	@NOISE_TO_DIGITS_MODE=smoke NOISE_TO_DIGITS_OUT="$(CURDIR)/out/smoke" \
+	  $(PY) -m pytest --nbmake --nbmake-timeout=300 tests notebooks
+
+lab: $(READY)  ## open the series in JupyterLab
+	@$(PY) -m jupyter lab notebooks/00_start_here.ipynb
+
+start: $(READY)  ## copy the student edition to my-work/; your answers are never overwritten
+	@$(BUILD) start
+
+train: $(READY)  ## train everything long from scratch; run it again to resume
+	@$(PY) -m helpers.train
+
+bench: $(READY)  ## training and sampling speed on this machine
+	@$(PY) -m helpers.bench
+
+editions: $(READY)  ## build both editions from notebooks/source (ONLY=02 for one)
+	@$(BUILD) editions $(ONE)
+
+execute: $(READY)  ## execute what is stale and save the outputs (ONLY=02 for one)
+	@$(BUILD) execute --stale $(ONE)
+
+check: $(READY)  ## name the notebooks that are out of step with their source or stale
+	@$(BUILD) check $(ONE)
+
+numbers: $(READY)  ## rewrite the marked numbers in prose from data/results
+	@$(BUILD) numbers
+
+clean:  ## remove out/ and caches; keeps .venv and my-work/
+	rm -rf out .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,95 @@
+"""`make bench`: how fast this machine trains and samples, beside a diffusers network of like size, in one go.
+
+Times are taken one after the other in one process; on a busy machine they are longer. Steps that would take
+minutes are timed on their first steps and scaled, which the table says.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+
+import torch
+
+from helpers.checkpoints import machine
+from helpers.models import UNet, parameter_count
+from helpers.modes import choose
+from helpers.sampling import ancestral, ddim, reverse
+from helpers.schedule import cosine
+from helpers.training import Run, bf16_is_faster, train
+
+BATCH, IMAGES = choose(64, 4), choose(64, 4)
+TRAIN_STEPS, TIMED = choose(12, 2), choose(50, 2)  # how many steps are timed, at most
+WALKS = [("DDIM", ddim(10), 10), ("DDIM", ddim(50), 50), ("ancestral", ancestral(), 1000)]
+
+
+class OfDiffusers(torch.nn.Module):
+    """A diffusers UNet2DModel called as the course's networks are. Raises ImportError without the package."""
+
+    def __init__(self):
+        super().__init__()
+        from helpers.torchvision_compat import import_torchvision
+
+        import_torchvision()
+        from diffusers import UNet2DModel
+
+        self.prediction = "v"
+        self.inner = UNet2DModel(
+            sample_size=28, in_channels=1, out_channels=1, layers_per_block=1,
+            block_out_channels=(16, 48, 80), norm_num_groups=8, attention_head_dim=20,
+            down_block_types=["DownBlock2D"] * 3, up_block_types=["UpBlock2D"] * 3,
+        )  # fmt: skip
+
+    def forward(self, x, t):
+        return self.inner(x, t).sample
+
+
+def training_speed(model, bf16: bool) -> float:
+    """Images a second of the training loop, after two steps to warm up."""
+    data = torch.randn(256, 1, 28, 28).clamp(-1, 1)
+    steps = train(Run(model), cosine(), data, TRAIN_STEPS + 2, batch_size=BATCH, bf16=bf16)
+    next(steps), next(steps)
+    start = time.perf_counter()
+    done = sum(1 for _ in steps)
+    return done * BATCH / (time.perf_counter() - start)
+
+
+def sampling_seconds(model, rule, steps: int) -> tuple[float, int]:
+    """(seconds for IMAGES images with all `steps`, how many steps of them were timed)."""
+    timed = min(steps, TIMED)
+    walk = reverse(model, cosine(), rule, (IMAGES, 1, 28, 28), clip_x0=1.0)
+    next(walk)
+    start = time.perf_counter()
+    for _ in islice(walk, timed):
+        pass
+    return (time.perf_counter() - start) * steps / timed, timed
+
+
+def bench(name: str, model) -> None:
+    """Print the rows of one network."""
+    x, t = torch.randn(BATCH, 1, 28, 28), torch.zeros(BATCH, dtype=torch.long)
+    bf16 = bf16_is_faster(model, x, t)
+    print(f"\n{name}: {parameter_count(model):,} parameters", flush=True)
+    speed = training_speed(model, bf16)
+    kind = "bfloat16" if bf16 else "float32"
+    print(f"  training            {speed:8.0f} images/s   (batch {BATCH}, {kind})", flush=True)
+    model.eval().requires_grad_(False)
+    for sampler, rule, steps in WALKS:
+        seconds, timed = sampling_seconds(model, rule, steps)
+        how = "float32" if timed == steps else f"float32, scaled from {timed} steps"
+        print(f"  {IMAGES} images, {sampler:9} {steps:5} steps {seconds:7.1f} s   ({how})", flush=True)
+
+
+def main() -> None:
+    """Run the whole bench."""
+    torch.manual_seed(0)
+    print(machine())
+    bench("course U-Net (16, 48, 96), 28x28", UNet(channels=(16, 48, 96)))
+    try:
+        bench("diffusers UNet2DModel (16, 48, 80), 28x28", OfDiffusers())
+    except ImportError:
+        print("\ndiffusers is not installed: pip install -r requirements.txt adds the comparison")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The 8x8 digits U-Net of notebook 03: 90 seconds on two cores, two seeds, with its scores and their "
+"floors."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import torch
+
+from helpers import checkpoints, data, metrics
+from helpers.models import UNet, parameter_count
+from helpers.sampling import ddim, last, reverse
+from helpers.schedule import cosine
+from helpers.training import Run, bf16_is_faster, train
+
+STEPS, BATCH, LR, DRAW_STEPS, SEEDS = 3400, 64, 2e-3, 50, (0, 1)
+
+
+def split() -> tuple[torch.Tensor, torch.Tensor]:
+    """(training images (1437, 1, 8, 8), held-out images (360, 1, 8, 8)): every fifth digit is held out."""
+    x, _ = data.digits()
+    held_out = torch.arange(len(x)) % 5 == 0
+    return x[~held_out], x[held_out]
+
+
+def fit(schedule=None, steps: int = STEPS, seed: int = 0, **config) -> tuple[Run, dict]:
+    """Train UNet(**config) on the training digits; returns the finished Run and a log.
+
+    log: loss (mean of every 100 steps), seconds, cpu_seconds (of all threads together), threads, bf16.
+    """
+    x, _ = split()
+    torch.manual_seed(seed)
+    run = Run(UNet(**config), lr=LR, seed=seed)
+    bf16 = bf16_is_faster(run.model, x[:BATCH], torch.zeros(BATCH, dtype=torch.long))
+    start, cpu, loss, recent = time.perf_counter(), time.process_time(), [], []
+    for step in train(run, schedule or cosine(), x, steps, BATCH, bf16=bf16):
+        recent.append(step.loss)
+        if len(recent) == 100:
+            loss.append(round(sum(recent) / 100, 5))
+            recent = []
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    times = dict(seconds=round(seconds, 1), cpu_seconds=round(cpu, 1), threads=torch.get_num_threads())
+    return run, dict(loss=loss, **times, bf16=bf16)
+
+
+def draw(model, schedule=None, n: int = metrics.SAMPLES, seed: int = 1, eta: float = 1.0) -> torch.Tensor:
+    """n samples (n, 1, 8, 8): 50 of 1,000 levels, fresh noise at each (eta = 1), x_0 kept in [-1, 1]."""
+    rule = ddim(DRAW_STEPS, eta=eta)
+    return last(reverse(model, schedule or cosine(), rule, (n, 1, 8, 8), seed=seed, clip_x0=1.0))
+
+
+def frechet(images: torch.Tensor) -> float:
+    """Frechet distance of the first 898 images from 899 real ones: the sizes of metrics.frechet_floor "
+    "for these data."""
+    x, _ = data.digits()
+    return metrics.frechet_distance(images[: len(x) // 2], x[::2])
+
+
+def scores(images: torch.Tensor) -> dict:
+    """Everything notebook 03 asks of 1,000 samples (n, 1, 8, 8)."""
+    shares = metrics.class_shares(images)
+    found = dict(
+        confident=metrics.confident_share(images),
+        frechet=frechet(images),
+        smallest_class=float(shares.min()),
+        nearest=float(metrics.nearest_neighbours(images, split()[0])[1].median()),
+        mean=float(images.mean()),
+        std=float(images.std()),
+    )
+    return {**{k: round(v, 4) for k, v in found.items()}, "classes": [round(float(s), 4) for s in shares]}
+
+
+def floors() -> dict:
+    """The same scores of real digits: all of them, the held-out ones, and real halves against each other."""
+    x, held_out = data.digits()[0], split()[1]
+    distance, spread = metrics.frechet_floor(x)
+    found = dict(
+        confident=metrics.confident_share(x),
+        confident_held_out=metrics.confident_share(held_out),
+        frechet=distance,
+        frechet_std=spread,
+        smallest_class=float(metrics.class_shares(x).min()),
+        nearest=float(metrics.nearest_neighbours(held_out, split()[0])[1].median()),
+        mean=float(x.mean()),
+        std=float(x.std()),
+    )
+    return {k: round(v, 4) for k, v in found.items()}
+
+
+def recipe(steps: int = STEPS) -> dict:
+    """How these networks are trained and asked, for the results file."""
+    return dict(
+        data="digits, every fifth held out",
+        network="UNet(channels=(32, 64))",
+        parameters=parameter_count(UNet()),
+        schedule="cosine",
+        T=1000,
+        prediction="v",
+        optimizer="AdamW",
+        weight_decay=0.01,
+        lr=LR,
+        batch_size=BATCH,
+        steps=steps,
+        clip=1.0,
+        ema=0.999,
+        sampler=f"DDIM, {DRAW_STEPS} steps, eta 1, x_0 kept in [-1, 1]",
+        samples=metrics.SAMPLES,
+    )
+
+
+def summary(runs: list[dict]) -> dict:
+    """Mean and spread (largest minus smallest) over seeds of the scores that are single numbers."""
+    keys = ("confident", "frechet", "smallest_class", "nearest")
+    values = {k: [r[k] for r in runs] for k in keys}
+    return {**{k: round(sum(v) / len(v), 4) for k, v in values.items()},
+            "spread": {k: round(max(v) - min(v), 4) for k, v in values.items()}, "seeds": runs}  # fmt: skip
+
+
+def remembered(name: str, key: str, measure) -> dict:
+    """measure(), kept in data/checkpoints/.name.resume under key, so that an interrupted series goes on."""
+    path = checkpoints.CHECKPOINTS / f".{name}.resume"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if key not in known:
+        known[key] = measure()
+        print(name, key, {k: v for k, v in known[key].items() if not isinstance(v, list)}, flush=True)
+        with checkpoints.whole_or_not_at_all(path) as part:
+            part.write_text(json.dumps(known), encoding="utf-8")
+    return known[key]
+
+
+def forget(name: str) -> None:
+    """The series is written: drop what `remembered` kept."""
+    (checkpoints.CHECKPOINTS / f".{name}.resume").unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Train two seeds; ship the first; write data/results/digits.json."""
+
+    def one(seed: int) -> dict:
+        run, log = fit(seed=seed)
+        path = checkpoints.CHECKPOINTS / "digits_unet.safetensors"
+        if seed == SEEDS[0]:
+            checkpoints.save_model(path, run.ema.model, {**recipe(), "seed": seed, "bf16": log["bf16"]}, log)
+        times = {k: log[k] for k in ("seconds", "cpu_seconds", "threads", "bf16")}
+        others = dict(
+            deterministic=scores(draw(run.ema.model, eta=0.0)),
+            without_ema=scores(draw(run.model.eval())),
+        )
+        return dict(seed=seed, **scores(draw(run.ema.model)), loss=log["loss"][-1:], **times, **others)
+
+    runs = [remembered("digits", str(seed), lambda seed=seed: one(seed)) for seed in SEEDS]
+    checkpoints.save_results("digits", dict(recipe=recipe(), floors=floors(), **summary(runs)))
+    forget("digits")
+
+
+if __name__ == "__main__":
+    main()

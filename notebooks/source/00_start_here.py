@@ -1,0 +1,299 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# # 00 Start here
+#
+# **Noise to Digits** is a course on diffusion models: the kind of network that makes pictures by removing noise from noise. It starts with one formula for
+# one pixel and ends with handwritten digits that appear out of nothing, made by a network you have understood part by part. Every claim is measured in front of you,
+# on an ordinary computer: two CPU cores are enough, a GPU and a network connection are not needed.
+#
+# **After this notebook you**
+#
+# - know that your installation works, or what to do about it;
+# - have the symbols of the whole course on one page;
+# - have checked what you should know beforehand;
+# - have seen how exercises answer.
+#
+# **You need** Python, and a first acquaintance with PyTorch tensors. **Time** about 25 minutes for a person, a few seconds for two CPU cores.
+
+# %% tags=["setup"] slideshow={"slide_type": "skip"}
+import importlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+root = next((p for p in (Path.cwd(), *Path.cwd().parents) if (p / "helpers").is_dir()), None)
+if root is None:
+    print("The folder helpers/ was not found: open this notebook inside the course's own folder.")
+else:
+    sys.path.insert(0, str(root))
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Does everything work here?
+#
+# Run the next cell. It looks at what the course needs and says of each thing whether it is there; it changes nothing.
+
+# %% slideshow={"slide_type": "subslide"}
+needed = ["torch", "torchvision", "numpy", "scipy", "sklearn", "matplotlib", "seaborn", "PIL", "tqdm"]
+needed, missing = [*needed, "safetensors"], []
+for name in needed:
+    try:
+        if name == "torchvision":  # through a helper that also copes with a torch it was not built for
+            module = importlib.import_module("helpers.torchvision_compat").import_torchvision()
+        else:
+            module = importlib.import_module(name)
+        print(f"{name:12s} {getattr(module, '__version__', 'there').split('+')[0]}")
+    except Exception as error:
+        missing.append(name)
+        print(f"{name:12s} MISSING or broken: {type(error).__name__}: {error}")
+
+# %% slideshow={"slide_type": "subslide"}
+todo = []
+if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+    todo.append("The course is tested with Python 3.11 to 3.13: make the environment anew with one of these.")
+if missing:
+    names = ", ".join(missing)
+    todo.append(f"Missing: {names}. Run `pip install -r requirements.txt`, then restart the kernel.")
+if root and not (root / "data" / "SHA256SUMS").exists():
+    todo.append("The folder data/ is incomplete: restore it with `git checkout data/`.")
+try:
+    mode = importlib.import_module("helpers.modes").MODE
+except Exception as error:
+    mode = "unknown"
+    todo.append(str(error))
+print(f"Python {platform.python_version()}, {os.cpu_count()} CPU cores, mode: {mode}")
+print("\n".join(todo) if todo else "All is well: go on.")
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# The **mode** says how much the notebooks compute. It is read from the environment variable `NOISE_TO_DIGITS_MODE` when a notebook starts:
+#
+# | mode | what happens |
+# |---|---|
+# | `read` (the default) | loads the networks that come with the course, trains live only what takes about a minute |
+# | `smoke` | a few steps everywhere: to see that everything runs; the results mean nothing |
+# | `full` | ignores the shipped networks and trains everything: hours |
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## A first taste
+#
+# Below, a network walks from pure noise to digits. It has seen 60,000 handwritten digits with noise added, and learned one thing: to tell what in a noisy picture is noise. How such a
+# network is built, trained, used and judged is what the course is about. (Where the shipped network cannot be loaded, the cell says so and plays the *noising* of notebook 01 backwards instead.)
+
+# %% slideshow={"slide_type": "subslide"}
+import torch
+from helpers import checkpoints, data, sampling, schedule, show
+from helpers.modes import choose, out_dir
+
+cosine = schedule.cosine()
+try:
+    model, rule = checkpoints.load_model("mnist_unet"), sampling.ddim(steps=choose(read=25, smoke=3))
+    walk = list(sampling.reverse(model, cosine, rule, shape=(6, 1, 28, 28), seed=3, clip_x0=1.0))
+except (FileNotFoundError, ValueError) as error:
+    print(f"{error}. So here is the noising of six digits, played backwards.")
+    digits, levels = data.digits()[0][:6], [*range(999, 0, -37), -1]
+    noise = torch.randn(digits.shape, generator=torch.Generator().manual_seed(0))
+    walk = [sampling.State(i, t, cosine.q_sample(digits, t, noise)) for i, t in enumerate(levels)]
+frames = [show.tiles(state.x, columns=6) for state in walk]
+show.gif(frames, out_dir() / "first_taste.gif", "Noise turns into six written digits.", scale=3, seconds=3)
+
+# %% slideshow={"slide_type": "subslide"}
+alt = "The same walk as a strip: noise at t = 999, first shapes about half-way, clean digits at the end."
+show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=2)
+
+# %% [markdown] slideshow={"slide_type": "-"}
+# Coarse shapes come first, detail last. Not every digit is well made; notebook 04 says how many are, in numbers. The label of a picture is always the noise level $t$ of *what it shows*, from 999 (noise) down to "clean".
+#
+# ## The symbols of the course
+#
+# One meaning for each, everywhere. Come back here whenever a letter looks unfamiliar; nobody has to learn this table by heart.
+#
+# | symbol | in the code | meaning | from notebook |
+# |---|---|---|---|
+# | $x_0$ | `x0` | clean data: a point or a picture with values in $[-1, 1]$ | 01 |
+# | $t$ | `t` | noise level, $0 \dots T-1$; $-1$ stands for clean | 01 |
+# | $T$ | `T` | number of noise levels, mostly 1000 | 01 |
+# | $x_t$ | `x_t` | the data at noise level $t$; $x_T$ loosely for the last level, pure noise | 01 |
+# | $\epsilon$ | `eps`, `noise` | standard Gaussian noise, $\mathcal N(0, I)$ | 01 |
+# | $\beta_t$ | `betas` | variance that step $t$ adds | 01 |
+# | $\alpha_t = 1-\beta_t$ | `alphas` | share of the variance that step $t$ keeps | 01 |
+# | $\bar\alpha_t = \alpha_0 \cdots \alpha_t$ | `alphas_cumprod`, `alpha_bar(t)` | what steps $0 \dots t$ keep together; 1 at $t = -1$ | 01 |
+# | $\mathrm{SNR}(t) = \bar\alpha_t/(1-\bar\alpha_t)$ | `snr()` | signal-to-noise ratio | 01 |
+# | $q(x_t \mid x_{t-1})$ | `q_step` | one noising step | 01 |
+# | $q(x_t \mid x_0)$ | `q_sample` | all steps in one jump | 01 |
+# | $q(x_{t-1} \mid x_t, x_0)$ | `posterior` | the step back, if the clean data were known | 02 |
+# | $\epsilon_\theta(x_t, t)$ | `model(x_t, t)` | the network; $\theta$ are its weights | 02 |
+# | $\hat x_0$ | `predict_x0` | the clean data that a prediction of the noise implies | 01 |
+# | $p_\theta(x_{t-1} \mid x_t)$ | `reverse`, `ancestral` | the step back with the network's estimate in it | 02 |
+# | $\eta$ | `eta` | how much fresh noise DDIM adds: 0 none, 1 as much as the ancestral step | 02 |
+# | $v$ | `prediction="v"` | another question to ask the network, a mix of $\epsilon$ and $x_0$ | 03 |
+# | $B, C, H, W$ | `x.shape` | examples in a batch, channels, height, width of a picture | 01 |
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Are you ready? Five questions
+#
+# Answer first, then unfold. Four right: begin. Fewer: the answers say what to read up on.
+#
+# **1.** $X$ and $Y$ are independent with variances 4 and 9. What are the variance and the standard deviation of $X + Y$?
+#
+# <details><summary>Answer</summary>
+#
+# Variances of independent variables add: $4 + 9 = 13$. The standard deviation is $\sqrt{13} \approx 3.6$, *not* $2 + 3$. (Read up on: variance of a sum.)
+#
+# </details>
+#
+# **2.** $\epsilon \sim \mathcal N(0, 1)$. How do you get a number with mean 3 and variance 0.25 from it?
+#
+# <details><summary>Answer</summary>
+#
+# $3 + 0.5\,\epsilon$: a factor $c$ multiplies the variance by $c^2$, so the factor is the *square root* of the variance. This very root is the one most often forgotten in diffusion code.
+# (Read up on: scaling of Gaussians.)
+#
+# </details>
+#
+# **3.** `a` has shape `(16,)`, `x` has shape `(16, 1, 8, 8)`. What does `a * x` do? And what is needed to give each picture its own factor?
+#
+# <details><summary>Answer</summary>
+#
+# It stops with an error: broadcasting lines shapes up from the *right*, and 16 does not fit 8. `a.reshape(-1, 1, 1, 1) * x` works. With `x` of shape `(16, 16)` nothing would stop you, and each *column*
+# would get a factor, silently. (Read up on: broadcasting.)
+#
+# </details>
+#
+# **4.** What is the smallest mean squared error with which one can predict a random $Y$ when nothing is known about it, and by which prediction?
+#
+# <details><summary>Answer</summary>
+#
+# By the mean of $Y$; the error is then its variance. When $X$ is known, the best prediction is the mean of $Y$ *given* $X$. A denoising network trained with squared error therefore answers with an
+# average over everything that could be under the noise: that is why a single leap gives a blur. (Read up on: conditional expectation.)
+#
+# </details>
+#
+# **5.** Roughly: what is a U-Net?
+#
+# <details><summary>Answer</summary>
+#
+# A convolutional network that first halves the resolution a few times, to see large parts of the picture at once, and then doubles it back. Skip connections carry the fine detail across from each size on the way down to the
+# same size on the way up. The output is as large as the input. Nothing more is needed; notebook 03 builds one. (If convolutions themselves are new, read up on those first.)
+#
+# </details>
+
+# %% slideshow={"slide_type": "subslide"}
+try:
+    g = torch.Generator().manual_seed(0)
+    x, y = 2 * torch.randn(100_000, generator=g), 3 * torch.randn(100_000, generator=g)
+    print(f"question 1, measured: variance {(x + y).var():.2f}, standard deviation {(x + y).std():.2f}")
+    z = 3 + 0.5 * torch.randn(100_000, generator=g)
+    print(f"question 2, measured: mean {z.mean():.2f}, variance {z.var():.3f}")
+    torch.ones(16) * torch.ones(16, 1, 8, 8)
+except Exception as error:
+    print(f"question 3, measured: {type(error).__name__}: {error}")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## How exercises answer
+#
+# Each notebook has a few cells with a `# TODO`. You fill in the lines in place of `...`; the last line of the cell hands your function to `check`, which calls it on small examples and says one of four things:
+#
+# - **right**, and what was verified. The notebook goes on with *your* function.
+# - **not attempted**: nothing was filled in yet. The notebook goes on with the reference.
+# - **not yet**, and which mistake it is: `check` knows the usual ones. The notebook goes on with the reference.
+# - **crashed**, with the line and the message. Endless loops are stopped. The notebook goes on with the reference.
+#
+# So Run All always reaches the end. Nothing is sent anywhere, nothing is graded, and you may try as often as you like. Any way of writing it that gives the right result is right.
+#
+# The next cell is a *demonstration* with made-up answers to exercise 0.1 below, asked of a `Check` of its own, so that your summary stays yours.
+
+# %% slideshow={"slide_type": "subslide"}
+from helpers.exercises import Check, check, exercises
+
+demo = Check()
+
+def to_range(pixels, top):  # nothing filled in
+    ...
+demo("0.1", to_range)
+
+def to_range(pixels, top):  # a usual mistake
+    return pixels / top
+demo("0.1", to_range)
+
+def to_range(pixels, top):  # a crash
+    return 2 * pixels.divided_by(top) - 1
+demo("0.1", to_range)
+
+right = demo("0.1", exercises("00")["0.1"].reference)
+
+# %% [markdown] exercise_text="0.1" slideshow={"slide_type": "subslide"}
+# Now yours. The dots say how hard an exercise is, from one to five; two hints unfold below, and in the student edition the solution unfolds beneath the cell. Take the hints before the solution.
+#
+# **Exercise 0.1** Grey values come as numbers from 0 to `top` (16 for the small digits, 255 for MNIST). Map them to $[-1, 1]$, on a straight line: 0 to $-1$, `top` to $+1$.
+#
+# Difficulty: ●○○○○, 3 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# Where does the middle, `top / 2`, have to go? How wide is the old range, how wide the new one?
+#
+# </details>
+#
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# Divide by `top` to fill $[0, 1]$; stretch by 2; move down by 1.
+#
+# </details>
+
+# %% exercise="0.1" slideshow={"slide_type": "subslide"}
+def to_range(pixels, top):
+    """Pixels with values 0 .. top as values -1 .. 1."""
+    # TODO 0.1: divide, stretch, move
+    ### BEGIN SOLUTION
+    return 2 * pixels / top - 1
+    ### END SOLUTION
+to_range = check("0.1", to_range)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## The way through the course
+#
+# | notebook | what happens | you | two CPU cores |
+# |---|---|---|---|
+# | 00 Start here | this page | 25 min | seconds |
+# | 01 Forward noising | digits dissolve; one step, all steps in one jump; is the end really noise? | 75 min | 1 min |
+# | 02 Denoising points | points in the plane; the best possible denoiser, the loss, a first network, sampling | 150 min | 3 min |
+# | 03 Attention U-Net | 8x8 digits; residual blocks, attention, skips; scores and their floors | 150 min | 4 min |
+# | 04 MNIST sampling | 28x28 digits; two samplers, how good they are, and what goes wrong | 80 min | 4 min |
+#
+# They build on each other in this order. In a hurry: 01, 02 without "Looking inside", then 04. Each notebook opens with what you will be able to do and closes with a list to check yourself against; the parts under "Looking inside" are optional, and nothing
+# later depends on them. Work in a copy (`make start` fills the folder my-work/), so that an update of the course never touches your answers.
+#
+# ## What we learned
+#
+# - The installation works (or you know what is missing), and in which mode the notebooks run.
+# - $t$ counts noise levels from 0 to $T-1$; a picture's label is the level of what it shows.
+# - Variances add, standard deviations do not; factors of Gaussian noise are square roots of variances; `(B,)` becomes `(B, 1, 1, 1)` before it meets pictures.
+# - Exercises answer, and a notebook runs on whatever you have or have not filled in.
+#
+# **Check yourself**: can you
+#
+# - [ ] say what the four answers of `check` mean?
+# - [ ] find the symbol $\bar\alpha_t$ in the table, and its name in the code?
+# - [ ] name the mode your notebooks run in?
+#
+# **Further exercises** (unchecked)
+#
+# | exercise | difficulty | minutes |
+# |---|---|---|
+# | Break exercise 0.1 in three ways of your own. Which does `check` know by name, and what does it say of the others? | ●○○○○ | 5 |
+# | Measure question 4: of all constants, which predicts 1,000 numbers drawn from an exponential distribution with the least squared error, and what is that error? | ●●○○○ | 10 |
+#
+# ### References
+#
+# - J. Ho, A. Jain, P. Abbeel, *Denoising Diffusion Probabilistic Models*, NeurIPS 2020, arXiv:2006.11239: the notation of the course is theirs (with $t$ counted from 0).
+# - J. Sohl-Dickstein et al., *Deep Unsupervised Learning using Nonequilibrium Thermodynamics*, ICML 2015, arXiv:1503.03585: where the idea comes from.
+
+# %% slideshow={"slide_type": "-"}
+check.summary("00")

@@ -1,0 +1,798 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# # 01 Forward noising: digits dissolve
+#
+# A diffusion model learns to undo damage. Before anything can be undone, the damage itself must be understood to the last factor:
+# this notebook adds noise to 8x8 digits, one small step at a time and in a single jump, and measures that both come to the same.
+#
+# **Afterwards you can**
+#
+# - write one noising step and the jump to any noise level, with every square root in its place;
+# - say what $\beta_t$, $\alpha_t$, $\bar\alpha_t$ and the signal-to-noise ratio mean, and read them off a plot;
+# - compare linear and cosine schedules, and say where each destroys the picture fastest;
+# - test whether the end of a schedule really is noise, and repair one whose end is not.
+#
+# **You need** the rules for mean and variance of a sum, and tensors with broadcasting (notebook 00 has a quiz on both).
+#
+# **Time** about 75 minutes for a person, about a minute for two CPU cores. No training and no network yet.
+
+# %% tags=["setup"] slideshow={"slide_type": "skip"}
+import math
+import sys
+import time
+from pathlib import Path
+
+root = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "helpers").is_dir())
+sys.path.insert(0, str(root))
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+import torch
+from scipy.stats import ks_2samp
+from sklearn.linear_model import LogisticRegression
+
+from helpers import data, show
+from helpers.exercises import check
+from helpers.modes import choose
+from helpers.schedule import Schedule, cosine, linear, zero_terminal_snr
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## The data: 1,797 small digits
+#
+# scikit-learn ships a set of handwritten digits, 8x8 pixels each, with values from 0 to 16. Every course of this kind has to
+# decide on a scale; ours is $[-1, 1]$: white ink is $+1$, black paper is $-1$. The noise will be centred at 0, so the data
+# should be centred near 0 as well.
+
+# %% slideshow={"slide_type": "subslide"}
+images, labels = data.digits()
+print("images", tuple(images.shape), images.dtype, "from", images.min().item(), "to", images.max().item())
+
+counts = data.class_counts(labels)
+example = torch.stack([images[labels == c][0] for c in range(10)])
+mean_of_class = torch.stack([images[labels == c].mean(0) for c in range(10)])
+show.rows(
+    {"one example": example, "class mean": mean_of_class},
+    "Ten columns, one for each class from 0 to 9: above an 8x8 digit, below the blurred mean of its class.",
+    labels=[f"{c}\n({counts[c]})" for c in range(10)],
+    title="The ten classes (and how many images of each)",
+)
+
+# %% slideshow={"slide_type": "subslide"}
+fig, (left, right) = plt.subplots(1, 2, figsize=(show.WIDTH, 3.2), width_ratios=[3, 1.6])
+left.hist(images.flatten().numpy(), bins=17, range=(-1.0625, 1.0625), color=show.COLOURS[0])
+left.set(xlabel="pixel value", ylabel="pixels", title=f"All {images.numel():,} pixels")
+right.imshow(images.mean(0)[0], vmin=-1, vmax=1)
+right.set_axis_off()
+right.set_title("Mean image")
+show.figure(
+    fig,
+    "Left: histogram of all pixel values; nearly half are at -1, the rest spread up to +1. "
+    "Right: the mean image, a grey blot in the middle columns.",
+)
+paper = (images == -1).float().mean()
+print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {paper:.0%}")
+
+# %% [markdown] exercise_text="1.1" slideshow={"slide_type": "slide"}
+# The classes are of almost equal size, so a guesser is right one time in ten: remember that number for the last section. Nearly half of
+# the pixels are bare paper, at exactly $-1$. Nothing about this histogram is Gaussian; at the end of the notebook it will be.
+#
+# ## One step
+#
+# A step from level $t-1$ to level $t$ fades the picture a little and adds a little Gaussian noise (DDPM eq. 2):
+#
+# $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, I).$$
+#
+# $\beta_t$ is a *variance*: the step adds noise of variance $\beta_t$. What multiplies the noise is therefore its square root. A step looks
+# only at the picture before it, not at how it came about: the pictures form a *Markov chain*.
+#
+# Levels are counted from $t = 0$, the picture after the first step, to $t = T-1$. The clean picture is $x_0$ in every paper, so it has
+# no level of its own; where we need one, it is $t = -1$.
+#
+# **Exercise 1.1** Write one step. `x_prev` and `noise` have shape `(B, 2)` or `(B, C, H, W)`; `t` has shape `(B,)`, one level for each
+# example; `betas` has shape `(T,)`.
+#
+# Difficulty: ●●○○○, 8 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# `betas[t]` picks one beta for each example. Which shape does it have, and which one does it need to multiply a whole picture?
+#
+# </details>
+#
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `a.reshape(-1, *[1] * (x.ndim - 1))` turns `(B,)` into `(B, 1)` for points and into `(B, 1, 1, 1)` for pictures. Then write the
+# equation as it stands, with `.sqrt()` twice.
+#
+# </details>
+
+# %% exercise="1.1" slideshow={"slide_type": "subslide"}
+def q_step(x_prev, t, noise, betas):
+    """x at level t, from x_prev at level t - 1."""
+    # TODO 1.1: fade x_prev a little, add a little noise
+    ### BEGIN SOLUTION
+    beta = betas[t].reshape(-1, *[1] * (x_prev.ndim - 1))
+    return (1 - beta).sqrt() * x_prev + beta.sqrt() * noise
+    ### END SOLUTION
+q_step = check("1.1", q_step)
+
+# %% expected="1.1" slideshow={"slide_type": "subslide"}
+T = 1000
+betas = torch.linspace(1e-4, 0.02, T)  # DDPM's choice
+square = -torch.ones(1, 1, 8, 8)
+square[:, :, 2:6, 2:6] = 1
+
+g = torch.Generator().manual_seed(0)
+x = torch.cat([square, example[3:4]])
+levels, kept = [0, 50, 100, 200, 400, 600, 800, 999], [x]
+for t in range(T):
+    x = q_step(x, torch.full((2,), t), torch.randn(x.shape, generator=g), betas)
+    if t in levels:
+        kept.append(x)
+strip = torch.stack(kept, dim=1)
+show.rows({"a square": strip[0], "a digit": strip[1]}, labels=["clean", *[f"t = {t}" for t in levels]],
+          alt="A bright square and a digit 3 under a thousand noising steps: hardly changed at t = 0 and 50, "
+          "grainy at 200, guesswork at 400, and mere noise from 600 on.")
+
+# %% [markdown] slideshow={"slide_type": "-"}
+# One step (t = 0) changes nothing that the eye could see. A thousand of them leave no square and no digit. No single step is hard to
+# undo, approximately: that is the whole idea of a diffusion model, and notebook 02 makes use of it.
+#
+# ## Why fade the picture at all?
+#
+# Variances of independent things add. If $x_{t-1}$ has variance $v$, then
+#
+# $$\operatorname{Var}(x_t) = (1-\beta_t)\,v + \beta_t .$$
+#
+# With $v = 1$ this is 1 again, and from anywhere else it moves towards 1. Three chains over the digits show what the
+# two square roots are there for: ours, one that only adds noise, and one with $\beta_t$ where $\sqrt{\beta_t}$ belongs.
+
+# %% slideshow={"slide_type": "subslide"}
+def chain(x, betas, step=q_step, seed=0):
+    """Yield (t, x_t) for t = 0 .. T-1."""
+    g = torch.Generator().manual_seed(seed)
+    for t in range(len(betas)):
+        x = step(x, torch.full((len(x),), t), torch.randn(x.shape, generator=g), betas)
+        yield t, x
+
+def only_add(x_prev, t, noise, betas):
+    return x_prev + betas[t].reshape(-1, 1, 1, 1).sqrt() * noise
+
+def beta_for_its_root(x_prev, t, noise, betas):
+    beta = betas[t].reshape(-1, 1, 1, 1)
+    return (1 - beta).sqrt() * x_prev + beta * noise
+
+# %% slideshow={"slide_type": "subslide"}
+few = images[: choose(read=400, smoke=20)]
+steps = {"as above": q_step, "never faded": only_add, "beta for its root": beta_for_its_root}
+fig, ax = plt.subplots()
+for (name, step), style in zip(steps.items(), ["-", "--", ":"], strict=True):
+    variance = [x.var().item() for _, x in chain(few, betas, step)]
+    ax.plot(variance, style, linewidth=2.5, label=f"{name}: ends at {variance[-1]:.3g}")
+ax.axhline(1, color="black", linewidth=0.8)
+ax.set(xlabel="t", ylabel="variance of the pixels", yscale="log", title="Variance along the chain")
+ax.legend()
+show.figure(
+    fig,
+    "Three curves of pixel variance against t, log scale. The right step climbs gently to 1 and stays; "
+    "without fading it grows to more than 10; with beta in place of its root it falls far below 1.",
+)
+
+# %% [markdown] exercise_text="1.2" slideshow={"slide_type": "slide"}
+# The right step settles at 1 whatever it starts from. Without $\sqrt{1-\beta_t}$ the variance grows by $\beta_t$ at each step,
+# without end: a sampler would need another start for every T. With $\beta_t$ instead of its root the picture fades to an even grey faster than noise comes
+# in: the chain ends near nothing instead of at noise.
+#
+# ## The closed form: all steps in one jump
+#
+# Training needs pictures at *random* levels. Walking there step by step would cost up to a thousand steps for each example. But every step is
+# linear and every noise is Gaussian, so all of them collapse into one:
+#
+# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \alpha_t = 1-\beta_t, \qquad \bar\alpha_t = \alpha_0\,\alpha_1 \cdots \alpha_t .$$
+#
+# $\alpha_t$ is the share of the variance that one step keeps; $\bar\alpha_t$ ("alpha-bar") is what all the steps up to $t$ keep together.
+#
+# <details><summary>Derivation: merging Gaussians</summary>
+#
+# **Two steps.** Put the step for $x_1$ into the step for $x_2$ (here with $\epsilon_1, \epsilon_2$ independent, each $\mathcal N(0, I)$):
+#
+# $$x_2 = \sqrt{\alpha_2}\,x_1 + \sqrt{1-\alpha_2}\,\epsilon_2
+#       = \sqrt{\alpha_2\alpha_1}\,x_0' + \underbrace{\sqrt{\alpha_2(1-\alpha_1)}\,\epsilon_1 + \sqrt{1-\alpha_2}\,\epsilon_2}_{\text{noise}},$$
+#
+# where $x_0'$ is whatever stood before those two steps.
+#
+# **The noise is again Gaussian.** A sum of independent Gaussians is Gaussian; its mean is $0$ and its variance is the sum of the variances:
+#
+# $$\alpha_2(1-\alpha_1) + (1-\alpha_2) = \alpha_2 - \alpha_2\alpha_1 + 1 - \alpha_2 = 1-\alpha_1\alpha_2 .$$
+#
+# So both noises together are $\sqrt{1-\alpha_1\alpha_2}\;\epsilon$ with *one* $\epsilon\sim\mathcal N(0,I)$: two steps look like one step with
+# $\alpha = \alpha_1\alpha_2$.
+#
+# **All steps, by induction.** Suppose $x_{t-1} = \sqrt{\bar\alpha_{t-1}}\,x_0 + \sqrt{1-\bar\alpha_{t-1}}\;\epsilon$. This has the form of one step with $\alpha = \bar\alpha_{t-1}$.
+# Merge it with step $t$ as above: the product is $\bar\alpha_{t-1}\alpha_t = \bar\alpha_t$, and the claim holds at $t$. It holds at $t = 0$, where it is
+# the step itself.
+#
+# What we lost on the way: $\epsilon$ is *one* noise that stands for all of them. From $x_t$ alone nobody can say which step contributed what.
+#
+# </details>
+#
+# **Exercise 1.2** From `betas`, shape `(T,)`, compute alpha-bar at every level, shape `(T,)`.
+#
+# Difficulty: ●○○○○, 4 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# PyTorch has a function for running products, beside the better known one for running sums.
+#
+# </details>
+#
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# First the alphas, then `torch.cumprod` along dimension 0. The first value is $1-\beta_0$, not 1.
+#
+# </details>
+
+# %% exercise="1.2" slideshow={"slide_type": "subslide"}
+def alphas_cumprod(betas):
+    """alpha_bar_t for t = 0 .. T-1."""
+    # TODO 1.2: what the steps 0 .. t keep together
+    ### BEGIN SOLUTION
+    alphas = 1 - betas
+    return torch.cumprod(alphas, dim=0)
+    ### END SOLUTION
+alphas_cumprod = check("1.2", alphas_cumprod)
+
+# %% slideshow={"slide_type": "subslide"}
+schedule = linear(T)  # from helpers: betas, alphas and alphas_cumprod together in one object
+alpha_bar = alphas_cumprod(betas)
+difference = (alpha_bar - schedule.alphas_cumprod).abs().max()
+
+mean, variance = 0.75, 0.0  # of a single pixel: follow the chain's mean and variance exactly, step by step
+for beta in schedule.betas.double():
+    mean, variance = (1 - beta).sqrt() * mean, (1 - beta) * variance + beta
+a = schedule.alphas_cumprod[-1].double()
+print(f"your alpha-bar and the schedule's differ by less than {1e-6 if difference < 1e-6 else difference}")
+print(f"mean after {T} steps      {mean:.6f}    closed form sqrt(alpha_bar) x_0 = {a.sqrt() * 0.75:.6f}")
+print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar     = {1 - a:.6f}")
+
+# %% [markdown] exercise_text="1.3" slideshow={"slide_type": "subslide"}
+# From here on betas and alpha-bar travel together in one small object, a `Schedule` from `helpers/schedule.py`. Its `schedule.alphas_cumprod` holds the numbers
+# that you have just computed. Followed step by step, mean and variance of a pixel arrive exactly where the closed form says.
+#
+# ### The jump
+#
+# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
+#
+# The two factors are not a cross-fade: their *squares* add to 1. Half-way, signal and noise both stand at 0.71, not at 0.5.
+#
+# **Exercise 1.3** Write the jump. Shapes as in 1.1; every example of the batch has its own level.
+#
+# Difficulty: ●●○○○, 6 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# It is 1.1 with another constant in place of $1-\beta_t$. Take it from `schedule.alphas_cumprod`.
+#
+# </details>
+#
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `a = schedule.alphas_cumprod[t]`, reshaped as in 1.1; then `a.sqrt()` goes with `x0` and `(1 - a).sqrt()` with the noise.
+#
+# </details>
+
+# %% exercise="1.3" slideshow={"slide_type": "subslide"}
+def q_sample(x0, t, noise, schedule):
+    """x at level t, straight from the clean x0."""
+    # TODO 1.3: jump to x_t with the closed form
+    ### BEGIN SOLUTION
+    a = schedule.alphas_cumprod[t].reshape(-1, *[1] * (x0.ndim - 1))
+    return a.sqrt() * x0 + (1 - a).sqrt() * noise
+    ### END SOLUTION
+q_sample = check("1.3", q_sample)
+
+# %% expected="1.3" slideshow={"slide_type": "subslide"}
+noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+bell = torch.linspace(-3.5, 3.5, 100)
+normal = torch.exp(-(bell**2) / 2) / math.sqrt(2 * math.pi)
+fig, axes = plt.subplots(2, len(levels), figsize=(show.WIDTH, 3.5), height_ratios=[1.1, 1])
+for t, (above, below) in zip(levels, axes.T, strict=True):
+    a, x_t = schedule.alphas_cumprod[t], q_sample(images, torch.tensor([t]), noise, schedule)
+    above.imshow(x_t[0, 0], vmin=-1, vmax=1)
+    above.set(title=f"t = {t}", xticks=[], yticks=[])
+    below.hist(x_t.flatten().numpy(), bins=50, range=(-3.5, 3.5), density=True, color=show.COLOURS[5], lw=0)
+    below.plot(bell, normal, color=show.COLOURS[1])
+    below.set(ylim=(0, 0.8), yticks=[], xticks=[-1, 1])
+    below.set_xlabel(f"{a.sqrt():.2f} $x_0$\n+ {(1 - a).sqrt():.2f} $\\epsilon$")
+show.figure(fig, "A digit 0 at eight levels from t = 0 to t = 999, below each the histogram of all "
+            "pixels with the standard normal curve: the spike at -1 melts into the bell.")
+
+# %% [markdown] slideshow={"slide_type": "-"}
+# Above, one digit fades; below, the pixels of all digits at that level, with the curve of $\mathcal N(0, 1)$. The spike of bare paper at $-1$ widens and
+# moves to 0; from t = 600 on nobody could tell the histogram from the curve. (At t = 0 the spikes are taller than the frame.)
+#
+# ## Measured: is the jump really the chain?
+#
+# A proof can be right and a program wrong. So we send one pixel value, $x_0 = 0.75$, through the chain many times, and as often through the jump, and compare at several levels.
+
+# %% slideshow={"slide_type": "subslide"}
+n, at = choose(read=20_000, smoke=500), [0, 9, 49, 199, 499, 999]
+pixel = torch.full((n, 1), 0.75)
+walked = {t: x for t, x in chain(pixel, schedule.betas, seed=2) if t in at}
+g = torch.Generator().manual_seed(3)
+jumped = {t: q_sample(pixel, torch.full((n,), t), torch.randn(n, 1, generator=g), schedule) for t in at}
+
+print("          mean                         variance")
+print("   t    chain    jump  +- s.e.      chain    jump  +- s.e.")
+for t in at:
+    x, y = walked[t], jumped[t]
+    error, error_var = (2 / n * y.var()).sqrt(), y.var() * math.sqrt(4 / n)  # of a difference of two
+    print(f"{t:4d}  {x.mean():7.4f} {y.mean():7.4f}  {error:.5f}   ", end="")
+    print(f"{x.var():7.4f} {y.var():7.4f}  {error_var:.5f}")
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# Each pair should differ by about one standard error of the difference (s.e.), seldom by more than two. (The variance of $n$ Gaussian draws has the standard error
+# $\sigma^2\sqrt{2/n}$; a difference of two, $\sqrt2$ times as much.)
+#
+# Mean and variance alone would not notice a wrong *shape*. The **Kolmogorov-Smirnov statistic** $D$ does: the largest gap between the two
+# cumulative distribution curves. Even two samples of the same distribution have a gap, of about $0.87\sqrt{2/n}$; it exceeds $1.36\sqrt{2/n}$ in only 5 % of
+# cases and $1.95\sqrt{2/n}$ in 1 of 1,000. As a control, two wrong jumps that people
+# really write take the same test: one without the square root of $1-\bar\alpha_t$, and one with `rand` for `randn`, here even corrected to the right mean and variance, so that the table above would not notice it.
+
+# %% slideshow={"slide_type": "subslide"}
+tries = {"the jump": jumped, "missing root": {}, "uniform noise": {}}
+for t in at:
+    a = schedule.alphas_cumprod[t]
+    normal, uniform = torch.randn(n, 1, generator=g), torch.rand(n, 1, generator=g)
+    tries["missing root"][t] = a.sqrt() * pixel + (1 - a) * normal
+    tries["uniform noise"][t] = a.sqrt() * pixel + (1 - a).sqrt() * (uniform - 0.5) * math.sqrt(12)
+fig, ax = plt.subplots()
+for (name, x), style in zip(tries.items(), ["o-", "s--", "^:"], strict=True):
+    D = [ks_2samp(walked[t].flatten(), x[t].flatten()).statistic for t in at]
+    ax.plot([d / math.sqrt(2 / n) for d in D], style, label=name)
+ax.axhspan(0.3, 1.95, color="grey", alpha=0.25, label="chance, 999 times of 1,000")
+ax.set(xticks=range(len(at)), xticklabels=[f"t = {t}" for t in at], yscale="log", ylabel="D / sqrt(2/n)")
+ax.legend(title="gap to the chain")
+show.figure(fig, "Kolmogorov-Smirnov gap to the chain at six levels, log scale: the right jump stays in the "
+            "grey band of chance, uniform noise and a missing root lie far above nearly everywhere.")
+
+# %% slideshow={"slide_type": "subslide"}
+def seconds(work):
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+x0, last = images[:128], torch.full((128,), T - 1)
+walk = min(seconds(lambda: [x for _, x in chain(x0, schedule.betas)]) for _ in range(3))
+jump = min(seconds(lambda: q_sample(x0, last, torch.randn(x0.shape), schedule)) for _ in range(20))
+faster = next((factor for factor in (100, 10, 2) if walk / jump > factor), 1)
+print(f"128 digits to t = 999: one jump is more than {faster} times faster than the walk.")
+
+# %% [markdown] slideshow={"slide_type": "-"}
+# The jump stays in the band of chance at every level. Uniform noise is found out everywhere. The missing root is too, except where it makes no difference: a number
+# near 1 is nearly its own root. A test can only reject what its sample is large enough to see.
+#
+# ## One pixel, all levels
+#
+# The closed form says that $x_t$ given $x_0$ is Gaussian, $q(x_t \mid x_0) = \mathcal N\!\left(\sqrt{\bar\alpha_t}\,x_0,\; 1-\bar\alpha_t\right)$. For a single pixel the
+# whole story fits into one picture: a column of the heat map is the density at that level.
+
+# %% slideshow={"slide_type": "subslide"}
+from matplotlib.colors import PowerNorm
+
+a, value = schedule.alphas_cumprod, torch.linspace(-3, 3, 301)[:, None]
+mean, sigma = a.sqrt(), (1 - a).sqrt()
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.2), sharey=True)
+for ax, starts in zip(axes, ([0.75], [1, -1]), strict=True):
+    density = sum(torch.exp(-(((value - x0 * mean) / sigma) ** 2) / 2) / sigma for x0 in starts) / len(starts)
+    look = dict(origin="lower", aspect="auto", cmap="Blues", norm=PowerNorm(0.5, 0, 3), zorder=1)
+    ax.imshow(density, extent=(0, T, -3, 3), **look)
+    for x0 in starts:
+        ax.plot(x0 * mean + 2 * sigma, "--", x0 * mean - 2 * sigma, "--", color=show.COLOURS[1])
+    ax.set(title="x_0 = " + " or ".join(f"{x0:+g}" for x0 in starts), xlabel="t", ylim=(-3, 3))
+walks = [x[:, 0] for _, x in chain(torch.full((4, 1), 0.75), schedule.betas, seed=17)]
+axes[0].plot(torch.stack(walks), color="black", linewidth=0.6)
+show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and sinks to 0, with dashed "
+            "two-sigma lines and four jagged walks. Right: bands from +1 and -1 merge into one.")
+
+# %% [markdown] slideshow={"slide_type": "-"}
+# Left: dark is likely. The four black lines are single runs of the chain; they are jagged, they wander, and about 95 % of the time they keep between the dashed lines at
+# two standard deviations, which the *closed form* drew. Right: a pixel that was ink and one that was paper. While the bands are apart the past can be read off; once they have merged it cannot.
+#
+# <details><summary>Question: a walk at level 500 stands at 1.5. Can you tell where it will be at level 510? Where it started?</summary>
+#
+# Near 1.5: ten small steps move it by a few tenths. Where it started is nearly lost: at level 500 the band of starting value $-1$ and that of $+1$ already overlap widely.
+# Small steps are easy to undo, the whole way at once is not.
+#
+# </details>
+
+# %% [markdown] exercise_text="1.4" slideshow={"slide_type": "slide"}
+# ## Schedules: how fast should it go?
+#
+# What matters is not $\beta_t$ but the curve of $\bar\alpha_t$, or the **signal-to-noise ratio** $\mathrm{SNR}(t) = \bar\alpha_t / (1-\bar\alpha_t)$: the variance of the
+# signal's factor over that of the noise. The linear schedule draws a line through the betas and takes what alpha-bar comes out. The **cosine** schedule (Nichol & Dhariwal 2021, not the
+# DDPM paper) goes the other way: it draws alpha-bar, and takes what betas come out:
+#
+# $$f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right), \qquad \beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t+1}{T}\big)}{f\big(\tfrac{t}{T}\big)},\; \beta_{\max}\right), \qquad s = 0.008,\; \beta_{\max} = 0.999 .$$
+#
+# $u$ is the share of the way behind us, from 0 to 1. The offset $s$ keeps the first betas from being next to nothing; the cut keeps the last one below 1.
+#
+# **Exercise 1.4** Compute the `T` betas of the cosine schedule.
+#
+# Difficulty: ●●●○○, 10 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# T ratios of neighbours need T + 1 values of $f$: at $u = 0, \tfrac1T, \dots, 1$. Take float64: near $u = 1$ the values are tiny.
+#
+# </details>
+#
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `u = torch.arange(T + 1, dtype=torch.float64) / T`; then `f` in one line; `f[1:]` and `f[:-1]` are the new and the old values;
+# `.clamp(max=max_beta)` cuts.
+#
+# </details>
+
+# %% exercise="1.4" slideshow={"slide_type": "subslide"}
+def cosine_betas(T, s=0.008, max_beta=0.999):
+    """The T betas whose alpha-bar falls like a squared cosine."""
+    # TODO 1.4: f at T + 1 places, then one beta from each pair of neighbours
+    ### BEGIN SOLUTION
+    u = torch.arange(T + 1, dtype=torch.float64) / T
+    f = torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2
+    betas = 1 - f[1:] / f[:-1]
+    return betas.clamp(max=max_beta)
+    ### END SOLUTION
+cosine_betas = check("1.4", cosine_betas)
+
+# %% expected="1.4" slideshow={"slide_type": "subslide"}
+fig, axes = plt.subplots(2, 2, figsize=(show.WIDTH, 5.8), sharex=True)
+axes = axes.flatten()
+for s, style in ((linear(T), "-"), (Schedule(cosine_betas(T), "cosine"), "--")):
+    bar = s.alphas_cumprod
+    for ax, curve in zip(axes, (s.betas, s.alphas, bar, s.snr().log()), strict=True):
+        ax.plot(curve, style, label=s.name)
+    fastest = int((bar[:-1] - bar[1:]).argmax()) + 1
+    axes[2].plot(fastest, bar[fastest], "o", color="black", markersize=6)
+    print(f"{s.name:6s}: alpha-bar falls fastest at t = {fastest}, where it is {bar[fastest]:.2f}")
+for ax, title in zip(axes, ("beta", "alpha = 1 - beta", "alpha-bar", "log SNR"), strict=True):
+    ax.set(title=title, xlabel="t" if "bar" in title or "SNR" in title else "")
+axes[0].set_yscale("log"), axes[3].set_ylim(-12, 10), axes[2].legend()
+show.figure(fig, "Four panels, linear solid, cosine dashed: beta; alpha, near 1 throughout; alpha-bar, "
+            "its steepest point marked, early for linear, in the middle for cosine; log SNR.")
+
+# %% [markdown] slideshow={"slide_type": "-"}
+# A single step keeps nearly everything, at every level: alpha says almost nothing. Alpha-bar tells the story. Under the linear schedule the last 400 of the 1,000 levels have next to no signal left;
+# cosine spreads the loss evenly. And "linear" betas are not "noise at a constant rate": alpha-bar falls fastest, at the black dot, in the first quarter and then ever more slowly.
+#
+# <details><summary>Question: why does the linear schedule fall fastest there?</summary>
+#
+# The fall at a step is $\bar\alpha_{t-1}-\bar\alpha_t = \beta_t\,\bar\alpha_{t-1}$: it is large when the step is large *and* there is still something to lose. $\beta_t$ rises, $\bar\alpha$ falls.
+# Their product is greatest where the two changes balance. With $\beta(t) = kt$ (nearly the linear schedule) and $\bar\alpha \approx e^{-kt^2/2}$, the product $kt\,e^{-kt^2/2}$ has derivative zero
+# at $kt^2 = 1$, so $t = 1/\sqrt{k}$; here $k = 0.0199/999$, which gives $t \approx 224$. The small first beta moves it a few levels.
+#
+# </details>
+#
+# ## Eight digits at eight levels
+#
+# The same levels for everyone, drawn with the cosine schedule. Compare with the strip of exercise 1.1.
+
+# %% slideshow={"slide_type": "subslide"}
+eight, where = images[20:28], [0, 100, 250, 400, 550, 700, 850, 999]
+noise = torch.randn(eight.shape, generator=torch.Generator().manual_seed(6))
+columns = [q_sample(eight, torch.full((8,), t), noise, cosine(T)) for t in where]
+table = torch.stack(columns, dim=1)
+show.rows(
+    {f"a {labels[20 + i]}": table[i] for i in range(8)},
+    "Eight digits, one a row, at eight levels of the cosine schedule from t = 0 to t = 999: "
+    "clear until 250, hard to read at 550, lost at 850.",
+    labels=[f"t = {t}" for t in where],
+)
+
+# %% [markdown] slideshow={"slide_type": "-"}
+# Each row keeps one noise tensor, so that only the level changes along it. Cover the left half with your hand and try to read the digits from the right: the column at which you succeed is,
+# roughly, where a denoiser has to decide which digit it will be.
+#
+# ## A photo, and its variance
+#
+# A larger picture under the linear schedule, with the measured variance of its pixels. The closed form predicts it: independent noise adds, so $\operatorname{Var}(x_t) = \bar\alpha_t \operatorname{Var}(x_0) + (1-\bar\alpha_t)$.
+
+# %% slideshow={"slide_type": "subslide"}
+photo = data.photo(64)
+noise = torch.randn(T, 1, 64, 64, generator=torch.Generator().manual_seed(11))
+noised = q_sample(photo.expand(T, -1, -1, -1), torch.arange(T), noise, schedule)  # all levels in one batch
+measured = noised.flatten(1).var(1)
+predicted = alpha_bar * photo.var() + 1 - alpha_bar
+fig, axes = plt.subplots(1, 6, figsize=(show.WIDTH, 2.3), width_ratios=[1] * 5 + [1.7])
+for t, ax in zip([0, 50, 200, 500, 999], axes, strict=False):
+    ax.imshow(noised[t, 0], vmin=-1, vmax=1)
+    ax.set(title=f"t = {t}", xlabel=f"variance {measured[t]:.2f}", xticks=[], yticks=[])
+axes[5].plot(measured, color=show.COLOURS[5], label="measured")
+axes[5].plot(predicted, "--", color=show.COLOURS[1], label="predicted")
+axes[5].set(title="variance", xlabel="t")
+axes[5].legend()
+show.figure(fig, "A 64x64 photo of a flower at t = 0, 50, 200, 500, 999, dissolving; beside it the "
+            "variance of its pixels climbs to 1 along the predicted curve.")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Is x_T noise?
+#
+# A sampler starts from pure noise, $\mathcal N(0, I)$. That is right only if the chain *ends* there. DDPM's betas, up to 0.02, were made for 1,000 steps. Many tutorials take the same betas for $T = 100$, 200 or 300.
+# What is left of the picture then is $\sqrt{\bar\alpha_{T-1}}$ of its amplitude, and we can ask a blunt question: *can a reader tell the digit from $x_T$ alone?*
+#
+# The reader is a logistic regression, about the weakest there is. It is trained on $x_T$ of some images, each with 20 different noises, and tested on $x_T$ of *other* images,
+# so that it cannot know them by heart.
+
+# %% slideshow={"slide_type": "subslide"}
+order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+train, test = order[: choose(read=1200, smoke=200)], order[1200:]
+draws = choose(read=20, smoke=2)
+
+def accuracy(schedule):
+    """Share of the test digits read from x_T, and its standard error over images."""
+    g = torch.Generator().manual_seed(1)
+    def x_T(which):
+        x0, t = images[which].repeat_interleave(draws, dim=0), torch.tensor([schedule.T - 1])
+        return q_sample(x0, t, torch.randn(x0.shape, generator=g), schedule).flatten(1)
+    reader = LogisticRegression(max_iter=200).fit(x_T(train), labels[train].repeat_interleave(draws))
+    right = torch.tensor(reader.predict(x_T(test))).reshape(-1, draws) == labels[test][:, None]
+    share = right.float().mean(1)
+    return share.mean().item(), (share.std() / math.sqrt(len(share))).item()
+
+# %% slideshow={"slide_type": "subslide"}
+print("betas up to 0.02   sqrt(alpha_bar) at the end   digits read from x_T")
+for steps in (100, 200, 300, 1000):
+    s = linear(steps, rescale=False)
+    share, error = accuracy(s)
+    left = s.alphas_cumprod[-1].sqrt()
+    print(f"T = {steps:<4d}           {left:.3f}                        {share:6.1%} +- {error:.1%}")
+commonest = data.class_counts(labels[test]).max() / len(test)
+print(f"a guesser that always names the commonest digit: {commonest:.1%}")
+
+# %% [markdown] exercise_text="1.5" slideshow={"slide_type": "subslide"}
+# With 100 unscaled steps a linear reader gets most digits right from what the sampler believes to be noise; with 300 it is still far above chance. A network trained on such $x_T$ has learned to use the digit that shines
+# through. At sampling time it is handed pure noise, in which nothing shines through: a kind of input it has never seen. Notebook 02 measures what that does to samples.
+#
+# ### The repairs
+#
+# Taking logarithms, $\ln\bar\alpha_{T-1} = \sum_t \ln(1-\beta_t) \approx -\sum_t\beta_t$: what counts is the **sum** of the betas. A tenth of the steps needs betas ten times as large:
+#
+# $$\beta_t = \frac{1000}{T}\left(\beta_{\text{start}} + \frac{t}{T-1}\,(\beta_{\text{end}}-\beta_{\text{start}})\right).$$
+#
+# (For $T \le 20$ the last beta would reach 1 or more; `linear` then stops with an error that says so. The cosine schedule has no such limit.)
+#
+# **Exercise 1.5** Compute these betas.
+#
+# Difficulty: ●○○○○, 4 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# A straight line between two values, both included, is one call; then one factor for all of it.
+#
+# </details>
+#
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `torch.linspace(beta_start, beta_end, T)`, times `1000 / T`.
+#
+# </details>
+
+# %% exercise="1.5" slideshow={"slide_type": "subslide"}
+def linear_betas(T, beta_start=1e-4, beta_end=0.02):
+    """T betas on a straight line that destroy as much as 1,000 unscaled ones."""
+    # TODO 1.5: a line of T values, rescaled
+    ### BEGIN SOLUTION
+    line = torch.linspace(beta_start, beta_end, T)
+    return line * (1000 / T)
+    ### END SOLUTION
+linear_betas = check("1.5", linear_betas)
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# Three repairs take the same test: the rescaled line, the cosine schedule, and **zero terminal SNR** (Lin et al. 2023), which shifts and stretches the curve of $\sqrt{\bar\alpha_t}$ of *any*
+# schedule so that it starts where it did and ends at exactly 0:
+#
+# $$\sqrt{\bar\alpha_t} \;\leftarrow\; \left(\sqrt{\bar\alpha_t}-\sqrt{\bar\alpha_{T-1}}\right)\cdot\frac{\sqrt{\bar\alpha_0}}{\sqrt{\bar\alpha_0}-\sqrt{\bar\alpha_{T-1}}} .$$
+
+# %% slideshow={"slide_type": "subslide"}
+schedules = {
+    "betas up to 0.02": lambda T: linear(T, rescale=False),
+    "betas x 1000/T": lambda T: Schedule(linear_betas(T), "rescaled"),
+    "cosine": lambda T: Schedule(cosine_betas(T), "cosine"),
+    "zero terminal SNR": lambda T: zero_terminal_snr(linear(T, rescale=False)),
+}
+bars = [(f"T = {T}", accuracy(make(T))[0], k) for k, make in schedules.items() for T in (100, 200, 300)]
+ax = sns.barplot(x=[b[0] for b in bars], y=[b[1] for b in bars], hue=[b[2] for b in bars])
+for group, hatch in zip(ax.containers, ["", "//", "..", "xx"], strict=True):
+    ax.bar_label(group, fmt="{:.0%}", padding=2)
+    plt.setp(group, hatch=hatch)
+ax.axhline(0.1, color="black", linestyle="--")
+ax.set(ylabel="digits read", ylim=(0, 0.75), title="What a reader sees in x_T (dashed: chance)")
+show.figure(ax.figure, "Reading accuracy for T = 100, 200, 300: far above the dashed line with unscaled "
+            "betas, highest at T = 100; at chance rescaled, with cosine, with zero terminal SNR.")
+
+# %% [markdown] exercise_text="1.6" slideshow={"slide_type": "slide"}
+# All three repairs bring the reader down to chance. (A failing reader is no proof that nothing is left. "Looking inside" gives one: a bound that no reader can beat.)
+#
+# ## The way back, if the noise were known
+#
+# The network of the next notebook will be asked for the noise $\epsilon$ inside $x_t$. Why is that enough? Because the closed form can be solved for the clean picture (DDPM eq. 15):
+#
+# $$x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\epsilon}{\sqrt{\bar\alpha_t}} .$$
+#
+# A popular shortcut, "clean = noisy - noise", forgets both factors.
+#
+# **Exercise 1.6** Write it. Shapes as before.
+#
+# Difficulty: ●●○○○, 6 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# Take the equation of 1.3 and bring the noise to the other side. What still multiplies $x_0$?
+#
+# </details>
+#
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# The same `a`, reshaped as in 1.3. Subtract `(1 - a).sqrt() * eps`, then divide by `a.sqrt()`.
+#
+# </details>
+
+# %% exercise="1.6" slideshow={"slide_type": "subslide"}
+def predict_x0(x_t, t, eps, schedule):
+    """The clean data that x_t and its noise eps imply."""
+    # TODO 1.6: solve the closed form for x_0
+    ### BEGIN SOLUTION
+    a = schedule.alphas_cumprod[t].reshape(-1, *[1] * (x_t.ndim - 1))
+    return (x_t - (1 - a).sqrt() * eps) / a.sqrt()
+    ### END SOLUTION
+predict_x0 = check("1.6", predict_x0)
+
+# %% expected="1.6" slideshow={"slide_type": "subslide"}
+where = torch.tensor([50, 200, 400, 600, 800, 999])
+g = torch.Generator().manual_seed(8)
+noise, slip = torch.randn(2, 6, 1, 8, 8, generator=g)
+x_t = q_sample(example[5:6].expand(6, -1, -1, -1), where, noise, schedule)
+estimates = {
+    "x_t": x_t,
+    "x_0, noise exact": predict_x0(x_t, where, noise, schedule),
+    "x_0, noise 5 % off": predict_x0(x_t, where, noise + 0.05 * slip, schedule),
+}
+alt = "A digit 5 at six levels, recovered exactly from the true noise; from noise 5 % off, useless at 999."
+show.rows(estimates, alt, labels=[f"t = {t}" for t in where])
+for s in (linear(T), cosine(T), zero_terminal_snr(linear(T))):
+    factor = ((1 - s.alpha_bar(T - 1)) / s.alpha_bar(T - 1)).sqrt()
+    print(f"{s.name:25s}: an error in eps at the last level is multiplied by {factor:,.0f} in x_0")
+
+# %% [markdown] slideshow={"slide_type": "-"}
+# With the exact noise the digit comes back from any level, even from t = 999 where the eye sees nothing (up to rounding). With noise that is 5 % wrong it does not: the error grows by
+# $\sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$. Under the cosine schedule that factor reaches about twenty thousand, and the estimate of $x_0$ has to be kept within $[-1, 1]$: a later notebook does so where it first matters.
+#
+# **Why zero terminal SNR and noise prediction do not go together.** At $\bar\alpha_{T-1} = 0$ the picture $x_{T-1}$ *is* the noise. A network asked for the noise may copy its input: the loss at that level is 0 and
+# teaches nothing about digits. And the formula above divides by 0. Asked for $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$ instead (notebook 03), it has to answer $-x_0$ there: its best guess of the picture. Whoever wants zero terminal SNR changes the question too.
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "slide"}
+# ## Looking inside (optional)
+#
+# Four short looks at questions that come up. Nothing later depends on them.
+#
+# ### How far is x_T from noise, for any reader?
+#
+# The distance of $q(x_T \mid x_0)$ from the sampler's start $\mathcal N(0, I)$ can be computed. It is a Kullback-Leibler divergence of two Gaussians; with $d$ pixels and $\bar\alpha = \bar\alpha_{T-1}$,
+#
+# $$\mathrm{KL} = \tfrac12\left(\bar\alpha\,\lVert x_0\rVert^2 - d\,\bar\alpha - d\,\ln(1-\bar\alpha)\right).$$
+#
+# Its mean over the data bounds how much *any* reader, however clever, can learn about the picture from $x_T$. To name one of ten digits takes $\log_2 10 = 3.3$ bits.
+#
+# <details><summary>Where the bound comes from</summary>
+#
+# The information that $x_T$ holds about $x_0$ is $I = \mathbb E_{x_0}\,\mathrm{KL}\big(q(x_T\mid x_0)\,\|\,q(x_T)\big)$. For any other density $p$ in the second place,
+# $\mathbb E_{x_0}\mathrm{KL}(q(x_T\mid x_0)\,\|\,p) = I + \mathrm{KL}(q(x_T)\,\|\,p) \ge I$, because a divergence is never negative. Take $p = \mathcal N(0, I)$. This is the term $L_T$ of DDPM's bound (eq. 5).
+#
+# </details>
+
+# %% tags=["optional"] slideshow={"slide_type": "subslide"}
+energy = images.double().square().sum((1, 2, 3)).mean()
+for s in (*(linear(T, rescale=False) for T in (100, 200, 300, 1000)), cosine(1000)):
+    a = s.alpha_bar(s.T - 1)
+    bits = (a * energy - 64 * a - 64 * torch.log1p(-a)) / 2 / math.log(2)
+    print(f"T = {s.T:<5d} {s.name:22s} at most {bits:9.2g} bits a picture")
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "-"}
+# With 100 or 200 unscaled steps there is room for the digit and more. With 1,000, or with the cosine schedule, less than a hundredth of a bit is left: here *nobody* can read anything, and starting the sampler from pure noise
+# is as good as right.
+#
+# ### The same level of noise is not the same damage
+#
+# Noise of the same level hides an 8x8 digit and leaves a 64x64 photo recognisable. Neighbouring pixels of a large picture say nearly the same thing, so the eye can average them, and averaging $k$ pixels divides the variance of the noise by $k$.
+
+# %% tags=["optional"] slideshow={"slide_type": "subslide"}
+t = torch.tensor([350])
+x_t = q_sample(photo, t, torch.randn(photo.shape, generator=torch.Generator().manual_seed(9)), schedule)
+signal = schedule.alphas_cumprod[350].sqrt()
+fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 2.7))
+for ax, k in zip(axes, (1, 2, 4, 8), strict=True):
+    ax.imshow(torch.nn.functional.avg_pool2d(x_t / signal, k)[0, 0], vmin=-1.2, vmax=1.2)
+    ax.set(title=f"{k}x{k} averaged\nSNR x {k * k}", xticks=[], yticks=[])
+show.figure(fig, "The flower photo at t = 350, then averaged over blocks of 2x2, 4x4 and 8x8 pixels: "
+            "the coarser it gets, the more clearly the bright flower stands out of the noise.")
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "-"}
+# Averaging brings the flower out of what looked like noise (the picture is rescaled by $1/\sqrt{\bar\alpha_t}$ so that only the noise changes). Hence a schedule that suits 28x28 pixels can be too gentle at 256x256: large pictures need more noise for the same damage.
+#
+# ### Pixels in [0, 1] or in [-1, 1]?
+#
+# Some tutorials leave the pixels in $[0, 1]$. The formulas still hold, but data and noise are no longer on the same footing.
+
+# %% tags=["optional"] slideshow={"slide_type": "subslide"}
+for name, x0 in (("[-1, 1]", images), ("[ 0, 1]", (images + 1) / 2)):
+    spread = x0.var(0).mean()  # what distinguishes one digit from another
+    lost = int((schedule.snr() * spread > 1).sum())
+    print(f"pixels in {name}: mean {x0.mean():5.2f}, variance between digits {spread:.3f}, "
+          f"drowned by noise from t = {lost} on")
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "-"}
+# Half the range is a quarter of the variance: the same betas drown the digits much earlier, and more of the levels are spent on nearly pure noise. In addition the mean is no longer near 0, so the network must learn to shift brightness as it denoises.
+#
+# ### The same in a library
+#
+# `diffusers`, the standard library, calls the jump `add_noise`. Given the same noise it must give the same picture.
+
+# %% tags=["optional"] slideshow={"slide_type": "subslide"}
+try:
+    from diffusers import DDPMScheduler
+except ImportError:
+    print("diffusers is not installed: pip install diffusers. The notebook does not need it.")
+else:
+    theirs = DDPMScheduler(num_train_timesteps=T, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
+    x0, t = images[:125], torch.arange(0, T, 8)
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(10))
+    gap = (q_sample(x0, t, noise, schedule) - theirs.add_noise(x0, noise, t)).abs().max()
+    print(f"largest difference on 125 digits below 1e-5: {bool(gap < 1e-5)}")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## What we learned
+#
+# - One step fades by $\sqrt{1-\beta_t}$ and adds noise of standard deviation $\sqrt{\beta_t}$; this keeps the variance at 1, and neither root can be left out.
+# - All steps up to $t$ are one Gaussian jump with $\bar\alpha_t$. We measured that: means, variances and a Kolmogorov-Smirnov test agree within sampling error.
+# - What counts about a schedule is its curve of $\bar\alpha_t$, or the SNR. Linear betas destroy most in the first quarter, cosine in the middle.
+# - The chain must *end* in noise. Betas made for 1,000 steps do not do so in 100 to 300: a linear reader still reads the digits. Rescale, or choose another schedule.
+# - Whoever knows the noise knows the picture. Small errors in the noise become large errors in the picture where little signal is left.
+#
+# **Check yourself**: can you, without scrolling up,
+#
+# - [ ] write $x_t$ in terms of $x_{t-1}$, and in terms of $x_0$?
+# - [ ] explain in two sentences why many Gaussian steps merge into one?
+# - [ ] say which of $\beta_t, \alpha_t, \bar\alpha_t, \mathrm{SNR}$ fall with $t$, and which is near 1 all the time?
+# - [ ] say what goes wrong when a sampler starts from $\mathcal N(0, I)$ but the chain does not end there?
+# - [ ] name two reasons why zero terminal SNR does not go with noise prediction?
+#
+# ### Further exercises
+#
+# | exercise | difficulty | minutes |
+# |---|---|---|
+# | Replace the Gaussian noise of `chain` by uniform noise of mean 0 and variance 1. Is $x_T$ still Gaussian? Test it with `ks_2samp`, for T = 1000 and for the first ten steps, and name the theorem. | ●●○○○ | 15 |
+# | Plot the reader's accuracy against $t$ for the linear and the cosine schedule (T = 1000). At which SNR is it half-way between clean and chance? Is that SNR the same for both? | ●●●○○ | 25 |
+# | Replace the reader by a small network. How much more does it read at T = 200 with unscaled betas? Compare with the bound in "Looking inside". | ●●●○○ | 30 |
+# | Find betas for T = 1000 whose log SNR falls on a straight line from +10 to -10. Draw the digits under them. | ●●●●○ | 30 |
+# | The chain has memory. Compute the correlation of $x_{100}$ and $x_{200}$ for fixed $x_0$, on paper and by simulation. | ●●●●○ | 25 |
+#
+# ### References
+#
+# - J. Sohl-Dickstein et al., *Deep Unsupervised Learning using Nonequilibrium Thermodynamics*, ICML 2015, arXiv:1503.03585: the forward chain (section 2.1).
+# - J. Ho, A. Jain, P. Abbeel, *Denoising Diffusion Probabilistic Models* (DDPM), NeurIPS 2020, arXiv:2006.11239: one step (eq. 2), the jump (eq. 4), $x_0$ from the noise (eq. 15), linear betas (section 4).
+# - A. Nichol, P. Dhariwal, *Improved Denoising Diffusion Probabilistic Models*, ICML 2021, arXiv:2102.09672: the cosine schedule (eq. 17).
+# - D. Kingma et al., *Variational Diffusion Models*, NeurIPS 2021, arXiv:2107.00630: the signal-to-noise ratio as the natural clock (section 3.1).
+# - S. Lin et al., *Common Diffusion Noise Schedules and Sample Steps are Flawed*, WACV 2024, arXiv:2305.08891: zero terminal SNR (algorithm 1).
+# - E. Hoogeboom, J. Heek, T. Salimans, *Simple Diffusion*, ICML 2023, arXiv:2301.11093: why larger pictures need more noise.
+# - S. Prince, *Understanding Deep Learning*, MIT Press 2023, chapter 18: the one-pixel heat map.
+
+# %% slideshow={"slide_type": "-"}
+check.summary("01")

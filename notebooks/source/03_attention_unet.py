@@ -1,0 +1,828 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# # 03 An attention U-Net draws digits
+#
+# Notebook 02 sampled points with a small multilayer perceptron. For pictures everything stays as it was, the noising, the loss, the reverse loop,
+# except the network. Here you build the one that image diffusion grew up with, train it in a minute and a half, and find out whether what it draws is any good.
+#
+# **After it you can**
+# - write a residual block that is told the noise level, self-attention, and a U-Net with concatenated skips;
+# - say why this network is asked for $v$ and not for the noise, and turn one into the other;
+# - train it, and read its loss without being fooled;
+# - judge samples by distances, class counts and nearest neighbours, and name a test that a blurry average passes.
+#
+# **You need** notebooks 01 and 02 (`q_sample`, the loss, the timestep embedding, ancestral sampling, DDIM), convolutions, matrix products.
+#
+# **Time**: about three hours for you; about three minutes for two CPU cores, half of them for training.
+
+# %% slideshow={"slide_type": "skip"} tags=["setup"]
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "helpers").is_dir())))
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from helpers import checkpoints, data, metrics, show
+from helpers.exercises import check
+from helpers.models import SelfAttention, parameter_count, timestep_embedding
+from helpers.modes import choose, out_dir
+from helpers.sampling import ancestral, ddim, last, reverse
+from helpers.schedule import cosine
+from helpers.training import Run, bf16_is_faster, train
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 1. The data, and what an image needs
+#
+# The 1,797 digits of notebook 01, in $[-1, 1]$. Every fifth one is **held out**: the network never sees these 360. With so few pictures a network could learn them by heart, and
+# only pictures it has not seen can tell.
+#
+# An MLP would treat the 64 pixels as 64 unrelated numbers. A network for images should know two things from the start: *near pixels belong together*, and
+# *a stroke is a stroke wherever it is*. That is a convolution. But a stack of 3x3 convolutions only sees a few pixels around each place, and whether a curve closes into a 0 or stays
+# open as a 6 is decided across the whole picture. So we need two more things: a **lower resolution**, where few steps span the picture, and **attention**, which spans it in one.
+
+# %% slideshow={"slide_type": "fragment"}
+x, labels = data.digits()
+held_out = torch.arange(len(x)) % 5 == 0
+x_train, x_test = x[~held_out], x[held_out]
+schedule = cosine(T=1000)
+print(f"{len(x_train)} digits to train on, {len(x_test)} held out, each {tuple(x.shape[1:])}")
+print(f"pixels: mean {x.mean():.2f}, standard deviation {x.std():.2f}, from {x.min():.0f} to {x.max():.0f}")
+
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.1"
+# ## 2. A residual block that is told the time
+#
+# The brick of the whole network. It takes a stack of feature maps $x$ and the embedded level $e$ (a vector, from the sines and cosines of notebook 02), and returns
+#
+# $$h=\operatorname{conv}_1(\operatorname{silu}(\operatorname{norm}_1(x)))+W e,\qquad \text{out}=\operatorname{skip}(x)+\operatorname{conv}_2(\operatorname{silu}(\operatorname{norm}_2(h))).$$
+#
+# - $We$ is **one number a channel**, added to every pixel: it can switch a filter on at high noise and off at low noise.
+# - $\operatorname{skip}$ is the identity, or a 1x1 convolution where the number of channels changes. The block only computes a *correction*; as $\operatorname{conv}_2$ starts at zero, it starts as no correction at all.
+# - The norm is **GroupNorm**. BatchNorm would average over the batch, and in our batches every picture has another noise level: a clean digit would be scaled by the statistics of its noisy neighbours.
+#
+# ### Exercise 3.1: the forward pass
+#
+# `__init__` is given. `x` is (B, c_in, H, W), `emb` is (B, emb_dim); return (B, c_out, H, W).
+#
+# Difficulty: ●●○○○, 10 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# Four lines, one for each part of the equation: first convolution, time, second convolution, sum. Which shape does `self.time(emb)` have, and which does `h` have?
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# Normalise, then activate, then convolve: `self.conv1(F.silu(self.norm1(x)))`. A bias of shape (B, C) becomes (B, C, 1, 1) with `[:, :, None, None]`. The input comes back as `self.skip(x)`.
+#
+# </details>
+
+# %% exercise="3.1" slideshow={"slide_type": "subslide"}
+class ResBlock(nn.Module):
+    def __init__(self, c_in, c_out, emb_dim):
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(8, c_in), nn.GroupNorm(8, c_out)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.time = nn.Linear(emb_dim, c_out)
+        self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+        nn.init.zeros_(self.conv2.weight), nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x, emb):
+        # TODO 3.1: two convolutions with the time bias between them, added to the input
+        ### BEGIN SOLUTION
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.time(emb)[:, :, None, None]
+        h = self.conv2(F.silu(self.norm2(h)))
+        return self.skip(x) + h
+        ### END SOLUTION
+
+
+ResBlock = check("3.1", ResBlock)
+
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.2"
+# ## 3. Attention, written out
+#
+# A convolution mixes each pixel with its neighbours, with weights that are the same everywhere. **Self-attention** mixes each pixel with *all* pixels, with weights that depend on what is there. Every pixel $i$ makes
+# three vectors of length $d$: a query $q_i$ (what am I looking for?), a key $k_i$ (what do I have?), a value $v_i$ (what do I pass on?). How well query $i$ meets key $j$ is their dot product;
+# a softmax turns the scores of one query into shares; the shares mix the values (Vaswani et al. 2017, eq. 1):
+#
+# $$A=\operatorname*{softmax}_{\text{over keys}}\left(\frac{Q K^{\top}}{\sqrt d}\right),\qquad \text{out}=A\,V .$$
+#
+# Several **heads** do this side by side, each on its own part of the channels: a leading dimension, nothing more.
+#
+# <details>
+# <summary>Why divide by $\sqrt d$?</summary>
+#
+# Let the entries of $q$ and $k$ be independent with mean 0 and variance 1. Each product $q_m k_m$ has mean 0 and variance $\mathbb E[q_m^2]\,\mathbb E[k_m^2]=1$. The score $\sum_{m=1}^d q_m k_m$ adds $d$ of them, so its
+# variance is $d$ and its standard deviation $\sqrt d$. Undivided, the scores spread wider the longer the vectors, the softmax becomes a maximum, and its gradient vanishes. Divided, the spread is 1 for every $d$. The cell below the exercise measures it.
+#
+# </details>
+#
+# ### Exercise 3.2: attention
+#
+# `q`, `k`, `v` are (B, heads, N, d) with N pixels. Return the mixed values (B, heads, N, d) and the weights $A$ (B, heads, N, N).
+#
+# Difficulty: ●●○○○, 10 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# Row $i$ of $A$ belongs to query $i$ and must sum to 1. Which dimension of the scores runs over the keys?
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `k.transpose(-1, -2)` is (B, heads, d, N) (a `reshape` would shuffle the numbers), and `@` multiplies the last two dimensions. $d$ is `q.shape[-1]`. Scale first, then `.softmax(-1)`.
+#
+# </details>
+
+# %% exercise="3.2" slideshow={"slide_type": "subslide"}
+def attention(q, k, v):
+    """Returns (mixed values (B, heads, N, d), weights (B, heads, N, N)); q, k, v are (B, heads, N, d)."""
+    # TODO 3.2: scores, shares, mixture
+    ### BEGIN SOLUTION
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    weights = scores.softmax(dim=-1)
+    return weights @ v, weights
+    ### END SOLUTION
+
+
+attention = check("3.2", attention)
+
+# %% slideshow={"slide_type": "subslide"}
+g = torch.Generator().manual_seed(0)
+for d in (4, 64, 1024):
+    q, k, v = torch.randn(3, 8, 1, 16, d, generator=g)
+    scaled, raw = (attention(q * s, k, v)[1].amax(-1).mean() for s in (1, d**0.5))
+    print(f"d = {d:4d}: the largest of 16 weights is {scaled:.2f} on average; without the scale {raw:.2f}")
+
+layer = SelfAttention(channels=64, heads=4)
+nn.init.normal_(layer.out.weight, std=0.1)  # it starts at zero, which would prove nothing
+h = torch.randn(8, 64, 4, 4, generator=g)
+q, k, v = layer.split(h)  # norm and a 1x1 convolution: (8, 4 heads, 16 pixels, 16 channels) each
+mixed, weights = attention(q, k, v)
+by_hand = h + layer.out(mixed.transpose(-1, -2).reshape(h.shape))
+torch_says = F.scaled_dot_product_attention(q, k, v)
+print(f"PyTorch's scaled_dot_product_attention: {(torch_says - mixed).abs().max():.0e} away")
+print(f"the layer SelfAttention of helpers: {(layer(h) - by_hand).abs().max():.0e} away")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# Three sums that agree up to rounding. `F.scaled_dot_product_attention` is what one uses: it does the same without ever storing the N x N weights.
+#
+# ## 4. The U-Net
+#
+# **Down**: a block at 8x8, a convolution of stride 2, a block at 4x4 with twice the channels. **Middle**: block, attention, block, at 4x4, where 16 places look at each other. **Up**: a block at 4x4, enlarge, a block at 8x8.
+#
+# The way down throws detail away: *where exactly* was the stroke? The **skips** carry it across. Each block on the way up gets what the block on the way down made at the same resolution, **concatenated** as extra
+# channels. Adding would be cheaper, but it would force both to speak the same language, channel by channel; concatenated, the next convolution decides how to combine them.
+#
+# Several public tutorials call a network U-Net that never changes its resolution, or that adds its skips, or that concatenates the middle with itself. They train; they do not do what the name says.
+
+# %% slideshow={"slide_type": "fragment"}
+class Layers(nn.Module):
+    def __init__(self, c=32, emb_dim=128):
+        super().__init__()
+        self.emb_dim, self.prediction = emb_dim, "v"  # what its output means: section 5
+        first, second = (nn.Linear(emb_dim, emb_dim) for _ in range(2))
+        self.time = nn.Sequential(first, nn.SiLU(), second, nn.SiLU())
+        self.enter = nn.Conv2d(1, c, 3, padding=1)
+        self.down1, self.shrink = ResBlock(c, c, emb_dim), nn.Conv2d(c, c, 3, stride=2, padding=1)
+        self.down2 = ResBlock(c, 2 * c, emb_dim)
+        self.middle1, self.middle2 = (ResBlock(2 * c, 2 * c, emb_dim) for _ in range(2))
+        self.attention = SelfAttention(2 * c)
+        self.up2, self.grow = ResBlock(4 * c, 2 * c, emb_dim), nn.Conv2d(2 * c, c, 3, padding=1)
+        self.up1 = ResBlock(2 * c, c, emb_dim)
+        self.leave = nn.Sequential(nn.GroupNorm(8, c), nn.SiLU(), nn.Conv2d(c, 1, 3, padding=1))
+        nn.init.zeros_(self.leave[-1].weight), nn.init.zeros_(self.leave[-1].bias)
+
+# %% [markdown] slideshow={"slide_type": "subslide"} exercise_text="3.3"
+# ### Exercise 3.3: the forward pass of the U-Net
+#
+# `x` is (B, 1, H, W), `t` is (B,). Embed `t` with `timestep_embedding(t, self.emb_dim)` and pass it through `self.time`. Then walk through the layers: down, middle, up. Keep what `down1` and `down2` return:
+# these are the skips. On the way up, enlarge with `F.interpolate(h, scale_factor=2.0)`, each pixel copied four times, then `self.grow`. Every residual block gets the embedding.
+#
+# Difficulty: ●●●○○, 20 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# The skips are used in the opposite order: last in, first out. Look at the channels each block was built for: `up2` takes $4c$, which is the $2c$ from below and $2c$ from where?
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `a = self.down1(self.enter(x), emb)`, `b = self.down2(self.shrink(a), emb)`, then `middle1`, `attention`, `middle2`. `torch.cat([h, b], dim=1)` joins along the channels, what comes from below first. `self.leave(h)` ends it.
+#
+# </details>
+
+# %% exercise="3.3" slideshow={"slide_type": "subslide"}
+class SmallUNet(Layers):
+    def forward(self, x, t):
+        # TODO 3.3: embed t, go down, through the middle, and up with the skips
+        ### BEGIN SOLUTION
+        emb = self.time(timestep_embedding(t, self.emb_dim))
+        a = self.down1(self.enter(x), emb)
+        b = self.down2(self.shrink(a), emb)
+        h = self.middle2(self.attention(self.middle1(b, emb)), emb)
+        h = self.up2(torch.cat([h, b], dim=1), emb)
+        h = self.grow(F.interpolate(h, scale_factor=2.0))
+        h = self.up1(torch.cat([h, a], dim=1), emb)
+        return self.leave(h)
+        ### END SOLUTION
+
+
+SmallUNet = check("3.3", SmallUNet)
+
+# %% [markdown] slideshow={"slide_type": "subslide"}
+# Which shapes go where? Do not count by hand. A **hook** is a function that PyTorch calls whenever a layer has computed something; ours write down the shape, in the order in which the layers are called.
+#
+# *What to see* in the table and the diagram: only the channels and the resolution change, and each skip joins two equal resolutions. Most weights sit in the middle and in `up2`, which are cheap to run, because at 4x4 there are four times fewer places.
+#
+# <details>
+# <summary>Question: why does the attention sit at 4x4 and not at 8x8?</summary>
+#
+# It reaches every place in one layer, but its cost grows with the *square* of the number of places: 16 x 16 weights a head at 4x4, 64 x 64 at 8x8, and at 28x28 already 784 x 784. So it goes where the picture is small. The convolutions around it reach across
+# the picture only slowly: at 8x8 each adds one pixel to each side, at 4x4 each adds two.
+#
+# </details>
+
+# %% slideshow={"slide_type": "subslide"}
+model, shapes = SmallUNet(), {}
+for name, module in model.named_children():
+    module.register_forward_hook(lambda m, i, out, name=name: shapes.update({name: tuple(out.shape[1:])}))
+model(x_train[:2], torch.tensor([10, 900]))
+for name, shape in shapes.items():
+    count = parameter_count(getattr(model, name))
+    print(f"{name:10s} {' x '.join(map(str, shape)):12s} {count:8,d} parameters")
+print(f"{'together':23s} {parameter_count(model):8,d}")
+
+# %% slideshow={"slide_type": "subslide"}
+stages = [name for name, shape in shapes.items() if len(shape) == 3]
+where = {name: (i, shapes[name][1] / 4) for i, name in enumerate(stages)}
+joins = [*zip(stages, stages[1:], [0] * 10, strict=False), ("down1", "up1", -0.12), ("down2", "up2", -0.3)]
+fig, ax = plt.subplots(figsize=(show.WIDTH, 3.2))
+for name, place in where.items():
+    colour = show.COLOURS[0 if name[-1] in "12" else 2 if name == "attention" else 6]
+    box = dict(boxstyle="round,pad=0.4", facecolor=colour, edgecolor="none", alpha=0.25)
+    text = "{}\n{} ch\n{} x {}".format(name, *shapes[name])
+    ax.text(*place, text, ha="center", va="center", size=9.5, bbox=box)
+for start, end, bend in joins:
+    look = dict(color=show.COLOURS[1], linewidth=2.5) if bend else dict(color="black")
+    look |= dict(arrowstyle="->", shrinkA=25, shrinkB=25, connectionstyle=f"arc3,rad={bend}")
+    ax.annotate("", where[end], where[start], arrowprops=look)
+ax.set(xlim=(-0.5, 10.5), ylim=(0.6, 2.9), frame_on=False, xticks=[], yticks=[])
+show.figure(fig, "DIAGRAM")
+
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.4"
+# ## 5. What to ask the network for
+#
+# So far the network predicted the noise. Look at the two ends of $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$:
+#
+# - at **low noise** $\epsilon$ is a good question: hard, and worth asking;
+# - at **high noise** $x_t$ nearly *is* $\epsilon$. The network can copy its input and get away with it. What we need there is $x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$, and that divides the error by $\sqrt{\bar\alpha_t}$.
+#   At the last level of the cosine schedule this makes it 20,000 times larger. (That is why `reverse` can keep the estimate of $x_0$ in $[-1, 1]$: `clip_x0=1.0`. From here on we do.)
+#
+# Asking for $x_0$ has the opposite fault: trivial at low noise. The **velocity** asks for the useful one at each end (Salimans & Ho 2022):
+#
+# $$v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0 .$$
+#
+# With $\cos\varphi=\sqrt{\bar\alpha_t}$ and $\sin\varphi=\sqrt{1-\bar\alpha_t}$ the noising is $x_t=\cos\varphi\,x_0+\sin\varphi\,\epsilon$, a quarter turn from data to noise, and $v=\mathrm dx_t/\mathrm d\varphi$ is its velocity.
+#
+# ### Exercise 3.4: the target
+#
+# `x0` and `noise` are (B, ..), points or pictures; `t` is (B,); `schedule.alpha_bar(t)` gives $\bar\alpha_t$ as (B,) in float64. Return $v$ in the dtype of `x0`.
+#
+# Difficulty: ●○○○○, 5 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# It is `q_sample` with two things exchanged and one sign turned.
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `a = schedule.alpha_bar(t).reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype)`. Then `a.sqrt()` goes with the noise and `(1 - a).sqrt()` with `x0`.
+#
+# </details>
+
+# %% exercise="3.4" slideshow={"slide_type": "subslide"}
+def v_target(x0, t, noise, schedule):
+    """v = sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x0. x0, noise (B, ..), t (B,); returns (B, ..)."""
+    # TODO 3.4: the velocity
+    ### BEGIN SOLUTION
+    a = schedule.alpha_bar(t).reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype)
+    return a.sqrt() * noise - (1 - a).sqrt() * x0
+    ### END SOLUTION
+
+
+v_target = check("3.4", v_target)
+
+# %% expected="3.4" slideshow={"slide_type": "subslide"}
+g = torch.Generator().manual_seed(1)
+levels = torch.tensor([0, 100, 250, 400, 600, 800, 999])
+x0 = x_test[3:4].expand(len(levels), -1, -1, -1)
+noise = torch.randn(1, 1, 8, 8, generator=g).expand_as(x0)
+x_t, v = schedule.q_sample(x0, levels, noise), v_target(x0, levels, noise, schedule)
+pictures = {"x_t": x_t, "noise": noise, "v": v, "- x_0": -x0}
+show.rows(pictures, labels=[f"t = {t}" for t in levels], alt="One digit at seven levels, in four rows: x_t, the noise, "
+          "v, the negative digit. x_t goes from the digit to the noise, v from the noise to the negative.")  # fmt: skip
+
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.5"
+# *What to see.* $v$ starts as the noise and ends as the digit's negative: at each end it is the part that $x_t$ does *not* show.
+#
+# The reverse loop needs $\epsilon$ and $x_0$, so we turn $v$ back. No division: rotating back by $\varphi$ leaves errors as large as they are.
+#
+# $$\hat\epsilon=\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t,\qquad \hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v .$$
+#
+# <details>
+# <summary>Where the two formulas come from</summary>
+#
+# Write $c=\sqrt{\bar\alpha_t}$ and $s=\sqrt{1-\bar\alpha_t}$, so $c^2+s^2=1$. We have $x_t=c\,x_0+s\,\epsilon$ and $v=c\,\epsilon-s\,x_0$. Multiply the first by $s$, the second by $c$, and add:
+#
+# $$s\,x_t+c\,v=cs\,x_0+s^2\epsilon+c^2\epsilon-cs\,x_0=\epsilon .$$
+#
+# Multiply the first by $c$, the second by $s$, and subtract:
+#
+# $$c\,x_t-s\,v=c^2x_0+cs\,\epsilon-cs\,\epsilon+s^2x_0=x_0 .$$
+#
+# So an error $\delta$ in $v$ gives an error $c\,\delta$ in $\hat\epsilon$ and $-s\,\delta$ in $\hat x_0$, both at most $\delta$. An error $\delta$ in a predicted $\epsilon$ gives $-(s/c)\,\delta$ in $\hat x_0$, and $s/c$ has no bound. In the
+# squared error: $\lVert v-\hat v\rVert^2=\frac{1}{\bar\alpha_t}\lVert\epsilon-\hat\epsilon\rVert^2$, the same loss with more weight on high noise.
+#
+# </details>
+#
+# ### Exercise 3.5: from v back
+#
+# Return `eps` and `x0`, in this order, both (B, ..).
+#
+# Difficulty: ●●○○○, 5 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# Shape `alpha_bar` as in 3.4. Check one end in your head: at $t=0$, where $\bar\alpha_t\approx1$, $\hat x_0$ must be $x_t$ and $\hat\epsilon$ must be $v$.
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `signal, sigma = a.sqrt(), (1 - a).sqrt()`; then one line each, as in the equations above; `return eps, x0`.
+#
+# </details>
+
+# %% exercise="3.5" slideshow={"slide_type": "subslide"}
+def from_v(v, x_t, t, schedule):
+    """(eps, x0) from v. v, x_t (B, ..), t (B,); returns two tensors (B, ..)."""
+    # TODO 3.5: rotate back
+    ### BEGIN SOLUTION
+    a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)
+    signal, sigma = a.sqrt(), (1 - a).sqrt()
+    return signal * v + sigma * x_t, signal * x_t - sigma * v
+    ### END SOLUTION
+
+
+from_v = check("3.5", from_v)
+
+# %% slideshow={"slide_type": "subslide"}
+off = 0.01  # let both predictions be off by this much, everywhere
+by_eps = (schedule.predict_x0(x_t, levels, noise + off) - x0).abs().amax((1, 2, 3))
+by_v = (from_v(v + off, x_t, levels, schedule)[1] - x0).abs().amax((1, 2, 3))
+for t, a, b in zip(levels.tolist(), by_eps, by_v, strict=True):
+    print(f"t = {t:3d}: an error of 0.01 in eps is {a:8.4f} in x_0, in v {b:.4f}")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### One measured box
+#
+# Arguments are good, measurements are better. The same network, the same <!--r:digits_box.recipe.steps|,-->1,000<!--/--> training steps (a third of what we spend below), twice with different seeds: $\epsilon$ or $v$, linear or cosine schedule. Two scores, each of 1,000 samples:
+#
+# - **confident**: the share to which a classifier trained on real digits gives one class more than 95 %;
+# - **Frechet distance**: how far the samples' features lie from those of real digits, on a *second* classifier. Zero is out of reach: half of the real digits are this far from the other half (the dashed **floor**).
+
+# %% slideshow={"slide_type": "subslide"}
+results = checkpoints.load_results("digits_box")
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.4))
+for i, (corner, found) in enumerate(results["box"].items()):
+    for ax, score in zip(axes, ("confident", "frechet"), strict=True):
+        ax.plot([i, i], [seed[score] for seed in found["seeds"]], "o", color=show.COLOURS[i], markersize=9)
+        ax.axhline(results["floors"][score], color="black", linestyle="--", linewidth=1)
+    spread = found["spread"]
+    print(f"{corner:10s} confident {found['confident']:.1%} (seeds {spread['confident']:.1%} apart), "
+          f"Frechet distance {found['frechet']:5.1f} ({spread['frechet']:.1f} apart)")  # fmt: skip
+names = [corner.replace("_", "\n") for corner in results["box"]]
+for ax, title in zip(axes, ("confident share, more is better", "Frechet distance, less is better"), strict=True):
+    ax.set(title=title, xlim=(-0.5, 3.5), xticks=range(4), xticklabels=names)
+show.figure(fig, "BOX")
+
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.6"
+# *What to see.* BOX-PROSE
+#
+# ## 6. Training
+#
+# The loop is the one notebook 02 wrote in the open: AdamW, the gradient cut to norm 1, warm-up and decay of the learning rate, and an average of the weights. This time the average matters more, so let us write it:
+#
+# $$\bar\theta\leftarrow k\,\bar\theta+(1-k)\,\theta,\qquad k=\min\left(d,\ \frac{1+n}{10+n}\right),$$
+#
+# where $n$ counts the updates so far and $d$ is the decay, 0.999. The minimum is the warm-up: with $k=0.999$ from the start, the random first weights would still be a third of the average after a thousand steps. ("Samples are noise although the loss is low" is often just this.)
+#
+# Below the exercise it trains for real: <!--r:digits.recipe.steps|,-->3,400<!--/--> steps of 64 digits, about a minute and a half on two cores. Where the processor computes faster in bfloat16 (a probe of two passes decides) the network runs in it; the weights and the loss stay in float32.
+#
+# ### Exercise 3.6: the moving average of the weights
+#
+# `average` and `current` are lists of tensors. Return the new average as a new list; change nothing in place.
+#
+# Difficulty: ●●○○○, 5 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# At the first update, $n=0$, the average should take over nine tenths of the current weights. Which of the two shares does the average keep?
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `keep = min(decay, (1 + n) / (10 + n))`, and a list comprehension over `zip(average, current)`.
+#
+# </details>
+
+# %% exercise="3.6" slideshow={"slide_type": "subslide"}
+def ema_update(average, current, n, decay):
+    """The new average (list of tensors) after n updates; decay: the share kept once it is warm."""
+    # TODO 3.6: keep a share of the old average, take the rest from the current weights
+    ### BEGIN SOLUTION
+    keep = min(decay, (1 + n) / (10 + n))
+    return [keep * a + (1 - keep) * c for a, c in zip(average, current, strict=True)]
+    ### END SOLUTION
+
+
+ema_update = check("3.6", ema_update)
+
+# %% slideshow={"slide_type": "fragment"}
+first_weights, cold = [torch.ones(1)], 1.0  # follow what is left of the first weights, counted as 1
+for n in range(1000):
+    first_weights, cold = ema_update(first_weights, [torch.zeros(1)], n, 0.999), 0.999 * cold
+print(f"left of them after 1,000 updates: {float(first_weights[0]):.0e}; without the warm-up {cold:.0%}")
+
+# %% slideshow={"slide_type": "fragment"}
+batch, steps = 64, choose(read=3400, smoke=40)
+torch.manual_seed(0)
+model = SmallUNet()
+run = Run(model, lr=2e-3, weight_decay=0.01, ema_decay=0.999, seed=0)
+bf16 = bf16_is_faster(model, x_train[:batch], torch.zeros(batch, dtype=torch.long))
+training = train(run, schedule, x_train, steps, batch, clip=1.0, bf16=bf16)
+log = list(show.progress(training, total=steps))
+losses = np.array([step.loss for step in log])
+print(f"loss {losses[0]:.2f} at the first step, {losses[-100:].mean():.3f} over the last hundred")
+
+# %% slideshow={"slide_type": "fragment"}
+epoch = len(x_train) // batch  # after so many batches every digit was shown once, on average
+whole = steps // epoch
+epoch_losses = losses[: whole * epoch].reshape(whole, epoch).mean(1)
+t_seen = torch.stack([step.t for step in log[: whole * epoch]]).reshape(whole, -1)
+loss_seen = torch.stack([step.losses for step in log[: whole * epoch]]).reshape(whole, -1)
+by_level = {}
+for low in (0, 300, 500, 950):
+    there = (t_seen >= low) & (t_seen < low + 50)
+    by_level[f"t = {low} to {low + 49}"] = (loss_seen * there).sum(1) / there.sum(1)
+
+# %% slideshow={"slide_type": "subslide"}
+fig, axes = plt.subplots(2, 2, figsize=(show.WIDTH, 6.2))
+axes[0, 0].plot(losses, color=show.COLOURS[5], linewidth=0.6, label="each batch")
+axes[0, 0].plot(show.smooth(losses, 100), color=show.COLOURS[0], label="mean of 100")
+axes[0, 1].plot(epoch_losses, color=show.COLOURS[0])
+axes[0, 0].set(title="loss of every batch", xlabel="batch", yscale="log")
+axes[0, 1].set(title="mean loss of every epoch", xlabel="epoch", yscale="log")
+parts = {"first quarter": losses[: steps // 4], "last quarter": losses[-steps // 4 :]}
+axes[1, 0].hist(parts.values(), bins=30, range=(0.1, 0.7), label=list(parts), color=show.COLOURS[1:3])
+axes[1, 0].set(title="batches by their loss", xlabel="loss")
+for (name, values), colour in zip(by_level.items(), (1, 4, 2, 0), strict=True):
+    axes[1, 1].plot(show.smooth(values, 10), color=show.COLOURS[colour], label=name)
+axes[1, 1].set(title="loss by noise level, mean of 10 epochs", xlabel="epoch", yscale="log")
+[ax.legend(fontsize=9) for ax in (axes[0, 0], axes[1, 0], axes[1, 1])]
+show.figure(fig, "LOSS")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# *What to see.* LOSS-PROSE
+#
+# ## 7. Samples
+#
+# We draw 1,000 with the averaged weights. To save time we ask the network at 50 of the 1,000 levels only, with the DDIM rule of notebook 02 and $\eta=1$: it adds fresh noise at every step, as the ancestral step does, but in the right amount for strides of 20 levels.
+
+# %% slideshow={"slide_type": "fragment"}
+net = run.ema.model
+rule = ddim(steps=choose(read=50, smoke=4), eta=1.0)
+samples = last(reverse(net, schedule, rule, (choose(read=1000, smoke=200), 1, 8, 8), seed=1, clip_x0=1.0))
+print(f"{len(samples)} samples; pixels from {samples.min():.2f} to {samples.max():.2f}")
+
+# %% slideshow={"slide_type": "subslide"}
+originals = x_test[torch.randperm(len(x_test), generator=torch.Generator().manual_seed(0))[:48]]
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 6.4))
+for ax, images, title in zip(axes, (samples[:48], originals), ("samples", "held-out originals"), strict=True):
+    ax.imshow(show.tiles(images, columns=6), vmin=0, vmax=255)
+    ax.set(title=title)
+    ax.set_axis_off()
+show.figure(fig, "SAMPLES")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 8. Learned by heart?
+#
+# A network that stored its 1,437 training pictures would pass every test of *quality*. So look for them: below each sample stands the training picture nearest to it, by the root mean squared difference of the pixels.
+#
+# Alike they are, but are they *too* alike? Somebody's new 3 also resembles a 3 of the training set. The **held-out digits** say how much: their distance to the nearest training picture is what honest, new digits have. A copy would have distance 0. The second picture compares the two.
+
+# %% slideshow={"slide_type": "subslide"}
+index, distance = metrics.nearest_neighbours(samples, x_train)
+order = distance[:12].argsort()  # the first twelve samples, from the nearest to the farthest
+pairs = {"sample": samples[order], "nearest in training": x_train[index[order]]}
+show.rows(pairs, labels=[f"{d:.2f}" for d in distance[order]], alt="MEMO")
+
+# %% slideshow={"slide_type": "subslide"}
+_, honest = metrics.nearest_neighbours(x_test, x_train)
+fig, ax = plt.subplots()
+for name, values, colour in (("samples", distance, 0), ("held-out digits", honest, 1)):
+    look = dict(density=True, alpha=0.6, color=show.COLOURS[colour], label=name)
+    ax.hist(values.numpy(), bins=40, range=(0, 0.6), **look)
+ax.set(xlabel="distance to the nearest training picture (a copy: 0)", ylabel="density")
+ax.legend()
+show.figure(fig, "DISTANCE")
+closer = (distance < honest.quantile(0.01)).float().mean()
+print(f"median distance: samples {distance.median():.3f}, held-out digits {honest.median():.3f}")
+print(f"samples closer to the training set than all but 1 % of the held-out digits are: {closer:.1%}")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# *What to see.* MEMO-PROSE
+#
+# ## 9. Is it any good?
+#
+# A popular check compares the pixels: mean, standard deviation, minimum, maximum of the samples and of the data. To see what it is worth, here is a "model" without any network: average three random training digits, then give the
+# result exactly the data's histogram of grey values, darkest to darkest, brightest to brightest.
+
+# %% slideshow={"slide_type": "fragment"}
+g = torch.Generator().manual_seed(0)
+blurry = x_train[torch.randint(len(x_train), (len(samples), 3), generator=g)].mean(1)
+grey = x_train.flatten()[torch.randint(x_train.numel(), (blurry.numel(),), generator=g)]
+blurry.view(-1)[blurry.flatten().argsort()] = grey.sort().values  # k-th darkest pixel: k-th darkest grey
+
+
+def score(name, images):
+    distance = metrics.frechet_distance(images[: len(x) // 2], x[::2])  # the sizes of the floor
+    smallest = metrics.class_shares(images).min()
+    print(f"{name:16s} mean {images.mean():5.2f}, std {images.std():.2f}, min {images.min():5.2f}, "
+          f"max {images.max():4.2f} | Frechet {distance:5.1f}, "
+          f"confident {metrics.confident_share(images):5.1%}, smallest class {smallest:.1%}")  # fmt: skip
+
+
+# %% slideshow={"slide_type": "subslide"}
+for name, images in {"our samples": samples, "blurry averages": blurry, "real digits": x}.items():
+    score(name, images)
+floor, spread = metrics.frechet_floor(x)
+print(f"floor of the Frechet distance, half of the real digits against the others: {floor:.1f} +- {spread:.1f}")
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.2), width_ratios=[1.3, 1])
+axes[0].imshow(show.tiles(torch.cat([samples[:10], blurry[:10], x[:10]]), columns=10), vmin=0, vmax=255)
+axes[0].set(title="ours, blurry averages, real")
+axes[0].set_axis_off()
+for i, (name, images) in enumerate({"ours": samples, "blurry": blurry, "real": x}.items()):
+    place = np.arange(10) + 0.27 * (i - 1)
+    axes[1].bar(place, metrics.class_shares(images), 0.27, color=show.COLOURS[i], label=name)
+axes[1].set(title="share of each class", xticks=range(10), xlabel="class, as the judge reads it")
+axes[1].legend(fontsize=9)
+show.figure(fig, "QUALITY")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# *What to see.* QUALITY-PROSE
+#
+# <details>
+# <summary>Question: a generator that always draws the same perfect 7: which of the scores would notice?</summary>
+#
+# Not the confident share: it would be 100 %. The class counts would, and so would the Frechet distance, since the features of its samples have no spread, while those of real digits do. Distances to the training set would not, if its 7 is a
+# new one. No single number is enough: one for quality, one for variety, one against copying.
+#
+# </details>
+#
+# ## 10. Watching it draw
+#
+# Now all 1,000 levels, with the ancestral step, and every state kept. A label is the noise level of what is shown: the first column is pure noise, the last the finished picture.
+#
+# *What to see.* PATH-PROSE
+
+# %% slideshow={"slide_type": "subslide"}
+rule = choose(read=ancestral(), smoke=ddim(20, eta=1.0))
+walk = reverse(net, schedule, rule, (16, 1, 8, 8), seed=3, clip_x0=1.0)
+path = list(show.progress(walk, total=1 + len(rule.levels(schedule.T))))
+show.filmstrip(path, levels=(999, 800, 600, 400, 200, 100, 50, -1), count=6, alt="GRID")
+
+# %% slideshow={"slide_type": "subslide"}
+levels = (998, 900, 800, 700, 600, 500, 400, 300, 200, 100, -1)
+show.filmstrip(path, levels=levels, x0=True, title="One sample, and the guess where it leads", alt="ONE")
+
+# %% slideshow={"slide_type": "subslide"}
+states = show.evenly(path, 48)
+frames = [show.tiles(torch.stack([s.x[0], s.x[0] if s.x0 is None else s.x0[0]]), columns=2) for s in states]
+show.gif(frames, out_dir() / "03_one_digit.gif", scale=20, alt="GIF-ONE")
+frames = [show.tiles(s.x, columns=8) for s in states]
+show.gif(frames, out_dir() / "03_digits.gif", scale=8, alt="GIF-MANY")
+
+# %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
+# ## Looking inside (optional)
+#
+# Four looks at a trained network. They use the shipped checkpoint, which is the same training (seed 0) on the machine of the course, so that what stands below is what you see. Its layers have the names of `helpers.models.UNet`; with them renamed its weights fit *your* network, and both give the same output.
+
+# %% slideshow={"slide_type": "fragment"} tags=["optional"]
+shipped = checkpoints.load_model("digits_unet")
+theirs = dict(down1="down.0.0", shrink="shrink.0", down2="down.1.0", middle1="middle.0", middle2="middle.1",
+              up2="up.0.0", grow="grow.0", up1="up.1.0")  # fmt: skip
+
+
+def translate(key):
+    layer, rest = key.split(".", 1)
+    return f"{theirs.get(layer, layer)}.{rest}"
+
+
+trained = SmallUNet().eval()
+trained.load_state_dict({key: shipped.state_dict()[translate(key)] for key in trained.state_dict()})
+x_t, t = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 300, 600, 999])
+with torch.no_grad():
+    print(f"largest difference between the two: {(trained(x_t, t) - shipped(x_t, t)).abs().max():.0e}")
+
+# %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
+# ### What is each part worth?
+#
+# The same training, shorter (<!--r:digits_ablation.recipe.steps|,-->1,000<!--/--> steps, two seeds), with one part taken out: no attention, no skips, or a time embedding of zeros.
+
+# %% slideshow={"slide_type": "subslide"} tags=["optional"]
+results, pictures = checkpoints.load_results("digits_ablation"), checkpoints.load_images("digits_ablation")
+for name, scores in results["variants"].items():
+    print(f"{name:13s} {scores['parameters']:8,d} parameters, confident {scores['confident']:.1%} "
+          f"(seeds {scores['spread']['confident']:.1%} apart), Frechet distance {scores['frechet']:5.1f} "
+          f"({scores['spread']['frechet']:.1f} apart)")  # fmt: skip
+floors = results["floors"]
+print(f"{'real digits':32s} confident {floors['confident']:.1%}, Frechet floor {floors['frechet']:.1f}")
+show.rows({name.replace("_", " "): pictures[name] for name in results["variants"]}, alt="ABLATION")
+
+# %% [markdown] slideshow={"slide_type": "fragment"} tags=["optional"]
+# *What to see.* ABLATION-PROSE
+
+# %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
+# ### Where does it look, and when?
+#
+# At 4x4 each of the 16 places gives every place a weight. We catch what goes into the attention with a hook and draw the row of one place (the square in the first picture of each column), for each of the four heads, at five noise levels.
+
+# %% slideshow={"slide_type": "fragment"} tags=["optional"]
+caught = {}
+trained.attention.register_forward_pre_hook(lambda layer, inputs: caught.update(h=inputs[0]))
+
+
+@torch.no_grad()
+def maps(images, t):
+    """Attention weights (B, heads, 16, 16) of the network on the images noised to level t, and x_t."""
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    x_t = schedule.q_sample(images, t, noise)
+    trained(x_t, torch.full((len(images),), t))
+    return trained.attention.weights(caught["h"]), x_t
+
+
+# %% slideshow={"slide_type": "subslide"} tags=["optional"]
+place, digit = 9, 11  # row 2, column 1 of the 4x4 places
+fig, axes = plt.subplots(5, 5, figsize=(7.2, 7.4))
+for column, t in zip(axes.T, (20, 200, 400, 600, 900), strict=True):
+    weights, x_t = maps(x_test[digit : digit + 1], t)
+    column[0].imshow(x_t[0, 0], vmin=-1, vmax=1)
+    corner = (2 * (place % 4) - 0.5, 2 * (place // 4) - 0.5)
+    column[0].add_patch(plt.Rectangle(corner, 2, 2, fill=False, color=show.COLOURS[1], lw=2))
+    column[0].set_title(f"t = {t}")
+    for head in range(4):
+        column[1 + head].imshow(weights[0, head, place].reshape(4, 4), cmap="viridis", vmin=0, vmax=0.4)
+        axes[1 + head, 0].set_ylabel(f"head {head + 1}")
+[ax.set(xticks=[], yticks=[]) for ax in axes.flat]
+show.figure(fig, "ATTENTION")
+
+# %% slideshow={"slide_type": "subslide"} tags=["optional"]
+fig, ax = plt.subplots()
+levels = list(range(0, 1000, 50)) + [999]
+wide = torch.stack([torch.special.entr(maps(x_test[:200], t)[0]).sum(-1).exp().mean((0, 2)) for t in levels])
+for head in range(4):
+    ax.plot(levels, wide[:, head], color=show.COLOURS[head], label=f"head {head + 1}")
+ax.axhline(16, color="black", linestyle="--", linewidth=1, label="all places alike")
+ax.set(xlabel="noise level t", ylabel="places a query looks at (exp of the entropy)", ylim=(0, 17))
+ax.legend(fontsize=9)
+show.figure(fig, "SPREAD")
+
+# %% [markdown] slideshow={"slide_type": "fragment"} tags=["optional"]
+# *What to see.* ATTENTION-PROSE
+
+# %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
+# ### Does it know what it draws?
+#
+# Nobody told the network that there are ten classes. We noise 600 digits to three levels, take what leaves the middle, averaged over the 16 places (64 numbers a picture), and let t-SNE lay it out in the plane, near to near. The title says how often the class is that of most
+# of the five nearest others, in the 64 dimensions, not in the drawing, which may lie.
+
+# %% slideshow={"slide_type": "fragment"} tags=["optional"]
+from sklearn.manifold import TSNE
+
+trained.middle2.register_forward_hook(lambda layer, inputs, out: caught.update(bottleneck=out.mean((2, 3))))
+some = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: choose(read=600, smoke=100)]
+
+
+def bottleneck(t):
+    maps(x[some], t)  # runs the network; the hook catches
+    return caught["bottleneck"]
+
+
+def same_class(features):
+    near = torch.cdist(features, features).fill_diagonal_(torch.inf).topk(5, largest=False).indices
+    return (labels[some][near].mode(1).values == labels[some]).float().mean()
+
+
+# %% slideshow={"slide_type": "subslide"} tags=["optional"]
+fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.6))
+for ax, t in zip(axes, (50, 400, 700), strict=True):
+    features = bottleneck(t)
+    plane = TSNE(random_state=0, perplexity=20, init="pca").fit_transform(features.numpy())
+    dots = ax.scatter(*plane.T, c=labels[some], cmap="tab10", s=8)
+    ax.set(xticks=[], yticks=[], title=f"t = {t}: {same_class(features):.0%} beside their class")
+fig.legend(*dots.legend_elements(), ncols=10, loc="outside lower center", fontsize=10, handletextpad=0)
+show.figure(fig, "TSNE")
+
+# %% [markdown] slideshow={"slide_type": "fragment"} tags=["optional"]
+# *What to see.* TSNE-PROSE
+
+# %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
+# ### The grey values on their way
+#
+# Back to the walk of section 10: the mean of all its pixels at each level, a band of one standard deviation around it, and the histograms at eight moments. Dashed: what the *forward* process says they should be, from the mean and the variance of the data,
+# $\sqrt{\bar\alpha_t}\,m$ and $\bar\alpha_t\,s^2+1-\bar\alpha_t$.
+
+# %% slideshow={"slide_type": "subslide"} tags=["optional"]
+t = torch.tensor([state.t for state in path])
+mean, std = (torch.stack([f(state.x) for state in path]) for f in (torch.mean, torch.std))
+a = schedule.alpha_bar(t)
+m, s = a.sqrt() * x.mean(), (a * x.var() + 1 - a).sqrt()
+fig, ax = plt.subplots()
+ax.fill_between(t, mean - std, mean + std, color=show.COLOURS[5], alpha=0.4, label="one standard deviation")
+ax.plot(t, mean, color=show.COLOURS[0], label="mean of all pixels")
+for line in (m, m - s, m + s):
+    ax.plot(t, line, "k--", linewidth=1)
+ax.set(xlabel="noise level t (the walk runs to the right)", ylabel="grey value", xlim=(999, -1))
+ax.legend()
+show.figure(fig, "INTENSITY")
+
+# %% slideshow={"slide_type": "subslide"} tags=["optional"]
+fig, axes = plt.subplots(2, 4, figsize=(show.WIDTH, 4.4), sharex=True)
+for ax, state in zip(axes.flat, show.at_levels(path, (999, 800, 600, 400, 200, 100, 50, -1)), strict=True):
+    ax.hist(state.x.flatten().numpy(), bins=30, range=(-3, 3), density=True, color=show.COLOURS[0])
+    ax.set(title=show.level(state.t), yticks=[])
+show.figure(fig, "HISTOGRAMS")
+
+# %% [markdown] slideshow={"slide_type": "fragment"} tags=["optional"]
+# *What to see.* HISTOGRAM-PROSE
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## What we learned
+#
+# - A residual block computes a correction; the level comes in as a bias a channel, and GroupNorm keeps pictures of different levels apart.
+# - Attention is a softmax of scaled dot products over the *keys*, then a mixture of values; it goes where the picture is small.
+# - In a U-Net the resolution really falls and rises; skips carry the detail across and are concatenated.
+# - $v$ asks at each end for what $x_t$ does not show, and turning it into $x_0$ never divides by a small number.
+# - The loss says whether training goes on; it does not say whether samples are good. That takes distances beside their floors, class counts, and a look for copies.
+# - A test is worth what its worst pass is worth: pixel statistics let blurry averages through.
+#
+# **Check yourself.** Can you
+# - say what happens to each shape between `enter` and `leave`, and which two are concatenated with which?
+# - write attention without looking, with the right axis for the softmax?
+# - derive $\hat x_0$ from $v$ and $x_t$?
+# - say why an average of the weights needs a warm-up?
+# - name the score that would notice copying, and the one that would notice a missing class?
+#
+# **Further exercises**
+# - (●○○○○, 10 min) Draw with `run.model` instead of `run.ema.model`. What does the average buy? And `ddim(50)` without noise ($\eta=0$)?
+# - (●●○○○, 20 min) Make the memorisation test fail: train on 20 digits only, and look at section 8 again.
+# - (●●●○○, 30 min) Put a second attention at 8x8. Measure what it costs in milliseconds a step and what it brings.
+# - (●●●●○, 60 min) Replace the concatenation by a sum (what has to change in `Layers`?) and measure it as the box was measured: two seeds, the same steps.
+#
+# **References**
+# - Ho, Jain, Abbeel 2020, *Denoising diffusion probabilistic models*, arXiv:2006.11239: appendix B (the U-Net, EMA).
+# - Ronneberger, Fischer, Brox 2015, *U-Net*, arXiv:1505.04597: figure 1 (down, up, skips concatenated).
+# - Vaswani et al. 2017, *Attention is all you need*, arXiv:1706.03762: eq. 1 and section 3.2.1 (the scale).
+# - Wu, He 2018, *Group normalization*, arXiv:1803.08494.
+# - Salimans, Ho 2022, *Progressive distillation for fast sampling of diffusion models*, arXiv:2202.00512: section 4 and appendix D ($v$).
+# - Nichol, Dhariwal 2021, *Improved denoising diffusion probabilistic models*, arXiv:2102.09672: eq. 17 (cosine schedule).
+# - Song, Meng, Ermon 2021, *Denoising diffusion implicit models*, arXiv:2010.02502: eqs. 12, 16 ($\eta$).
+# - Heusel et al. 2017, *GANs trained by a two time-scale update rule*, arXiv:1706.08500: eq. 6 (Frechet distance).
+
+# %% slideshow={"slide_type": "skip"}
+check.summary("03")

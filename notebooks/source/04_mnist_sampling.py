@@ -1,0 +1,802 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# # 04 MNIST: sampling, and judging what comes out
+#
+# Everything so far comes together on real pictures: handwritten digits of 28 x 28 pixels, the attention U-Net
+# of notebook 03 with one more resolution, and the reverse walk of notebook 02. At the end digits emerge from
+# noise before your eyes, and you can say with numbers how good they are.
+#
+# **Afterwards you can**
+# - train a denoiser on MNIST and tell from a strip of samples whether it is on its way;
+# - sample with the ancestral walk (1,000 steps) and with DDIM (50 steps), and say what each costs;
+# - keep the estimate of $x_0$ in range, and explain when a walk fails without that;
+# - make grids, filmstrips and a GIF without spoiling the pictures on the way to the file;
+# - judge samples: distance with its floor, confidence, class counts, nearest training images;
+# - reproduce your samples with the schedulers of the `diffusers` library;
+# - name the cause when samples are bad.
+#
+# **You need** notebooks 01 to 03: schedule and $\bar\alpha_t$, ancestral and DDIM step, U-Net, v-prediction, EMA.
+#
+# **Time** about 80 minutes for a person, about three minutes for two CPU cores.
+
+# %% tags=["setup"] slideshow={"slide_type": "skip"}
+import sys
+from pathlib import Path
+
+here = Path.cwd().resolve()
+sys.path.insert(0, str(next(p for p in (here, *here.parents) if (p / "helpers").is_dir())))
+
+import dataclasses
+import itertools
+import time
+
+import matplotlib.pyplot as plt
+import torch
+
+from helpers import data, metrics, show
+from helpers.checkpoints import load_images, load_model, load_results
+from helpers.exercises import check
+from helpers.modes import MODE, choose, out_dir
+from helpers.sampling import ancestral, ddim, last, reverse
+from helpers.schedule import cosine
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## The data: 28 x 28
+#
+# MNIST has 60,000 training images and 10,000 test images of ten digits (LeCun et al. 1998). They ship with the
+# course. Nothing is resized: 28 divides by two twice, which is all the network asks for. Bytes 0 to 255 become
+# floats in $[-1, 1]$, so that data and noise are centred alike.
+
+# %% slideshow={"slide_type": "fragment"}
+images, labels = data.mnist()
+test_images, test_labels = data.mnist(train=False)
+schedule = cosine(1000)
+
+print(f"{len(images):,} training images {tuple(images.shape[1:])}, {images.min():.0f} to {images.max():.0f}")
+print(f"{(images == -1).float().mean():.0%} of all pixels are black")
+show.grid(images[:32], "32 training images in two rows: white handwritten digits on black, in many hands, "
+          "some slanted, some thick", columns=16)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## The network: 28 → 14 → 7
+#
+# The U-Net is the one you built in notebook 03, imported from `helpers`, with three resolutions. Attention sits
+# at the bottom, where it is cheap: $7 \times 7 = 49$ positions look at each other, not $28 \times 28 = 784$.
+# The channels grow as the picture shrinks. Most of the parameters are at the bottom; most of the work is done
+# at the top, where a convolution is repeated at every pixel.
+#
+# ```text
+# x_t 1x28x28 ─ 16x28x28 ──────────── skip ──────────── 16x28x28 ─ v 1x28x28
+#                   └─ 48x14x14 ───── skip ───── 48x14x14 ─┘
+#                          └─ 96x7x7 ─ skip ─ 96x7x7 ─┘
+#                                └ attention ┘
+# t ─ sines, cosines ─ two layers ─ a bias in every block
+# ```
+
+# %% slideshow={"slide_type": "fragment"}
+from helpers.models import UNet, parameter_count
+
+torch.manual_seed(0)
+network = UNet(channels=(16, 48, 96), prediction="v")
+
+h, skips = network.encode(images[:2], network.embed(torch.tensor([10, 900])))
+for name, skip in zip(("top", "middle", "bottom"), skips, strict=True):
+    print(f"{name:7} {tuple(skip.shape[1:])}")
+print(f"output  {tuple(network(images[:2], torch.tensor([10, 900])).shape[1:])}")
+print(f"{parameter_count(network):,} parameters")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## A minute of training, live
+#
+# This is the training loop of notebook 02 with the recipe of notebook 03: v-prediction, cosine schedule, AdamW,
+# gradient clipping, and a moving average of the weights (EMA). On a CPU that has bfloat16 arithmetic the loop
+# uses it; a probe of two passes decides. Samples are drawn from the *averaged* weights, always from the same
+# eight noises, so that the rows of the strip can be compared.
+#
+# One thing is added to watch a well known failure. `late` is an average of the same weights, with the usual
+# decay 0.999, but *without the warm-up* of our EMA. After $n$ updates it still holds a share $0.999^n$ of the random
+# weights it started from. The loss of such a run is low, and its samples are noise.
+
+# %% slideshow={"slide_type": "fragment"}
+import copy
+
+from helpers.training import Run, bf16_is_faster, train
+
+run = Run(network, lr=1e-3, ema_decay=0.999, seed=0)
+late = copy.deepcopy(network).requires_grad_(False)  # an average without warm-up
+steps = choose(read=350, smoke=4, full=24_000)
+bf16 = bf16_is_faster(network, images[:64], torch.zeros(64, dtype=torch.long))
+noise = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+def sample(model):
+    return last(reverse(model, schedule, ddim(choose(20, 3)), x_T=noise, clip_x0=1.0))
+
+
+# %% slideshow={"slide_type": "subslide"}
+strip, losses, start = {}, [], time.perf_counter()
+for step in show.progress(train(run, schedule, images, steps, batch_size=64, bf16=bf16), steps, "training"):
+    losses.append(step.loss)
+    for average, weight in zip(late.parameters(), network.parameters(), strict=True):
+        average.lerp_(weight.detach(), 0.001)
+    if step.step in (steps // 4, steps // 2, steps):
+        strip[f"{64 * step.step:,} images seen"] = sample(run.ema.model)
+minutes = (time.perf_counter() - start) / 60
+strip["weights, not averaged"] = sample(network)
+strip["late average"] = sample(late)
+print(f"{steps} steps in {minutes:.1f} minutes ({torch.get_num_threads()} threads, bfloat16: {bf16})")
+print(f"loss {losses[0]:.2f} at first, {sum(losses[-50:]) / len(losses[-50:]):.3f} at the end")
+print(f"share of the random start: late average {0.999**steps:.0%}, with warm-up 0 %")
+
+# %% slideshow={"slide_type": "subslide"}
+show.rows(strip, "Eight samples after a quarter, a half and all of the live training, from the averaged "
+          "weights: blobs become strokes, strokes become shapes like digits. Below: the last weights without "
+          "averaging, similar; and the average without warm-up: grey mush.", title="The same eight noises")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# Strokes first, then shapes that hang together: that is the order in which a denoiser learns. The last two rows
+# use the same training. The weights themselves give samples of about the quality of their average (averaging pays off
+# later, when the weights jitter around a good place). The average without warm-up gives nothing yet, while
+# the loss, which is measured on the weights themselves, is fine. **If the loss is low and the samples
+# are noise, look at the average first.**
+#
+# ## An hour of training, loaded
+#
+# The same network, trained for longer by `make train`. Snapshots were drawn on the way: 64 samples each from one
+# set of noises, and a Frechet distance of 1,000 samples from the test images (feature network: a small classifier
+# that ships with the course), for two seeds. The snapshots are taken where two cores of the machine this course
+# was planned on have worked for 1, 5, 20 and 60 minutes; the table says how many images each had seen, and how long it took
+# where the training was in fact run.
+
+# %% slideshow={"slide_type": "fragment"}
+model = run.ema.model if MODE == "full" else load_model("mnist_unet")
+model.requires_grad_(False)
+saved, pictures = load_results("mnist"), load_images("mnist")
+
+print("images seen   minutes  threads      distance   confidently one digit")
+for row in saved["networks"]:
+    distance, sure = row["distance"], row["confident"]["mean"]
+    print(f"{row['images']:>11,} {row['minutes']:9.1f} {row['threads']:8} "
+          f"{distance['mean']:9.2f} ± {distance['std']:.2f} {sure:8.1%}")
+floor, real = saved["floor"], saved["real"]
+print(f"{'real test images (the floor)':29} "
+      f"{floor['mean']:9.2f} ± {floor['std']:.2f} {real['confident']:8.1%}")
+
+# %% slideshow={"slide_type": "subslide"}
+fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 3.1))
+for ax, row in zip(axes, saved["networks"], strict=True):
+    ax.imshow(show.tiles(pictures[row["name"]][:16], 4), vmin=0, vmax=255)
+    ax.set_title(f"{row['images']:,} images\ndistance {row['distance']['mean']:.1f}")
+    ax.set_axis_off()
+show.figure(fig, "Sixteen samples of each of four snapshots, from the same noises: from broken strokes to "
+            "clean digits, with the Frechet distance falling from left to right")
+
+# %% [markdown] exercise_text="4.1" slideshow={"slide_type": "slide"}
+# The four panels start from the same sixteen noises, so each place shows one picture becoming clearer. The first
+# factor of five in training buys most of the quality; the later ones buy details. "±" is the spread over two seeds of
+# the sampler, not over trainings: it says how far the number moves when only the noise changes.
+#
+# <details><summary>Question: why is the floor not zero, and why can the distance not be had for the 64 samples of a grid?</summary>
+#
+# The distance compares two Gaussians that are *estimated*, mean and covariance of 64 features. Estimated from 1,000
+# images, even real ones, they are off by chance, and the distance squares those errors, so it never averages out to
+# zero. From 64 images a covariance of 64 features cannot be estimated at all. Compare distances only at
+# the same number of samples, and always beside the floor.
+#
+# </details>
+#
+# ## Keeping $x_0$ in range
+#
+# Every step asks: given $x_t$ and the predicted noise, what is the clean picture?
+# $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\;\hat\epsilon}{\sqrt{\bar\alpha_t}}$$
+# The division makes trouble at the top. The cosine schedule ends with $1/\sqrt{\bar\alpha_T}$ of about twenty thousand: an
+# error of one per cent in $\hat\epsilon$ is an error of two hundred in $\hat x_0$, for a picture that lives in $[-1, 1]$. The remedy is old
+# and simple: pixels are known to lie in $[-1, 1]$, so cut the estimate there. Then the noise has to follow, or
+# picture and noise would no longer add up to $x_t$:
+# $$\hat x_0 \leftarrow \mathrm{clamp}(\hat x_0, -1, 1), \qquad
+# \hat\epsilon \leftarrow \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1 - \bar\alpha_t}}$$
+#
+# **Exercise 4.1** Write `clamp_x0`. It returns the new `eps` and the new `x0`, in this order.
+#
+# Difficulty: ●●○○○ · 8 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# Two lines after $\bar\alpha_t$ is at hand. Which of the two must come first?
+#
+# </details>
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `x0.clamp(-1, 1)` first; then solve $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ for $\epsilon$, with the clamped $x_0$.
+#
+# </details>
+
+# %% exercise="4.1" slideshow={"slide_type": "subslide"}
+def clamp_x0(x_t, t, x0, schedule):
+    """x_t, x0: (B, ...); t: (B,). Returns (eps, x0) with x0 in [-1, 1]."""
+    a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)
+    # TODO 4.1: clamp x0, then compute the eps that belongs to it
+    ### BEGIN SOLUTION
+    x0 = x0.clamp(-1, 1)
+    eps = (x_t - a.sqrt() * x0) / (1 - a).sqrt()
+    return eps, x0
+    ### END SOLUTION
+
+
+clamp_x0 = check("4.1", clamp_x0)
+
+# %% expected="4.1" slideshow={"slide_type": "fragment"}
+g = torch.Generator().manual_seed(0)
+levels = torch.tensor([1, *range(25, 976, 25), 985, 992, 996, 998, 999])
+x0 = images[: len(levels)]
+true_eps, error = torch.randn(x0.shape, generator=g), 0.01 * torch.randn(x0.shape, generator=g)
+x_t = schedule.q_sample(x0, levels, true_eps)
+from_eps = schedule.predict_x0(x_t, levels, true_eps + error)
+from_v = schedule.from_output(schedule.target(x0, levels, true_eps, "v") + error, x_t, levels, "v")[1]
+_, clamped = clamp_x0(x_t, levels, from_eps, schedule)
+
+fig, ax = plt.subplots()
+for name, estimate in {"from eps": from_eps, "from eps, clamped": clamped, "from v": from_v}.items():
+    ax.plot(levels, (estimate - x0).flatten(1).square().mean(1).sqrt(), label=name, linewidth=2)
+ax.set(xlabel="noise level t", ylabel="error of the estimate of $x_0$", yscale="log")
+ax.legend(title="with 1 % error in the output")
+show.figure(fig, "Error of the estimated clean picture over the noise level, log scale. From eps it rises "
+            "without limit to hundreds at the top; clamped it stays near one; from v it is one per cent.")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# With an eps-network and this schedule the clamp decides between a picture and nothing. Our network predicts $v$, and
+# $\hat x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,\hat v$ divides by nothing: there the clamp only keeps small overshoots from
+# adding up. It is cheap and never hurts data with known bounds, so we leave it on: `clip_x0=1.0` in `reverse`.
+# ("Looking inside" measures it on and off.)
+#
+# ## The ancestral walk: 1,000 steps
+#
+# Ho et al. (2020), algorithm 2, as in notebook 02: estimate $x_0$, draw $x_{t-1}$ from the posterior
+# $q(x_{t-1} \mid x_t, \hat x_0)$, a thousand times. Sixteen images live; sixty-four that were drawn by `make train`.
+
+# %% slideshow={"slide_type": "fragment"}
+shape, walk_steps = (choose(16, 2), 1, 28, 28), choose(1000, 12)
+start = time.perf_counter()
+walk = reverse(model, schedule, ancestral(), shape, seed=0, clip_x0=1.0)
+for state in show.progress(itertools.islice(walk, walk_steps + 1), walk_steps, "ancestral"):
+    ancestral_live = state.x  # in the end the last one
+ancestral_seconds = time.perf_counter() - start
+print(f"{shape[0]} images, {state.step} steps: {ancestral_seconds:.0f} s")
+show.grid(ancestral_live, "Sixteen digits drawn live with 1,000 ancestral steps, in two rows", columns=8)
+
+# %% slideshow={"slide_type": "fragment"}
+show.grid(pictures["ancestral"], "64 digits in an 8 by 8 grid, drawn with 1,000 ancestral steps: nearly all "
+          "can be read at once", columns=8, title="64 samples, 1,000 ancestral steps")
+
+# %% [markdown] exercise_text="4.2" slideshow={"slide_type": "slide"}
+# ## DDIM: 50 steps
+#
+# The DDIM step of notebook 02 goes from any level to any lower one, so the walk may visit only 50 of the 1,000
+# levels. Which 50? The walk starts from pure noise, so the first must be the top, $T-1$. It ends on the clean picture,
+# level $-1$, and the last stride should be as long as the others:
+# $$t_i = \mathrm{round}\!\left(T - i\,\frac{T}{S}\right) - 1, \qquad i = 0, \dots, S-1$$
+# For $T = 1000$, $S = 50$: 999, 979, ..., 19, and from 19 to $-1$. This is the spacing that Lin et al. (2023) call
+# *trailing*. A popular way, 980, 960, ..., 0 (*leading*), starts *below* the top: the network is handed pure noise and
+# told that some signal is left.
+#
+# **Exercise 4.2** Write `ddim_levels`, a list of `steps` falling whole numbers. It must also work where `steps` does not divide `T`.
+#
+# Difficulty: ●●○○○ · 6 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# It is one list comprehension over $i$. What is $t_0$, and what would $t_S$ be?
+#
+# </details>
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# Python's `round` gives a whole number; round before you subtract 1. Do not use `range` with a stride of `T // steps`.
+#
+# </details>
+
+# %% exercise="4.2" slideshow={"slide_type": "subslide"}
+def ddim_levels(T, steps):
+    # TODO 4.2: `steps` levels from T - 1 down, in equal strides
+    ### BEGIN SOLUTION
+    return [round(T - i * T / steps) - 1 for i in range(steps)]
+    ### END SOLUTION
+
+
+ddim_levels = check("4.2", ddim_levels)
+
+# %% expected="4.2" slideshow={"slide_type": "fragment"}
+few = choose(50, 5)
+rule = dataclasses.replace(ddim(few), levels=lambda T: ddim_levels(T, few))
+start = time.perf_counter()
+walk = reverse(model, schedule, rule, (64, 1, 28, 28), seed=0, clip_x0=1.0)
+path = list(show.progress(walk, few + 1, "DDIM"))
+samples, ddim_seconds = path[-1].x, time.perf_counter() - start
+print(f"64 images, {few} steps: {ddim_seconds:.1f} s; confident {metrics.confident_share(samples):.0%}")
+show.grid(samples, "64 digits in an 8 by 8 grid, drawn with 50 DDIM steps: clean strokes, nearly all legible",
+          columns=8, title=f"64 samples, {few} DDIM steps")
+
+# %% [markdown] exercise_text="4.3" slideshow={"slide_type": "slide"}
+# A twentieth of the steps, and to the eye the same quality. DDIM adds no noise on the way, so the picture is settled by
+# the first noise alone: the same seed gives the same digits, on any machine, up to rounding.
+#
+# <details><summary>Question: both walks above began with seed 0. Why do they show different digits?</summary>
+#
+# The ancestral walk draws fresh noise in each of its steps, and every draw steers it. Two walks from one $x_T$ part
+# early, at the levels where it is still open which digit it will be. Only DDIM is a *function* of $x_T$.
+#
+# </details>
+#
+# ## Watching it happen
+#
+# The walk was kept: `path` holds every state, from pure noise to the clean pictures. A film of it needs a choice of states: evenly
+# spaced, the first and the last always among them. Taking every $k$-th misses the last; one of the tutorials this course
+# grew out of even crowds most of its "key frames" into the final twentieth of the walk, so its film shows a finished digit standing still.
+#
+# With $n$ states and $f$ frames, frame $i = 0, \dots, f-1$ shows state
+# $\mathrm{round}\!\left(i\,\frac{n-1}{f-1}\right)$. If more frames are asked for than there are states, take each state once.
+#
+# **Exercise 4.3** Write `frame_numbers`, a list of whole numbers.
+#
+# Difficulty: ●●○○○ · 6 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# Five posts have four gaps between them.
+#
+# </details>
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# Start with `frames = min(frames, states)`; the stride is `(states - 1) / (frames - 1)`, and it is rounded only after the
+# multiplication.
+#
+# </details>
+
+# %% exercise="4.3" slideshow={"slide_type": "subslide"}
+def frame_numbers(states, frames):
+    # TODO 4.3: evenly spaced numbers from 0 to states - 1, both included
+    ### BEGIN SOLUTION
+    frames = min(frames, states)
+    return [round(i * (states - 1) / (frames - 1)) for i in range(frames)]
+    ### END SOLUTION
+
+
+frame_numbers = check("4.3", frame_numbers)
+
+# %% expected="4.3" slideshow={"slide_type": "fragment"}
+moments = [path[i] for i in frame_numbers(len(path), 5)]
+five = {f"sample {k + 1}": torch.stack([state.x[k] for state in moments]) for k in range(5)}
+show.rows(five, "Five samples at five evenly spaced moments: noise; noise with a faint brighter patch; a "
+          "grainy digit; a digit with some grain; a clean digit", [show.level(state.t) for state in moments],
+          title="Five samples at five moments", save=out_dir() / "mnist_five_moments.png")
+
+# %% slideshow={"slide_type": "subslide"}
+show.filmstrip(path, "One walk as a filmstrip of eight moments. Above, x_t: noise clears to a digit. Below, "
+               "the estimate of the clean picture: a blurred average at first, then a digit that sharpens "
+               "while x_t is still mostly noise.", x0=True, save=out_dir() / "mnist_filmstrip.png",
+               title="x_t, and what the network thinks it will become")
+
+# %% [markdown] exercise_text="4.4" slideshow={"slide_type": "slide"}
+# Each label is the noise level of the picture under it; the last is clean. The lower row tells more than the upper one. At the top the estimate is a
+# blurred average of many digits; somewhere in the middle it becomes *one* digit; after that only strokes sharpen. Coarse first, detail later:
+# that is why one leap cannot do it.
+#
+# ## From floats to a file
+#
+# A file holds bytes. Going from $[-1, 1]$ to 0 ... 255 is one line in which much goes wrong: a sample may lie a little outside $[-1, 1]$ and
+# noise lies far outside; a byte knows no 256, it starts again at 0; conversion cuts fractions off.
+# $$\text{byte} = \mathrm{round}\big(127.5\,(\mathrm{clamp}(x, -1, 1) + 1)\big)$$
+#
+# **Exercise 4.4** Write `to_bytes` for images $(B, 1, H, W)$; the result has dtype `torch.uint8`.
+#
+# Difficulty: ●○○○○ · 5 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# The order is that of the formula, from the inside out. What comes last?
+#
+# </details>
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `.clamp(-1, 1)`, then plus 1, times 127.5, then `.round()`, then `.to(torch.uint8)`.
+#
+# </details>
+
+# %% exercise="4.4" slideshow={"slide_type": "subslide"}
+def to_bytes(images):
+    # TODO 4.4: floats in [-1, 1] (or a little beyond) to bytes
+    ### BEGIN SOLUTION
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    ### END SOLUTION
+
+
+to_bytes = check("4.4", to_bytes)
+
+# %% slideshow={"slide_type": "subslide"}
+def sheet(images, columns=6):
+    grey = to_bytes(images)[:, 0] // 32 * 36  # eight greys: enough for the eye, a third of the bytes
+    rows = [torch.cat(list(part), dim=1) for part in grey.split(columns)]
+    return torch.cat(rows, dim=0).numpy()
+
+
+frames = [sheet(path[i].x[:36]) for i in frame_numbers(len(path), 42)]
+show.gif(frames, out_dir() / "mnist.gif", "Animation: 36 squares of noise clear up together and become 36 "
+         "handwritten digits, which then stand still for a moment", scale=2, seconds=4, hold=2.5)
+print(f"mnist.gif: {len(frames)} frames, {(out_dir() / 'mnist.gif').stat().st_size / 1000:.0f} kB")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# **Noise to digits.** The GIF is in the folder `out/`, with the two PNGs; take them with you.
+#
+# ## How good are they?
+#
+# No single number will do, so we ask four questions, each beside what real digits score.
+# 1. *Do they look like the data as a whole?* The Frechet distance of 1,000 samples, beside its floor.
+# 2. *Is each a digit?* The share to which a second classifier, not the one that lends its features to the distance, gives more than 95 %.
+# 3. *Are they new?* The distance to the nearest training image, beside that of unseen test images.
+# 4. *Are all digits there?* Class counts.
+
+# %% slideshow={"slide_type": "fragment"}
+final, near = saved["final"], saved["nearest"]
+print(f"{final['samples']:,} samples, {final['steps']} DDIM steps    samples   real test images")
+print(f"Frechet distance               {final['distance']:7.2f}   {floor['mean']:.2f} (the floor)")
+print(f"confidently one digit          {final['confident']:7.1%}   {real['confident']:.1%}")
+print(f"nearest training image: middle {near['samples']['middle']:7.2f}   {near['test']['middle']:.2f}")
+print(f"                      smallest {near['samples']['smallest']:7.2f}   {near['test']['smallest']:.2f}")
+print(f"smallest class                 {final['smallest_class']:7.1%}   {min(real['class_shares']):.1%}")
+
+# %% [markdown] exercise_text="4.5" slideshow={"slide_type": "slide"}
+# ## Are they new?
+#
+# Notebook 02 showed that the perfect denoiser of a finite training set only repeats it. A network that
+# has not learned by heart makes pictures that are no nearer to the training set than unseen real digits are. The distance of two pictures:
+# $$d(a, b) = \sqrt{\tfrac{1}{P}\textstyle\sum_p (a_p - b_p)^2}$$
+# with $P$ the number of pixels, so that its unit is a pixel value whatever the size of the picture.
+#
+# **Exercise 4.5** Write `nearest`: for each of the samples $(N, ...)$ the index of its nearest training image and the distance, both $(N,)$.
+#
+# Difficulty: ●●●○○ · 10 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# Make every picture a row (`flatten(1)`); then you need a table of distances $(N, M)$ and its smallest value in each row.
+#
+# </details>
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `torch.cdist(a, b)` is that table with $\sqrt{\sum}$ in place of $\sqrt{\tfrac1P\sum}$: divide by $\sqrt P$.
+# `.min(dim=1)` returns values and indices, in this order; you return them the other way round.
+#
+# </details>
+
+# %% exercise="4.5" slideshow={"slide_type": "subslide"}
+def nearest(samples, training):
+    # TODO 4.5: index and distance of the nearest training image of each sample
+    ### BEGIN SOLUTION
+    a, b = samples.flatten(1), training.flatten(1)
+    distance, index = (torch.cdist(a, b) / a.shape[1] ** 0.5).min(dim=1)
+    return index, distance
+    ### END SOLUTION
+
+
+nearest = check("4.5", nearest)
+
+# %% expected="4.5" slideshow={"slide_type": "fragment"}
+def nearest_each(some):  # one picture at a time: 60,000 differences are enough for the memory
+    index, distance = zip(*(nearest(picture[None], images) for picture in some), strict=True)
+    return torch.cat(index), torch.cat(distance)
+
+
+count = choose(64, 10)
+index, distance = nearest_each(samples[:count])
+_, distance_test = nearest_each(test_images[:count])
+order = distance.argsort()[:10]  # the ten that are nearest to the training set
+show.rows({"sample": samples[order], "nearest in training": images[index[order]]},
+          "The ten samples that come nearest to the training set, above their nearest training images: "
+          "similar digits in other hands, not the same pictures", [f"{d:.2f}" for d in distance[order]],
+          title="The ten samples nearest to a training image, and the distance")
+print(f"middle distance: samples {distance.median():.2f}, test images {distance_test.median():.2f}")
+
+# %% [markdown] exercise_text="4.6" slideshow={"slide_type": "slide"}
+# These are the samples *most* like a training image, and they are still other pictures: simple digits, ones above all, have near neighbours everywhere.
+# What would copying look like? Distances near zero, far below those of unseen test images. This does not prove that nothing is memorised:
+# a copy shifted by one pixel escapes this distance. It is evidence, not proof.
+#
+# ## Are all digits there?
+#
+# Of 1,000 samples about as many should be threes as in the data. Not exactly: counts scatter by chance. The chi-square value says whether
+# the scatter is more than chance:
+# $$\chi^2 = \sum_{c=0}^{9} \frac{(O_c - E_c)^2}{E_c}, \qquad E_c = N\,p_c$$
+# with $O_c$ the seen counts, $N$ their sum and $p_c$ the shares of the real data. For ten classes chance gives about $9 \pm 4$.
+#
+# **Exercise 4.6** Write `chi_square`; it returns a tensor with one number.
+#
+# Difficulty: ●●○○○ · 6 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# `shares` sums to 1, `counts` to $N$: first turn the shares into expected counts.
+#
+# </details>
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `expected = counts.sum() * shares`; then squared differences, divided by `expected`, summed.
+#
+# </details>
+
+# %% exercise="4.6" slideshow={"slide_type": "subslide"}
+def chi_square(counts, shares):
+    # TODO 4.6: how far the counts are from what the shares lead to expect
+    ### BEGIN SOLUTION
+    expected = counts.sum() * shares
+    return ((counts - expected) ** 2 / expected).sum()
+    ### END SOLUTION
+
+
+chi_square = check("4.6", chi_square)
+
+# %% expected="4.6" slideshow={"slide_type": "fragment"}
+drawn, expected = torch.tensor(final["class_shares"]), torch.tensor(real["class_shares"])
+value = chi_square((final["samples"] * drawn).round(), expected)
+fig, ax = plt.subplots(figsize=(show.WIDTH, 3.2))
+digits = torch.arange(10)
+ax.bar(digits - 0.2, drawn, 0.4, label="samples")
+ax.bar(digits + 0.2, expected, 0.4, label="real test images")
+ax.axhline(0.05, color="black", linestyle="--", linewidth=1)
+ax.text(9.6, 0.052, "5 %", ha="right", va="bottom")
+ax.set(xticks=range(10), xlabel="digit, as the second classifier reads it", ylabel="share")
+ax.legend(ncol=2, loc="lower left")
+show.figure(fig, "Bars: the share of each digit among 1,000 samples beside its share among the real test "
+            "images, and a line at five per cent. All digits are there.")
+print(f"chi-square of {final['samples']:,} samples: {float(value):.1f} (chance: about 9 ± 4)")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# A value far above chance does not mean that a digit is missing, but that the shares are visibly not those of the data: the judge's own
+# errors count here too, and unclear samples tend to be read as the same few digits. (People say "mode collapse" when digits
+# are missing. The word is from GANs; the loss of a diffusion model punishes a forgotten digit at every level, and it rarely happens here.)
+#
+# ## The same weights in `diffusers`
+#
+# If our formulas are right, any correct implementation must draw the same pictures from the same weights and the same noise. The
+# `diffusers` library has one, but only its *named configuration* makes it ours; each default that differs changes the pictures:
+#
+# | setting | here | default there |
+# |---|---|---|
+# | `trained_betas` | our cosine betas | linear from 0.0001 to 0.02 |
+# | `prediction_type` | `"v_prediction"` | `"epsilon"` |
+# | `clip_sample`, `clip_sample_range` | `True`, 1.0 | the same |
+# | `variance_type` (DDPM) | `"fixed_small"`, the posterior variance | the same |
+# | `timestep_spacing` (DDIM) | `"trailing"` | `"leading"` |
+# | `set_alpha_to_one` (DDIM) | `True`: the last step ends clean | the same |
+# | `use_clipped_model_output` (DDIM) | `True`: eps follows the clamped $x_0$ (exercise 4.1) | `False` |
+
+# %% slideshow={"slide_type": "fragment"}
+try:
+    from diffusers import DDIMScheduler, DDPMScheduler
+except ImportError:
+    DDIMScheduler = DDPMScheduler = None  # then the saved comparison is shown
+
+
+def with_diffusers(scheduler, x, levels, **options):
+    for t in show.progress(levels, len(levels), "diffusers"):
+        v = model(x, t.expand(len(x)))
+        x = scheduler.step(v, t, x, **options).prev_sample
+    return x
+
+
+# %% slideshow={"slide_type": "fragment"}
+common = dict(trained_betas=schedule.betas.tolist(), prediction_type="v_prediction", clip_sample=True)
+gaps, where = saved["diffusers"], f"not installed here; saved from version {saved['diffusers']['version']}"
+if DDIMScheduler is not None:
+    theirs = DDIMScheduler(1000, timestep_spacing="trailing", set_alpha_to_one=True, **common)
+    theirs.set_timesteps(few)
+    x = with_diffusers(theirs, path[0].x[: shape[0]], theirs.timesteps, use_clipped_model_output=True)
+    gaps["ddim"] = (x - samples[: shape[0]]).abs().max().item()
+    theirs, g = DDPMScheduler(1000, variance_type="fixed_small", **common), torch.Generator().manual_seed(0)
+    x = with_diffusers(theirs, torch.randn(shape, generator=g), theirs.timesteps[:walk_steps], generator=g)
+    gaps["ddpm"], where = (x - ancestral_live).abs().max().item(), f"live, {shape[0]} images"
+print(f"largest difference of any pixel ({where}): DDIM {gaps['ddim']:.1g}, DDPM {gaps['ddpm']:.1g}")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# One grey level of a byte is 0.008 in our units; the differences are far below: the same pictures. What is left is rounding. (The library
+# keeps $\bar\alpha_t$ in float32; we keep it in float64, and a thousand steps add it up.) Change one row of the table to the default, and
+# the pictures differ at once.
+#
+# ## What does it cost, honestly?
+#
+# Sampling costs *images x steps x the work of one forward pass*. The last can be counted without a clock. Some guides promise
+# "64 images, 1,000 steps, 30 seconds on a CPU" for a two-level U-Net with 64 base channels; the count shows what a CPU would have to do.
+
+# %% slideshow={"slide_type": "fragment"}
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def gflop(network):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.long))
+    return counter.get_total_flops() / 1e9
+
+
+ours, wide = gflop(model), gflop(UNet(channels=(64, 128)))
+speed = ours * 64 * few / ddim_seconds  # GFLOP/s
+whole = 64 / shape[0] * 1000 / walk_steps * ancestral_seconds
+print(f"one forward pass of one image: {ours:.2f} GFLOP (a multiply-add counts two)")
+print(f"here: 64 images x {few} DDIM steps in {ddim_seconds:.1f} s, that is {speed:.0f} GFLOP/s")
+print(f"      64 images x 1,000 ancestral steps would take {whole:.0f} s")
+print(f"64 base channels, two levels: {wide:.2f} GFLOP a pass")
+print(f"      64 x 1,000 in 30 s needs {wide * 64_000 / 30 / 1000:.1f} TFLOP/s; "
+      f"at the speed of this run it takes {wide * 64_000 / speed / 60:.0f} minutes")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Good signs, bad signs
+#
+# **Good:** the loss falls steeply for some hundred steps and then creeps, with a noisy curve (each batch draws its own levels); strokes appear before
+# digits; samples from one seed keep their layout from snapshot to snapshot and become clearer; the distance falls while the loss hardly moves.
+#
+# **Bad:** the loss is NaN or stays near 1; samples from different noises are alike; samples are grey, or pure black and white; the loss is excellent and
+# the nearest training images are the samples.
+#
+# | what you see | likely cause | what to do |
+# |---|---|---|
+# | loss low, samples noise | EMA without warm-up, too young | look at samples of the weights themselves; warm up; lower the decay |
+# | loss low, samples noise | sampling reads $v$ as $\epsilon$, or the step number as the level | carry the prediction type with the model; sample by `reverse` |
+# | samples faint, broken, or all grey | $x_T$ is not noise: $T$ too short for the betas (notebook 01) | scale the betas by $1000/T$, or cosine |
+# | too dark, too bright, half black | data in $[0, 1]$ in training, or wrong scaling when saving (exercise 4.4) | train on $[-1, 1]$; check minimum and maximum of both |
+# | black and white noise, huge values | $\hat x_0$ explodes at the top with eps and cosine (exercise 4.1) | clamp, or predict $v$ |
+# | grain on finished samples | noise added at the last step | none at $t = 0$ |
+# | blurred averages | too few steps, or all the noise taken off at once | more steps; DDIM from 20 up |
+# | loss NaN | learning rate too high, data not scaled, division by $\bar\alpha_T = 0$ | clip the gradient, lower the rate, check the data |
+# | all samples alike | the noise is seeded anew for every image; broadcasting one $t$ or one noise over the batch | draw the batch at once, check shapes |
+# | out of memory, slow | batch or network too large, attention at full resolution | smaller batch, attention only at 7 x 7, bfloat16 |
+#
+# Four of these are drawn in "Looking inside", with the real network.
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "slide"}
+# ## Looking inside
+#
+# Optional. Four looks behind the pictures above.
+#
+# ### What went wrong? The real network, misused
+#
+# The same weights, the same eight noises, twenty DDIM steps. Each row makes one mistake that people make.
+
+# %% tags=["optional"] slideshow={"slide_type": "fragment"}
+from helpers.schedule import linear
+
+good = ddim(choose(20, 3))
+asked = {t: i for i, t in enumerate(reversed(good.levels(1000)))}  # level -> number of the step
+
+
+def reads_v_as_eps(x, t):  # a bare function counts as an eps-network
+    return model(x, t)
+
+
+def told_the_step_number(x, t):
+    return model(x, torch.full_like(t, asked[int(t[0])]))
+
+
+told_the_step_number.prediction = "v"
+forgets_to_rescale = dataclasses.replace(
+    good, move=lambda s, x, t, t_next, eps, x0, draw: good.move(s, x, t, t_next, eps, x - eps, draw))
+left = linear(200, rescale=False).alpha_bar(199)  # what T = 200 leaves of the signal's power
+start_level = int((schedule.alphas_cumprod - left).abs().argmin())
+starts_too_low = dataclasses.replace(good, levels=lambda T: [t for t in good.levels(T) if t <= start_level])
+
+# %% tags=["optional"] slideshow={"slide_type": "subslide"}
+def misuse(model=model, rule=good, x_T=noise):
+    return last(reverse(model, schedule, rule, x_T=x_T, clip_x0=1.0))
+
+
+wrong = {
+    "as it should be": misuse(),
+    "v read as eps": misuse(reads_v_as_eps),
+    "step number for level": misuse(told_the_step_number),
+    "x_t - eps, not rescaled": misuse(rule=forgets_to_rescale),
+    "noise where signal belongs": misuse(rule=starts_too_low),
+    "uniform start noise": misuse(x_T=torch.rand(noise.shape, generator=torch.Generator().manual_seed(1))),
+}
+show.rows(wrong, "Six rows of eight samples. First row: digits. Below, one mistake each: v read as eps, the "
+          "step number given for the noise level, noise subtracted without rescaling, a start where signal "
+          "should be left, uniform start noise.", title="One network, one mistake a row")
+print(f"'noise where signal belongs' starts at t = {start_level}, where sqrt(alpha_bar) = {left.sqrt():.2f}")
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "subslide"}
+# - **v read as eps**: the loss never hears of it, for training and sampling are two programs. The model carries `.prediction` so that they cannot disagree.
+# - **step number for level**: in a DDIM loop, `i` and `levels[i]` are easily confused. The network is told "nearly clean" while it looks at pure noise.
+# - **not rescaled**: "clean = noisy minus noise" is what many texts say; $x_t$ is $\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$, and both roots matter.
+# - **noise where signal belongs**: the tutorials' $T = 200$ with betas up to 0.02 ends where 36 % of the signal's amplitude is left, and starts from
+#   pure noise there. Here our network gets the same treatment: it searches for a digit that is not there, and settles for too little.
+# - **uniform start noise**: `torch.rand` for `torch.randn`. Its mean is one half and its spread a quarter: to the network, a bright picture.
+#
+# ### How few steps?
+#
+# The same noise walked in 1, 2, 5, 10, 20 and 50 steps.
+
+# %% tags=["optional"] slideshow={"slide_type": "fragment"}
+counts = choose((1, 2, 5, 10, 20, 50), (1, 2))
+few_steps = {f"steps: {n}": misuse(rule=ddim(n)) for n in counts}
+show.rows(few_steps, "The same eight noises in 1, 2, 5, 10, 20 and 50 DDIM steps: a grey blur, then shapes, "
+          "then digits that hardly change any more", title="The noise decides the digit")
+for n, score in saved["steps"].items():
+    print(f"{n:>3} steps: distance {score['distance']:6.2f}, confident {score['confident']:.1%}")
+print(f"{final['steps']:>3} steps: distance {final['distance']:6.2f}, confident {final['confident']:.1%}")
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "subslide"}
+# One step gives the average of all digits: the best guess when all is noise (notebook 02). With more steps the picture
+# settles, and from some number on only details move: the walk follows a smooth path, and 20 strides follow it nearly as well as 50.
+#
+# ### The clamp, on and off
+#
+# How often does the estimate of $x_0$ leave $[-1, 1]$ when nothing holds it back?
+
+# %% tags=["optional"] slideshow={"slide_type": "fragment"}
+free = list(reverse(model, schedule, rule, x_T=path[0].x[:16]))
+beyond = [(state.x0.abs() > 1.05).float().mean().item() for state in free[1:]]
+fig, ax = plt.subplots(figsize=(show.WIDTH, 3))
+ax.plot(ddim_levels(1000, few), beyond, marker="o", markersize=3)
+ax.set(xlabel="noise level at which the network was asked", ylabel="share of pixels beyond ±1.05")
+show.figure(fig, "Share of the pixels of the estimated clean picture that lie more than a twentieth outside "
+            "the range, over the noise level, for a walk without clamp")
+print(f"largest |x_0| of all: {max(state.x0.abs().max() for state in free[1:]):.2f}")
+print(f"distance of 1,000 samples: {saved['networks'][-1]['distance']['runs'][0]:.2f} with the clamp, "
+      f"{saved['unclipped']['distance']:.2f} without")
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "subslide"}
+# With $v$ the overshoot is small, so the distance tells little between the two. With eps and this schedule it was the whole picture (exercise 4.1).
+#
+# ### The loss of the live minute
+
+# %% tags=["optional"] slideshow={"slide_type": "fragment"}
+show.loss_curve(losses, "Loss of every training step of the live minute and its moving average, log scale: "
+                "a steep fall, then a slow, noisy creep")
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "subslide"}
+# The curve is noisy because each batch draws its own noise levels, and at some levels the task is harder than at others. Read the moving average, and trust the samples more.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## What we learned
+#
+# - A network of a million parameters, an hour on a CPU and fifty steps draw digits that a classifier reads with confidence nearly always.
+# - Training longer makes samples better long after the loss has stopped to tell.
+# - $\hat x_0$ must stay in range: by a clamp, or by predicting $v$; and eps must follow.
+# - DDIM takes the same network and a twentieth of the steps; start it at the top.
+# - Every score stands beside its floor, and no score stands alone.
+# - The same weights, noise and configuration give the same pictures in another library: that is how to check a sampler.
+#
+# ## Check yourself
+#
+# - [ ] I can say why the average of the weights needs a warm-up, and how a missing one looks.
+# - [ ] I can compute $1/\sqrt{\bar\alpha_T}$ and say what it does to an error in $\hat\epsilon$.
+# - [ ] I can write down the levels of a DDIM walk of 20 steps.
+# - [ ] I can explain why the floor of the Frechet distance is above zero.
+# - [ ] I can tell copying from learning, and say what the check cannot see.
+# - [ ] I can count what a thousand steps cost before I start them.
+#
+# ## Exercises to go on with
+#
+# | exercise | difficulty | time |
+# |---|---|---|
+# | Draw with eta = 0.5 and 1 in 50 steps; how do class shares and confidence change? | ●●○○○ | 20 min |
+# | Take the 1,000 levels from the top half only for half of the 50 steps. Where are steps best spent? | ●●●○○ | 40 min |
+# | Train the minute with batch 16 and batch 256 at the same number of images seen; compare strips. | ●●○○○ | 20 min |
+# | Train on `data.fashion_mnist()`; which of the four questions needs another judge? | ●●●○○ | 60 min |
+# | Walk from the noise of one sample to that of another along the sphere, with DDIM: a film of digits changing. | ●●●○○ | 40 min |
+# | Write a nearest-image distance that sees through a shift by one pixel. Do the samples still look new? | ●●●●○ | 60 min |
+#
+# ## References
+#
+# - Ho, Jain & Abbeel 2020, *Denoising Diffusion Probabilistic Models*, arXiv:2006.11239: eqs. 6, 7, 15, algorithm 2.
+# - Song, Meng & Ermon 2021, *Denoising Diffusion Implicit Models*, arXiv:2010.02502: eqs. 12, 16.
+# - Nichol & Dhariwal 2021, *Improved DDPM*, arXiv:2102.09672: eq. 17 (the cosine schedule).
+# - Salimans & Ho 2022, *Progressive Distillation*, arXiv:2202.00512: section 4 (v-prediction).
+# - Lin et al. 2023, *Common Diffusion Noise Schedules and Sample Steps are Flawed*, arXiv:2305.08891: table 2 (spacing).
+# - Heusel et al. 2017, *GANs Trained by a Two Time-Scale Update Rule*, arXiv:1706.08500: eq. 6 (the distance).
+# - LeCun, Bottou, Bengio & Haffner 1998, *Gradient-Based Learning Applied to Document Recognition* (MNIST).
+
+# %% slideshow={"slide_type": "skip"}
+check.summary("04")

@@ -1,0 +1,193 @@
+"""Build, execute and check the notebooks. One source NN_name.py here makes both editions.
+
+    python notebooks/source/build.py editions         write notebooks/ and notebooks/student/ from the sources
+    python notebooks/source/build.py execute --stale  execute what is stale and save the outputs
+    python notebooks/source/build.py check            name what is out of step or stale
+    python notebooks/source/build.py numbers          rewrite the marked numbers in prose from data/results
+    python notebooks/source/build.py run              execute everything into out/, the tree stays as it is
+    python notebooks/source/build.py start            fill my-work/ with copies of the student edition
+
+`editions`, `execute`, `check`, `run` take `--only NN`. README.md and builder/__init__.py say more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+
+from builder.course import BuildError, Course, notebook_text, read_notebook, write_text
+from builder.editions import RECORD, complete_edition, editions, write_editions, write_grading_editions
+from builder.execute import run as run_notebook
+from builder.fingerprint import changes, fingerprint
+from builder.numbers import refill
+from builder.saved import problems as saved_problems
+from builder.source import read_source
+from builder.start import start
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def say(*words, **options) -> None:
+    print(*words, flush=True, **options)
+
+
+def reasons(course: Course, name: str) -> tuple[list[str], list[str]]:
+    """Why notebook `name` is out of step with its source, and why its outputs are stale."""
+    out_of_step, built = [], editions(course, name)
+    for path, text in zip((course.complete_path(name), course.student_path(name)), built, strict=True):
+        if not path.exists():
+            out_of_step.append(f"{path.relative_to(course.root)} is missing")
+        elif path.read_text(encoding="utf-8") != text:
+            cells = differing_cells(read_notebook(path), nbformat.reads(text, as_version=4))
+            out_of_step.append(f"{path.relative_to(course.root)} differs from the source ({cells})")
+    return out_of_step, stale_parts(course, name, nbformat.reads(built[0], as_version=4))
+
+
+def stale_parts(course: Course, name: str, complete) -> list[str]:
+    """What has changed since the outputs of the complete edition were made; an empty list: they are fresh."""
+    recorded = complete.metadata.get(RECORD)
+    if not recorded:
+        return ["never executed"]
+    return changes(recorded["inputs"], fingerprint(course, name, complete))
+
+
+def differing_cells(old, new) -> str:
+    """Which cells differ between two notebooks, in a few words."""
+    before, after = {c.id: c for c in old.cells}, {c.id: c for c in new.cells}
+    differing = [i for i in {**before, **after} if before.get(i) != after.get(i)]
+    if not differing:
+        return "order of cells or notebook metadata"
+    more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+    return f"cells {', '.join(differing[:4])}{more}"
+
+
+def orphans(course: Course) -> list[str]:
+    """Notebooks without a source."""
+    names = {path.stem for path in course.source_paths()}
+    found = [*course.complete.glob("*.ipynb"), *course.student.glob("*.ipynb")]
+    return [f"{p.relative_to(course.root)} has no source" for p in sorted(found) if p.stem not in names]
+
+
+def check(course: Course, only: str | None) -> bool:
+    """Say of each notebook whether it is in step with its source and its outputs are fresh."""
+    good, step, stale = True, [], []
+    for path in course.source_paths(only):
+        try:
+            step, stale = reasons(course, path.stem)
+        except BuildError as err:
+            say(err)
+            good = False
+            continue
+        if not step and not stale:
+            say(f"{path.stem}: in step and fresh")
+            continue
+        good = False
+        for text in step:
+            say(f"{path.stem}: {text}; run `make editions`")
+        if stale:
+            say(f"{path.stem}: outputs are stale: {', '.join(stale)}; run `make execute`")
+    for text in orphans(course) if only is None else []:
+        good = False
+        say(text)
+    return good
+
+
+def execute(course: Course, only: str | None, stale_only: bool, draft: bool) -> None:
+    """Execute the complete edition in read mode and save its outputs, then renew the student edition."""
+    failed = []
+    for path in course.source_paths(only):
+        name, target = path.stem, course.complete_path(path.stem)
+        try:
+            notebook = nbformat.reads(editions(course, name, draft, say)[0], as_version=4)
+            if stale_only and not stale_parts(course, name, notebook):
+                write_editions(course, name[:2], draft, lambda text: None)
+                say(f"{name}: fresh")
+                continue
+            say(f"{name}: {len(notebook.cells)} cells ...", end=" ")
+            seconds, noise = run_notebook(course, name, notebook, course.root / "out")
+            write_text(target, notebook_text(notebook))
+            write_editions(course, name[:2], draft, lambda text: None)  # the new expected pictures
+        except BuildError as err:
+            say(f"\n{err}")
+            failed.append(name)
+            continue
+        say(f"{seconds:.0f} s, saved")
+        for text in noise:
+            say(f"  stderr, not saved: {text}")
+        for text in saved_problems(notebook):
+            say(f"  to put right: {text}")
+    if failed:
+        raise BuildError(f"not executed: {', '.join(failed)}")
+
+
+def run(course: Course, only: str | None, out: Path, mode: str) -> None:
+    """Execute the complete edition into `out`: notebooks, HTML pages, GIFs, PNGs. The tree stays as it is."""
+    from nbconvert import HTMLExporter
+
+    total, paths = 0.0, course.source_paths(only)
+    for i, path in enumerate(paths, start=1):
+        notebook = complete_edition(read_source(path))
+        say(f"[{i}/{len(paths)}] {path.stem}: {len(notebook.cells)} cells ...", end=" ")
+        seconds, _ = run_notebook(course, path.stem, notebook, out, mode)
+        total += seconds
+        write_text(out / f"{path.stem}.ipynb", notebook_text(notebook))
+        page, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": path.stem}})
+        write_text(out / f"{path.stem}.html", page)
+        say(f"{seconds:.0f} s")
+    kinds = [f"{len(list(out.glob(f'*.{kind}')))} {kind}" for kind in ("ipynb", "html", "gif", "png")]
+    say(f"{len(paths)} notebooks in {total:.0f} s; in {out}: {', '.join(kinds)}")
+
+
+def main(arguments=None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    names = ("editions", "execute", "check", "numbers", "run", "start")
+    made = {name: commands.add_parser(name) for name in names}
+    for name in ("editions", "execute", "check", "run"):
+        made[name].add_argument("--only", metavar="NN", help="this notebook alone")
+    for name in ("editions", "execute"):
+        made[name].add_argument("--draft", action="store_true", help="say which rules are broken, but go on")
+    made["editions"].add_argument(
+        "--grading",
+        action="store_true",
+        help="instead write student notebooks without solutions to out/grading",
+    )
+    made["execute"].add_argument("--stale", action="store_true", help="leave alone what is fresh")
+    made["run"].add_argument("--out", type=Path, help="the folder to fill, default out/")
+    made["run"].add_argument("--mode", choices=("read", "smoke", "full"))
+    made["start"].add_argument("--into", type=Path, help="the folder to fill, default my-work/")
+    chosen = parser.parse_args(arguments)
+    course = Course(chosen.root.resolve())
+    try:
+        if chosen.command == "editions" and chosen.grading:
+            write_grading_editions(course, course.root / "out" / "grading", chosen.only, say)
+        elif chosen.command == "editions":
+            changed = write_editions(course, chosen.only, chosen.draft, say)
+            say("\n".join(f"wrote {name}" for name in changed) or "nothing changed")
+        elif chosen.command == "execute":
+            execute(course, chosen.only, chosen.stale, chosen.draft)
+        elif chosen.command == "check":
+            return 0 if check(course, chosen.only) else 1
+        elif chosen.command == "numbers":
+            say("\n".join(f"wrote {name}" for name in refill(course)) or "every number is up to date")
+        elif chosen.command == "run":
+            mode = chosen.mode or os.environ.get("NOISE_TO_DIGITS_MODE", "read")
+            out = chosen.out or Path(os.environ.get("NOISE_TO_DIGITS_OUT", course.root / "out"))
+            run(course, chosen.only, out, mode)
+        else:
+            start(course, chosen.into or course.root / "my-work", say)
+    except (BuildError, OSError) as err:
+        say(f"\n{err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,11 @@
+"""How one source per notebook becomes two editions: the parts behind ../build.py.
+
+course.py       where things lie, and writing files whole or not at all
+source.py       reading a source; what is inside an exercise cell; the rules a source keeps
+editions.py     source -> complete edition and student edition
+fingerprint.py  what the saved outputs were made from, and what of it has changed since
+execute.py      running notebooks and tidying their outputs
+saved.py        what a saved notebook must not contain
+numbers.py      numbers typed in prose, tied to data/results
+start.py        the student's own copies in my-work/
+"""

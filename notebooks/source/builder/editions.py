@@ -1,0 +1,268 @@
+"""Source -> complete edition and student edition.
+
+Both are a function of the source and, for outputs and expected pictures, of the complete notebook saved
+before. Building twice gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+from collections import defaultdict
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
+
+from .course import BuildError, Course, natural, notebook_text, read_notebook, write_text
+from .source import exercises, problems, read_source
+
+RECORD = "noise_to_digits"  # the key of what we record in a notebook's metadata
+LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
+PICTURE_WIDTH, PICTURE_COLOURS = 480, 32  # of an expected picture in the student edition
+
+
+# Both editions ------------------------------------------------------------------------------------
+
+
+def cell_ids(cells) -> list[str]:
+    """An id for each cell: the heading it stands under and its place there, so an edit moves few of them."""
+    ids, heading, place = [], "start", 0
+    used = defaultdict(int)
+    for cell in cells:
+        found = re.search(r"(?m)^#{1,4} +(.+)$", cell.source) if cell.cell_type == "markdown" else None
+        if found:
+            slug = re.sub(r"[^a-z0-9]+", "-", found[1].lower()).strip("-")[:40].strip("-") or "section"
+            used[slug] += 1
+            heading, place = slug if used[slug] == 1 else f"{slug}-{used[slug]}", 0
+        number = cell.metadata.get("exercise")
+        if number is None:
+            ids.append(f"{heading}.{place}".replace(".", "-"))
+            place += 1
+        else:
+            ids.append(f"exercise-{number.replace('.', '-')}")
+    repeated = {i for i in ids if ids.count(i) > 1}
+    if repeated:
+        raise BuildError(f"two cells would get the id {', '.join(sorted(repeated))}: rename a heading")
+    return ids
+
+
+def notebook_of(cells, record: dict | None = None):
+    """A notebook with the fixed metadata of this course; `record` is what we keep about its outputs."""
+    metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": dict(LANGUAGE),
+    }
+    if record:
+        metadata[RECORD] = record
+    return new_notebook(cells=cells, metadata=metadata)
+
+
+def _metadata(cell, **more) -> dict:
+    return {**json.loads(json.dumps(cell.metadata)), **more}
+
+
+# The complete edition -----------------------------------------------------------------------------
+
+
+def complete_edition(cells, saved=None):
+    """The complete edition, with the outputs of `saved` under every code cell that has not changed since."""
+    parsed, kept = exercises(cells), defaultdict(list)
+    for cell in saved.cells if saved else []:
+        if cell.cell_type == "code":
+            kept[cell.source].append(cell)
+    built = []
+    for cell, cell_id in zip(cells, cell_ids(cells), strict=True):
+        if cell.cell_type != "code":
+            built.append(new_markdown_cell(cell.source, id=cell_id, metadata=_metadata(cell)))
+            continue
+        number = cell.metadata.get("exercise")
+        code = parsed[number].complete if number else cell.source
+        old = kept[code].pop(0) if kept[code] else None
+        outputs = {"outputs": old.outputs, "execution_count": old.execution_count} if old else {}
+        built.append(new_code_cell(code, id=cell_id, metadata=_metadata(cell), **outputs))
+    return notebook_of(built, saved.metadata.get(RECORD) if saved else None)
+
+
+# The student edition ------------------------------------------------------------------------------
+
+
+def student_edition(cells, complete, previous=None, grading=False):
+    """The student edition: stubs, folded solutions, folded expected pictures, no outputs.
+
+    grading: leave the solutions out and put an nbgrader test cell behind each exercise instead.
+    complete: the complete edition built from the same cells; its saved pictures are the expected ones.
+    previous: the student notebook as it stands; a picture made from the same original is taken from there,
+    because two machines may compress one picture to different bytes.
+    """
+    parsed, built = exercises(cells), []
+    shrunk = _pictures_of(previous)
+    expected = {}
+    for cell in complete.cells:
+        if "expected" in cell.metadata:
+            expected[cell.metadata["expected"]] = saved_picture(cell.outputs)
+    for cell, cell_id in zip(cells, cell_ids(cells), strict=True):
+        if cell.cell_type != "code":
+            built.append(new_markdown_cell(cell.source, id=cell_id, metadata=_metadata(cell)))
+            continue
+        number = cell.metadata.get("exercise")
+        if number is None:
+            built.append(new_code_cell(cell.source, id=cell_id, metadata=_metadata(cell)))
+            continue
+        metadata = _metadata(cell, nbgrader=nbgrader(cell_id))
+        built.append(new_code_cell(parsed[number].student, id=cell_id, metadata=metadata))
+        if grading:
+            test = f'assert check.verdicts["{number}"].state == "right"'
+            # raises-exception: a Run All goes on behind it
+            metadata = {"slideshow": {"slide_type": "skip"}, "tags": ["raises-exception"]}
+            metadata["nbgrader"] = nbgrader(f"{cell_id}-test", points=1)
+            built.append(new_code_cell(test, id=f"{cell_id}-test", metadata=metadata))
+        else:
+            solution = f"```python\n{parsed[number].solution}\n```"
+            built.append(_folded("Solution", solution, f"{cell_id}-solution"))
+        if expected.get(number):
+            built.append(_expected_cell(f"{cell_id}-expected", expected[number], shrunk))
+    return notebook_of(built)
+
+
+def nbgrader(grade_id: str, points: int | None = None) -> dict:
+    """The metadata of an nbgrader solution cell; with `points`, of a locked test cell."""
+    test = points is not None
+    kind = {"grade": test, "locked": test, "solution": not test, "task": False, "schema_version": 3}
+    return {"grade_id": grade_id, **kind, **({"points": points} if test else {})}
+
+
+def _folded(title: str, text: str, cell_id: str, **more):
+    source = f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>"
+    metadata = {"slideshow": {"slide_type": "skip"}, "tags": [title.lower().replace(" ", "-")]}
+    cell = new_markdown_cell(source, id=cell_id, metadata={**metadata, **more.pop("metadata", {})})
+    cell.update(more)
+    return cell
+
+
+def saved_picture(outputs) -> tuple[bytes, str] | None:
+    """The first PNG among a cell's outputs with its alt text: as image/png or inside an HTML output."""
+    for output in outputs:
+        data = output.get("data", {})
+        if "image/png" in data:
+            return base64.b64decode(data["image/png"]), alt_text(output)
+        found = re.search(r'src="data:image/png;base64,([^"]+)"', data.get("text/html", ""))
+        if found:
+            return base64.b64decode(found[1]), alt_text(output)
+    return None
+
+
+def alt_text(output) -> str:
+    """The alt text of an output with a picture; "" where there is none."""
+    metadata = output.get("metadata", {})
+    for mime in ("image/png", "image/gif", "image/svg+xml"):
+        if metadata.get(mime, {}).get("alt"):
+            return metadata[mime]["alt"]
+    found = re.search(r'<img\b[^>]*?\balt="([^"]*)"', output.get("data", {}).get("text/html", ""))
+    return metadata.get("alt") or (found[1] if found else "")
+
+
+def _expected_cell(cell_id: str, picture: tuple[bytes, str], shrunk: dict):
+    png, alt = picture
+    original = hashlib.sha256(png).hexdigest()[:16]
+    small = shrunk.get(original) or base64.b64encode(_shrink(png)).decode()
+    alt = re.sub(r"[\[\]\s]+", " ", alt).strip()
+    return _folded(
+        "Expected picture",
+        f"![{alt}](attachment:expected.png)",
+        cell_id,
+        metadata={"expected_from": original},
+        attachments=nbformat.from_dict({"expected.png": {"image/png": small}}),
+    )
+
+
+def _pictures_of(notebook) -> dict[str, str]:
+    """The expected pictures in a student notebook by the hash of what each was made from."""
+    cells = notebook.cells if notebook else []
+    marked = [c for c in cells if "expected_from" in c.metadata and c.get("attachments")]
+    return {c.metadata["expected_from"]: c.attachments["expected.png"]["image/png"] for c in marked}
+
+
+def _shrink(png: bytes) -> bytes:
+    """A picture at most PICTURE_WIDTH wide in PICTURE_COLOURS colours, as PNG."""
+    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if image.width > PICTURE_WIDTH:
+        height = round(image.height * PICTURE_WIDTH / image.width)
+        image = image.resize((PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
+    image = image.quantize(PICTURE_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+# Building -----------------------------------------------------------------------------------------
+
+
+def editions(course: Course, name: str, draft=False, say=print) -> tuple[str, str]:
+    """The texts of both editions of notebook `name` as they should stand in the tree.
+
+    Raises BuildError with every broken rule; with `draft` they are only said.
+    """
+    cells = read_source(course.sources / f"{name}.py")
+    broken = problems(course, name, cells)
+    if broken:
+        report = f"{name}: {len(broken)} to put right\n" + "\n".join(f"  - {text}" for text in broken)
+        if not draft:
+            raise BuildError(report)
+        say(report)
+    complete = complete_edition(cells, read_notebook(course.complete_path(name)))
+    student = student_edition(cells, complete, read_notebook(course.student_path(name)))
+    return notebook_text(complete), notebook_text(student)
+
+
+def write_editions(course: Course, only: str | None = None, draft=False, say=print) -> list[str]:
+    """Write both editions of every notebook (or one) and the stubs; returns the files that changed."""
+    changed, broken = [], []
+    for path in course.source_paths(only):
+        try:
+            complete, student = editions(course, path.stem, draft, say)
+        except BuildError as err:
+            broken.append(str(err))
+            continue
+        targets = {course.complete_path(path.stem): complete, course.student_path(path.stem): student}
+        for target, text in targets.items():
+            if write_text(target, text):
+                changed.append(str(target.relative_to(course.root)))
+    if write_text(course.stubs, stubs_text(course, only)):
+        changed.append(str(course.stubs.relative_to(course.root)))
+    if broken:
+        raise BuildError("\n".join(broken))
+    return changed
+
+
+def write_grading_editions(course: Course, into, only: str | None = None, say=print) -> None:
+    """Write student notebooks without the folded solutions to the folder `into`."""
+    for path in course.source_paths(only):
+        cells = read_source(path)
+        complete = complete_edition(cells, read_notebook(course.complete_path(path.stem)))
+        previous = read_notebook(course.student_path(path.stem))
+        student = student_edition(cells, complete, previous, grading=True)
+        write_text(into / f"{path.stem}.ipynb", notebook_text(student))
+        say(f"{into / path.stem}.ipynb")
+
+
+def stubs_text(course: Course, only: str | None = None) -> str:
+    """helpers/exercises/stubs.json: what a student's cell says before anything is filled in, by exercise id.
+
+    With `only`, the other notebooks' entries stay as they stand in the file.
+    """
+    stubs = {}
+    if only is not None and course.stubs.exists():
+        number = int(only)
+        old = json.loads(course.stubs.read_text(encoding="utf-8"))
+        stubs = {k: v for k, v in old.items() if not k.startswith(f"{number}.")}
+    for path in course.source_paths(only):
+        try:
+            stubs |= {e.id: e.stub for e in exercises(read_source(path)).values()}
+        except BuildError:
+            continue  # said where the editions are built
+    return json.dumps(dict(sorted(stubs.items(), key=lambda item: natural(item[0]))), indent=1) + "\n"

@@ -1,0 +1,176 @@
+"""The networks: shapes, what each part promises, and that a configuration builds the same network anew."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from helpers.classifiers import FEATURES, Classifier
+from helpers.classifiers import load as load_classifier
+from helpers.models import (
+    FourierFeatures,
+    PointMLP,
+    ResBlock,
+    SelfAttention,
+    UNet,
+    parameter_count,
+    timestep_embedding,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def woken(module, std=0.1):
+    """The zero-initialised layers filled, so that every part has an effect."""
+    torch.manual_seed(0)
+    for p in module.parameters():
+        nn.init.normal_(p, std=std)
+    return module.eval()
+
+
+def test_embedding_by_hand():
+    emb = timestep_embedding(torch.tensor([0, 3, 999]), 8)
+    assert emb.shape == (3, 8) and emb.dtype == torch.float32
+    for row, t in zip(emb.tolist(), (0, 3, 999), strict=True):
+        frequencies = [10_000 ** (-i / 4) for i in range(4)]
+        expected = [math.sin(t * f) for f in frequencies] + [math.cos(t * f) for f in frequencies]
+        assert row == pytest.approx(expected, abs=1e-4)
+
+
+def test_embedding_tells_all_levels_apart():
+    emb = timestep_embedding(torch.arange(1000), 64)
+    distances = torch.cdist(emb, emb) + torch.eye(1000) * 9
+    assert distances.min() > 0.1
+
+
+def test_embedding_same_as_diffusers():
+    embeddings = pytest.importorskip("diffusers.models.embeddings")
+    t = torch.arange(0, 1000, 37)
+    theirs = embeddings.get_timestep_embedding(t, 32, downscale_freq_shift=0)
+    assert torch.allclose(timestep_embedding(t, 32), theirs, atol=1e-4)
+
+
+def test_embedding_odd_size():
+    with pytest.raises(ValueError, match="even"):
+        timestep_embedding(torch.arange(3), 7)
+
+
+def test_fourier_features():
+    out = FourierFeatures(3)(torch.tensor([[0.5, -1.0]]))
+    assert out.shape == (1, 2 * 3 * 2)
+    angles = [x * k * math.pi / 2 for x in (0.5, -1.0) for k in (1, 2, 3)]
+    assert out[0].tolist() == pytest.approx([f(a) for f in (math.sin, math.cos) for a in angles], abs=1e-6)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_point_mlp(prediction):
+    model = PointMLP(width=16, depth=2, features=2, time_dim=8, prediction=prediction)
+    assert model.prediction == prediction
+    x, t = torch.randn(5, 2), torch.tensor([0, 1, 2, 500, 999])
+    out = model(x, t)
+    assert out.shape == (5, 2) and out.dtype == torch.float32
+    assert not torch.allclose(out, model(x, t.flip(0))), "the noise level has no effect"
+    again = type(model)(**model.config)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(x, t), out)
+
+
+def test_residual_block():
+    block = ResBlock(8, 16, 4)
+    x, emb = torch.randn(2, 8, 5, 5), torch.randn(2, 4)
+    assert torch.equal(block(x, emb), block.skip(x)), "a new block is its skip connection"
+    same = ResBlock(8, 8, 4)
+    assert torch.equal(same(x, emb), x)
+    block = woken(block)
+    assert block(x, emb).shape == (2, 16, 5, 5)
+    assert not torch.allclose(block(x, emb), block(x, emb + 1))
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_attention_written_out(heads):
+    block = woken(SelfAttention(16, heads), std=0.5)
+    x = torch.randn(2, 16, 3, 4)
+    q, k, v = block.split(x)
+    assert q.shape == k.shape == v.shape == (2, heads, 12, 16 // heads)
+    weights = block.weights(x)
+    assert weights.shape == (2, heads, 12, 12) and torch.allclose(weights.sum(-1), torch.ones(2, heads, 12))
+    mixed = torch.zeros(2, heads, 12, 16 // heads)
+    for i in range(12):  # one query pixel at a time
+        scores = (q[:, :, i : i + 1] * k).sum(-1) / math.sqrt(16 // heads)
+        share = scores.exp() / scores.exp().sum(-1, keepdim=True)
+        mixed[:, :, i] = (share[..., None] * v).sum(2)
+    image = mixed.permute(0, 1, 3, 2).reshape(2, 16, 3, 4)
+    assert torch.allclose(block(x), x + block.out(image), atol=1e-4)
+
+
+def test_attention_moves_with_the_pixels():
+    """Attention does not know where a pixel is: shuffled in, shuffled out."""
+    block, x = woken(SelfAttention(8, 2)), torch.randn(1, 8, 4, 4)
+    order = torch.randperm(16)
+    shuffled = x.flatten(2)[:, :, order].reshape(x.shape)
+    assert torch.allclose(block(shuffled), block(x).flatten(2)[:, :, order].reshape(x.shape), atol=1e-5)
+
+
+def test_attention_heads():
+    with pytest.raises(ValueError, match="divide by heads"):
+        SelfAttention(10, 4)
+
+
+@pytest.mark.parametrize("channels, size", [((8, 16), 8), ((8, 16, 24), 28), ((16,), 5)], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"attention": False}, {"skips": False}, {"time": False}, {"blocks": 2}], ids=str
+)
+def test_unet(channels, size, options):
+    model = woken(UNet(channels, emb_dim=8, heads=2, **options))
+    x, t = torch.randn(2, 1, size, size), torch.tensor([3, 900])
+    with torch.no_grad():
+        out = model(x, t)
+        assert out.shape == x.shape and out.dtype == torch.float32
+        assert torch.allclose(out, model(x, t.flip(0)), atol=1e-6) == (options.get("time") is False)
+        again = UNet(**model.config).eval()
+        again.load_state_dict(model.state_dict())
+        assert torch.equal(again(x, t), out)
+        assert torch.allclose(model(x[1:], t[1:]), out[1:], atol=1e-5), "an example depends on its batch"
+
+
+def test_unet_starts_at_zero_and_every_weight_learns():
+    model, x, t = UNet((8, 16), emb_dim=8), torch.randn(2, 1, 8, 8), torch.tensor([3, 900])
+    assert (model(x, t) == 0).all()
+    (woken(model)(x, t) - x).square().mean().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0] == []
+
+
+def test_unet_encode():
+    model = UNet((8, 16, 24), emb_dim=8)
+    h, skips = model.encode(torch.randn(2, 1, 28, 28), model.embed(torch.tensor([1, 2])))
+    assert h.shape == (2, 24, 7, 7)
+    assert [tuple(s.shape) for s in skips] == [(2, 8, 28, 28), (2, 16, 14, 14), (2, 24, 7, 7)]
+
+
+def test_skips_carry_detail():
+    model = woken(UNet((8, 16), emb_dim=8, skips=False))
+    whole = parameter_count(UNet((8, 16), emb_dim=8))
+    assert parameter_count(model) < whole
+
+
+def test_parameter_count():
+    model = nn.Linear(3, 2)
+    assert parameter_count(model) == 8
+    model.bias.requires_grad_(False)
+    assert parameter_count(model) == 6
+
+
+@pytest.mark.parametrize("size", [8, 28])
+def test_classifier(size):
+    model = Classifier(size, 8).eval()
+    x = torch.randn(3, 1, size, size)
+    assert model.features(x).shape == (3, FEATURES) and model(x).shape == (3, 10)
+    assert torch.equal(model(x), model.head(model.features(x)))
+    assert Classifier(**model.config).load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize("kind, size", [("judges", 8), ("judge", 16)])
+def test_no_such_classifier(kind, size):
+    with pytest.raises(ValueError, match='"features" or "judge"'):
+        load_classifier(kind, size)

@@ -1,0 +1,141 @@
+"""Notebook 01: what it builds in the open agrees with helpers, and its figures are reached."""
+
+import math
+from pathlib import Path
+
+import jupytext
+import pytest
+import torch
+from scipy.stats import ks_2samp
+from sklearn.linear_model import LogisticRegression
+
+from helpers import data
+from helpers.schedule import cosine, linear, zero_terminal_snr
+
+SOURCE = Path(__file__).resolve().parents[1] / "notebooks" / "source" / "01_forward_noising.py"
+
+
+@pytest.fixture(scope="module")
+def built():
+    """The functions that the notebook's cells define: exercises (with their solutions) and the rest."""
+    cells = [c for c in jupytext.read(SOURCE).cells if c.cell_type == "code"]
+    wanted = ("def chain(", "order = torch.randperm")
+    space = dict(torch=torch, math=math, LogisticRegression=LogisticRegression)
+    space |= dict(choose=lambda read, smoke: read, check=lambda id, function: function)
+    space["images"], space["labels"] = data.digits()
+    for cell in cells:
+        if "exercise" in cell.metadata or cell.source.startswith(wanted):
+            exec(compile(cell.source, "<cell>", "exec"), space)
+    return space
+
+
+def randn(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def close(a, b, tolerance=1e-5):
+    torch.testing.assert_close(a.float(), b.float(), rtol=tolerance, atol=tolerance)
+
+
+SCHEDULES = [linear(1000), linear(60), cosine(200)]
+SHAPES = [(7, 2), (5, 1, 8, 6)]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_steps_and_jumps_are_those_of_the_schedule(built, schedule, shape):
+    x, noise = randn(0, *shape), randn(1, *shape)
+    t = torch.linspace(0, schedule.T - 1, shape[0]).long()
+    close(built["q_step"](x, t, noise, schedule.betas), schedule.q_step(x, t, noise))
+    close(built["q_sample"](x, t, noise, schedule), schedule.q_sample(x, t, noise))
+    x_t, low = schedule.q_sample(x, t, noise), schedule.alphas_cumprod[t] < 1e-4
+    estimate, theirs = built["predict_x0"](x_t, t, noise, schedule), schedule.predict_x0(x_t, t, noise)
+    close(estimate[~low], theirs[~low], 1e-3)  # elsewhere both are magnified rounding errors
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_alphas_cumprod(built, schedule):
+    close(built["alphas_cumprod"](schedule.betas), schedule.alphas_cumprod)
+
+
+@pytest.mark.parametrize("T", [100, 200, 300, 1000])
+def test_schedules_are_those_of_helpers(built, T):
+    close(built["cosine_betas"](T), cosine(T).betas, 1e-7)
+    close(built["linear_betas"](T), linear(T).betas, 1e-6)
+
+
+def test_chain_walks_through_q_step(built):
+    schedule = linear(30)
+    states = list(built["chain"](randn(0, 4, 2), schedule.betas, seed=3))
+    g, x = torch.Generator().manual_seed(3), randn(0, 4, 2)
+    for t in range(30):
+        x = schedule.q_step(x, t, torch.randn(x.shape, generator=g))
+    assert [t for t, _ in states] == list(range(30))
+    close(states[-1][1], x)
+
+
+def test_wrong_steps_spoil_the_variance(built):
+    x, betas = built["images"][:100], linear(1000).betas
+
+    def end(step):
+        *_, (_, x_T) = built["chain"](x, betas, step)
+        return x_T.var()
+
+    assert end(built["q_step"]) == pytest.approx(1, abs=0.05)
+    assert end(built["only_add"]) > 10
+    assert end(built["beta_for_its_root"]) < 0.05
+
+
+@pytest.mark.parametrize("t", [0, 20, 59])
+def test_jump_has_the_distribution_of_the_chain(built, t):
+    schedule, x0 = linear(60), torch.full((5000, 1), 0.75)
+    walked = dict(built["chain"](x0, schedule.betas, seed=1))[t]
+    jumped = built["q_sample"](x0, torch.full((5000,), t), randn(2, 5000, 1), schedule)
+    assert ks_2samp(walked.flatten(), jumped.flatten()).pvalue > 0.01
+    assert ks_2samp(walked.flatten(), 1.1 * jumped.flatten()).pvalue < 0.01
+
+
+@pytest.mark.parametrize(("T", "left"), [(100, 0.60), (200, 0.36), (300, 0.22), (1000, 0.006)])
+def test_signal_left_by_unscaled_betas(T, left):
+    root = linear(T, rescale=False).alphas_cumprod[-1].sqrt().item()
+    assert root == pytest.approx(left, abs=0.005 if T < 1000 else 5e-4)
+
+
+@pytest.mark.parametrize(("T", "share"), [(100, 0.63), (200, 0.37), (300, 0.23)])
+def test_a_linear_reader_reads_what_unscaled_betas_leave(built, T, share):
+    read, error = built["accuracy"](linear(T, rescale=False))
+    assert read == pytest.approx(share, abs=0.04)
+    assert error < 0.015
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [linear(1000), linear(100), cosine(200), zero_terminal_snr(linear(300, rescale=False))],
+    ids=lambda s: f"{s.name}, {s.T}",
+)
+def test_it_reads_nothing_from_repaired_schedules(built, schedule):
+    labels = built["labels"]
+    chance = (torch.bincount(labels).max() / len(labels)).item()
+    read, error = built["accuracy"](schedule)
+    assert read < chance + 4 * error
+
+
+def test_where_alpha_bar_falls_fastest():
+    """The folded derivation: near 1 / sqrt(k) for beta(t) = k t; in the middle for cosine."""
+    bar = linear(1000).alphas_cumprod.double()
+    assert int((bar[:-1] - bar[1:]).argmax()) + 1 == pytest.approx((0.0199 / 999) ** -0.5, abs=8)
+    bar = cosine(1000).alphas_cumprod.double()
+    assert int((bar[:-1] - bar[1:]).argmax()) + 1 == pytest.approx(500, abs=10)
+
+
+def test_with_hardly_any_signal_nobody_can_read():
+    """The bound of "Looking inside": room for the digit at T = 100 and 200, none at T = 1000."""
+    energy = data.digits()[0].double().square().sum((1, 2, 3)).mean()
+
+    def bits(schedule):
+        a = schedule.alpha_bar(schedule.T - 1)
+        return float((a * energy - 64 * a - 64 * torch.log1p(-a)) / 2 / math.log(2))
+
+    assert bits(linear(100, rescale=False)) > bits(linear(200, rescale=False)) > math.log2(10)
+    assert bits(linear(1000)) < 0.01
+    assert bits(cosine(1000)) < 0.01

@@ -1,0 +1,479 @@
+"""Building notebooks from a source: a made-up course, right ones and wrong ones."""
+
+import ast
+import base64
+import io
+import json
+import re
+
+import nbformat
+import pytest
+from PIL import Image
+
+import build
+import toy_course
+from builder import editions, numbers, saved, source, start
+from builder.course import BuildError, read_notebook, write_text
+from builder.fingerprint import artifacts, bare, fingerprint, helper_files
+from toy_course import NAME, SOURCE, edit
+
+
+@pytest.fixture
+def course(tmp_path):
+    return toy_course.make(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """The made-up course, executed once; tests must not change it."""
+    course = toy_course.make(tmp_path_factory.mktemp("executed"))
+    assert build.main(["--root", str(course.root), "execute"]) == 0
+    return course
+
+
+def copy(course, tmp_path):
+    """A copy of an executed course that a test may change."""
+    new = toy_course.make(tmp_path)
+    for path in (course.complete_path(NAME), course.student_path(NAME), course.stubs):
+        write_text(new.root / path.relative_to(course.root), path.read_text())
+    return new
+
+
+def command(course, *words):
+    return build.main(["--root", str(course.root), *words])
+
+
+def code(notebook, cell_id):
+    return next(cell for cell in notebook.cells if cell.id == cell_id)
+
+
+# Editions -----------------------------------------------------------------------------------------
+
+
+def test_complete_edition_shows_the_solution_without_markers(course):
+    editions.write_editions(course)
+    cell = code(read_notebook(course.complete_path(NAME)), "exercise-1-1")
+    assert cell.source.splitlines()[2:4] == ["    y = double(x)", "    return y + 1"]
+    assert "SOLUTION" not in cell.source and cell.source.endswith('line = check("1.1", line)')
+    assert "nbgrader" not in cell.metadata
+
+
+def test_student_edition_has_stub_folded_solution_and_nbgrader_metadata(course):
+    editions.write_editions(course)
+    notebook = read_notebook(course.student_path(NAME))
+    cell = code(notebook, "exercise-1-1")
+    assert cell.source == 'def line(x):\n    # TODO 1.1: the line\n    ...\nline = check("1.1", line)'
+    kinds = {"solution": True, "grade": False, "locked": False, "task": False, "schema_version": 3}
+    assert cell.metadata.nbgrader == {"grade_id": "exercise-1-1", **kinds}
+    solution = code(notebook, "exercise-1-1-solution").source
+    assert (
+        solution.startswith("<details>") and "    return y + 1\n```" in solution and "check(" not in solution
+    )
+    assert not any(c.outputs for c in notebook.cells if c.cell_type == "code")
+
+
+def test_stubs_say_what_an_unfilled_cell_says(course):
+    editions.write_editions(course)
+    stubs = json.loads(course.stubs.read_text())
+    assert stubs == {"1.1": "def line(x):\n    # TODO 1.1: the line\n    ..."}
+    write_text(course.stubs, json.dumps({"1.9": "gone", "2.1": "of another notebook"}))
+    editions.write_editions(course, only="1")
+    assert json.loads(course.stubs.read_text()) == {"1.1": stubs["1.1"], "2.1": "of another notebook"}
+
+
+def test_grading_edition_has_a_test_cell_and_no_solution(course):
+    assert command(course, "editions", "--grading") == 0
+    notebook = read_notebook(course.root / "out" / "grading" / f"{NAME}.ipynb")
+    assert "return y + 1" not in nbformat.writes(notebook)
+    test = code(notebook, "exercise-1-1-test").metadata.nbgrader
+    assert test.grade and test.locked and test.points == 1 and not test.solution
+    assert not course.student_path(NAME).exists()
+
+
+def test_two_solutions_in_one_cell(course):
+    parsed = source.parse_exercise(
+        "1.1",
+        "class A:\n"
+        "    def f(self):\n        ### BEGIN SOLUTION\n        return 1\n        ### END SOLUTION\n\n"
+        "    def g(self):\n        ### BEGIN SOLUTION\n        return 2\n        ### END SOLUTION\n\n"
+        'A = check(\n    "1.1",\n    A,\n)',
+    )
+    assert parsed.stub == "class A:\n    def f(self):\n        ...\n\n    def g(self):\n        ..."
+    assert parsed.name == "A" and parsed.solution.endswith("return 2")
+
+
+def test_building_again_changes_nothing(executed, capsys):
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in executed.root.rglob("*.ipynb")}
+    assert command(executed, "editions") == 0
+    assert capsys.readouterr().out == "nothing changed\n"
+    assert before == {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in executed.root.rglob("*.ipynb")}
+    assert command(executed, "check") == 0
+
+
+def test_ids_are_readable_and_an_insertion_moves_only_its_section(course):
+    cells = source.read_source(course.sources / f"{NAME}.py")
+    ids = editions.cell_ids(cells)
+    assert ids[:5] == ["a-toy-0", "a-toy-1", "a-line-0", "exercise-1-1", "a-line-1"]
+    cells.insert(1, nbformat.v4.new_markdown_cell("more"))
+    assert editions.cell_ids(cells)[4:] == ids[3:]
+
+
+def test_a_changed_cell_loses_its_output_and_the_others_keep_theirs(executed, tmp_path):
+    course = copy(executed, tmp_path)
+    edit(course.sources / f"{NAME}.py", 'print("10%', 'print("20%')
+    editions.write_editions(course)
+    before, after = read_notebook(executed.complete_path(NAME)), read_notebook(course.complete_path(NAME))
+    assert code(before, "results-1").outputs and code(after, "results-1").outputs == []
+    assert code(after, "results-1").execution_count is None
+    assert code(after, "a-line-1").outputs == code(before, "a-line-1").outputs != []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_text(path, "old")
+    monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError, match="cannot write .*no space left.*untouched"):
+        write_text(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+# Executing ----------------------------------------------------------------------------------------
+
+
+def test_saved_outputs_are_tidy(executed):
+    notebook = read_notebook(executed.complete_path(NAME))
+    assert saved.problems(notebook) == []
+    (output,) = code(notebook, "results-1").outputs
+    assert output.text == "100%\n{'inside': 0.9412, 'runs': [1, 2]}\n"
+    assert notebook.metadata.language_info.get("version") is None
+    assert "1.1 right" in code(notebook, "exercise-1-1").outputs[0].text
+
+
+def test_expected_picture_is_folded_small_and_keeps_its_alt_text(executed):
+    notebook = read_notebook(executed.student_path(NAME))
+    cell = code(notebook, "exercise-1-1-expected")
+    assert "![A grey stripe brighter to the right](attachment:expected.png)" in cell.source
+    order = [c.id for c in notebook.cells]
+    assert order.index(cell.id) + 1 == order.index("a-line-1")
+    small = base64.b64decode(cell.attachments["expected.png"]["image/png"])
+    assert Image.open(io.BytesIO(small)).size == (480, 16)  # from 900 x 30
+    from nbconvert import HTMLExporter
+
+    page = HTMLExporter().from_notebook_node(notebook)[0]
+    assert re.search(
+        r'Expected picture</summary>\s*<p><img alt="A grey stripe[^"]*" src="data:image/png', page
+    )
+
+
+def test_expected_picture_is_reused_where_its_original_is_the_same(executed, tmp_path, monkeypatch):
+    course = copy(executed, tmp_path)
+    monkeypatch.setattr(editions, "_shrink", lambda png: b"another compression")
+    assert editions.write_editions(course) == []
+
+
+def test_a_failing_cell_is_named_and_nothing_is_saved(executed, tmp_path, capsys):
+    course = copy(executed, tmp_path)
+    before = course.complete_path(NAME).read_text()
+    edit(course.sources / f"{NAME}.py", 'print("noise", file=sys.stderr)', "1 / 0")
+    assert command(course, "execute") == 1
+    printed = capsys.readouterr()
+    assert "ZeroDivisionError" in printed.out and "nothing was saved" in printed.out
+    assert f"not executed: {NAME}" in printed.err
+    assert course.complete_path(NAME).read_text() == before
+
+
+def test_run_leaves_pages_in_out_and_the_tree_alone(executed, tmp_path, capsys):
+    course = copy(executed, tmp_path)
+    before = {p: p.read_bytes() for p in course.complete.rglob("*") if p.is_file()}
+    assert command(course, "run", "--mode", "smoke", "--out", str(tmp_path / "out")) == 0
+    assert f"[1/1] {NAME}: 9 cells" in capsys.readouterr().out
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {f"{NAME}.ipynb", f"{NAME}.html"}
+    assert before == {p: p.read_bytes() for p in course.complete.rglob("*") if p.is_file()}
+
+
+def test_widgets_and_progress_bars_leave_nothing():
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "interactive(...)"}
+    cell = nbformat.v4.new_code_cell(
+        "x",
+        outputs=[
+            nbformat.v4.new_output("display_data", data=widget),
+            nbformat.v4.new_output("stream", name="stdout", text="a\n 1%\r 50%"),
+            nbformat.v4.new_output("stream", name="stderr", text="|###|"),
+            nbformat.v4.new_output("stream", name="stdout", text="\nb\n"),
+        ],
+        metadata={"execution": {"iopub.status.busy": "now"}},
+    )
+    notebook = editions.notebook_of([cell])
+    notebook.metadata["widgets"] = {"state": {}}
+    from builder.execute import tidy
+
+    assert tidy(notebook) == [f"{cell.id}: |###|"]
+    assert [o.text for o in cell.outputs] == ["a\n 50%\nb\n"]
+    assert "widgets" not in notebook.metadata and "execution" not in cell.metadata
+
+
+# Staleness ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "file, old, new, word",
+    [
+        ("helpers/maths.py", "2 * x", "x * 2", "helpers/maths.py changed"),
+        ("helpers/places.py", '"results"', "'results'", "helpers/places.py changed"),
+        ("helpers/exercises/__init__.py", "7", "7.0", "helpers/exercises/__init__.py changed"),
+        ("helpers/exercises/nb01.py", '"line"', '"a line"', "helpers/exercises/nb01.py changed"),
+        ("data/results/toy.json", "0.9412", "0.9413", "data/results/toy.json changed"),
+        ("notebooks/source/01_toy.py", 'print("10%', 'print("20%', "code changed"),
+    ],
+)
+def test_a_change_is_named(executed, tmp_path, capsys, file, old, new, word):
+    course = copy(executed, tmp_path)
+    edit(course.root / file, old, new)
+    assert command(course, "check") == 1
+    assert f"{NAME}: outputs are stale: {word}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "file, old, new",
+    [
+        ("helpers/maths.py", "# twice", "# two times"),
+        ("helpers/maths.py", '"""Twice."""', '"""Two times\n\n    what it gets.\n    """'),
+        ("helpers/unused.py", "x = 1", "x = 2"),
+        ("helpers/exercises/nb02.py", "[]", "[1]"),
+    ],
+)
+def test_what_cannot_change_an_output_is_not_named(executed, tmp_path, file, old, new):
+    course = copy(executed, tmp_path)
+    edit(course.root / file, old, new)
+    assert command(course, "check") == 0
+
+
+def test_prose_out_of_step_is_named_with_its_cell(executed, tmp_path, capsys):
+    course = copy(executed, tmp_path)
+    edit(course.sources / f"{NAME}.py", "# # A toy\n#\n", "# # A toy\n#\n# More prose.\n#\n")
+    assert command(course, "check") == 1
+    printed = capsys.readouterr().out
+    assert f"notebooks/{NAME}.ipynb differs from the source (cells a-toy-0)" in printed
+    assert f"notebooks/student/{NAME}.ipynb differs" in printed and "stale" not in printed
+
+
+def test_an_edited_notebook_a_missing_one_and_an_orphan_are_named(executed, tmp_path, capsys):
+    course = copy(executed, tmp_path)
+    edit(course.complete_path(NAME), "y = double(x)", "y  = double(x)")
+    course.student_path(NAME).rename(course.student / "09_old.ipynb")
+    assert command(course, "check") == 1
+    printed = capsys.readouterr().out
+    assert "exercise-1-1" in printed and f"student/{NAME}.ipynb is missing" in printed
+    assert "09_old.ipynb has no source" in printed
+
+
+def test_a_missing_artifact_counts_as_changed(executed, tmp_path, capsys):
+    course = copy(executed, tmp_path)
+    (course.root / "data/results/toy.json").unlink()
+    assert command(course, "check") == 1
+    assert "data/results/toy.json is missing" in capsys.readouterr().out
+
+
+def test_execute_stale_leaves_fresh_notebooks_alone(executed, capsys):
+    assert command(executed, "execute", "--stale") == 0
+    assert f"{NAME}: fresh" in capsys.readouterr().out
+
+
+def test_fingerprint_follows_imports_and_artifacts(course):
+    cells = source.read_source(course.sources / f"{NAME}.py")
+    parts = fingerprint(course, NAME, editions.complete_edition(cells))
+    assert set(parts) == {
+        "code",
+        "data/results/toy.json",
+        "helpers/__init__.py",
+        "helpers/exercises/__init__.py",
+        "helpers/exercises/nb01.py",
+        "helpers/maths.py",
+        "helpers/places.py",
+        "helpers/show.py",
+    }
+
+
+def test_artifacts_by_name_and_by_pattern(course):
+    code = 'load_model(f"net_{m}min"); checkpoints.load_images("grid"); load_results("toy")'
+    table = 'load_model({1: "judge", 2: "unknown"}[kind], Classifier)'
+    for name in ("net_1min", "net_20min", "judge", "other"):
+        write_text(course.root / f"data/checkpoints/{name}.safetensors", "x")
+    assert artifacts(course, [ast.parse(code), ast.parse(table)]) == [
+        "data/checkpoints/judge.safetensors",
+        "data/checkpoints/net_1min.safetensors",
+        "data/checkpoints/net_20min.safetensors",
+        "data/results/grid.safetensors",
+        "data/results/toy.json",
+    ]
+
+
+def test_import_cycles_end(course):
+    (course.helpers / "places.py").write_text("from .maths import double\nfrom helpers import unused as u\n")
+    files = helper_files(course, "01", [ast.parse("import helpers.maths as m")])
+    assert [p.name for p in files] == ["__init__.py", "maths.py", "places.py", "unused.py"]
+
+
+def test_bare_keeps_strings_and_drops_comments():
+    assert bare('"""Doc."""\nx = "# no comment"  # one\n\n\ndef f():\n    "doc"\n    return 1\n') == (
+        'x = "# no comment"\ndef f():\n    return 1'
+    )
+
+
+# Sources that are refused -------------------------------------------------------------------------
+
+LONG = "\n".join(f"x{i} = {i}" for i in range(16))
+FIGURES = "\n".join(["show.stripe([1])"] * 13)
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("    ### END SOLUTION\n", "", "BEGIN SOLUTION without ### END"),
+        ("    ### BEGIN SOLUTION\n", "", "END SOLUTION without ### BEGIN"),
+        ("### BEGIN SOLUTION", "## BEGIN SOLUTION", "write the marker exactly"),
+        ("    y = double(x)\n    return y + 1\n", "", "nothing between"),
+        ("Hint 2 (almost there)", "Almost there", "no <details><summary>Hint 2"),
+        ('exercise_text="1.1" ', "", "before it must stand its text"),
+        ('line = check("1.1", line)\n', "", "must end with"),
+        ('line = check("1.1", line)', 'check("1.1", line)', "must end with"),
+        ('line = check("1.1", line)', 'line = check("1.2", line)', 'not "1.1"'),
+        ('line = check("1.1", line)', 'other = check("1.1", line)', "but assigns other"),
+        ('line = check("1.1", line)', 'here = check("1.1", here)', "does not define it"),
+        ('exercise="1.1"', 'exercise="1.7"', "1.7: unknown, helpers/exercises/nb01.py"),
+        ('exercise="1.1"', 'exercise="2.1"', "are numbered 1.1"),
+        ('exercise="1.1" ', "", "solution markers but no exercise="),
+        ('expected="1.1"', 'expected="1.2"', "there is no exercise 1.2"),
+        ('tags=["setup"] ', "", "the set-up code"),
+        ("# # A toy", "# A toy", "start with the title"),
+        (' slideshow={"slide_type": "slide"}\n# ## Results', "\n# ## Results", "needs slideshow"),
+        ('{"slide_type": "-"}', '{"slide_type": "page"}', "needs slideshow"),
+        ('print("10%\\r100%")', LONG, "lines of code, at most 15"),
+        ('print("10%\\r100%")', "x = '" + "a" * 120 + "'", "at most 110"),
+        ('print("10%\\r100%")', "x = (", "not valid Python"),
+        ('print("10%\\r100%")', FIGURES, "draws 14 figures, at most 12"),
+        (
+            "# ## Results\n",
+            "# ## Results\n\n" + '# %% slideshow={"slide_type": "-"}\n1\n\n' * 40,
+            "at most 45",
+        ),
+        ("y = double(x)", "y = double(x", "not valid Python"),
+    ],
+)
+def test_a_wrong_source_is_refused(tmp_path, capsys, old, new, message):
+    assert old in SOURCE
+    course = toy_course.make(tmp_path, SOURCE.replace(old, new))
+    assert command(course, "editions") == 1
+    assert message in capsys.readouterr().err
+    assert not course.complete_path(NAME).exists() and not course.student_path(NAME).exists()
+
+
+def test_optional_cells_are_not_counted(tmp_path):
+    more = '# %% tags=["optional"] slideshow={"slide_type": "-"}\nshow.stripe([1])\n\n' * 50
+    course = toy_course.make(tmp_path, SOURCE + more)
+    assert source.problems(course, NAME, source.read_source(course.sources / f"{NAME}.py")) == []
+
+
+def test_the_right_source_and_comment_lines_are_accepted(tmp_path):
+    comments = "\n".join(["# a comment"] * 30)
+    course = toy_course.make(tmp_path, SOURCE.replace('print("10%\\r100%")', f'{comments}\nprint("10%")'))
+    assert source.problems(course, NAME, source.read_source(course.sources / f"{NAME}.py")) == []
+
+
+def test_a_missing_exercise_and_a_doubled_one(tmp_path):
+    course = toy_course.make(tmp_path)
+    (course.helpers / "exercises/nb01.py").write_text('[Exercise("1.1"), Exercise(id="1.2")]')
+    cells = source.read_source(course.sources / f"{NAME}.py")
+    assert source.problems(course, NAME, cells) == ["exercise 1.2: in nb01.py but not in the notebook"]
+    assert "exercise 1.1 stands there twice" in source.problems(course, NAME, cells + cells[2:4])
+
+
+def test_a_draft_is_built_with_its_problems_said(tmp_path, capsys):
+    course = toy_course.make(tmp_path, SOURCE.replace("Hint 2", "Another"))
+    assert command(course, "editions", "--draft") == 0
+    assert "Hint 2" in capsys.readouterr().out and course.complete_path(NAME).exists()
+
+
+def test_unknown_number_is_answered(course, capsys):
+    assert command(course, "editions", "--only", "7") == 1
+    assert "no source numbered 07" in capsys.readouterr().err
+
+
+# What a saved notebook must not hold ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "output, message",
+    [
+        ({"output_type": "display_data", "data": {"image/png": "eA=="}, "metadata": {}}, "without alt text"),
+        (
+            {"output_type": "display_data", "data": {"text/html": "<img src='x'>"}, "metadata": {}},
+            "without alt text",
+        ),
+        ({"output_type": "stream", "name": "stderr", "text": "hm"}, "stderr"),
+        ({"output_type": "stream", "name": "stdout", "text": "read /home/ann/x"}, "the path /home/ann"),
+        ({"output_type": "stream", "name": "stdout", "text": "UserWarning: odd"}, "UserWarning:"),
+        ({"output_type": "stream", "name": "stdout", "text": "1%\r2%"}, "progress bar"),
+        ({"output_type": "stream", "name": "stdout", "text": "x" * 1_600_000}, "at most 1.5"),
+        ({"output_type": "error", "ename": "E", "evalue": "bad", "traceback": []}, "ends with E: bad"),
+    ],
+)
+def test_a_bad_output_is_found(output, message):
+    cell = nbformat.v4.new_code_cell("x", outputs=[nbformat.from_dict(output)])
+    assert any(message in text for text in saved.problems(editions.notebook_of([cell])))
+
+
+# Numbers in prose -----------------------------------------------------------------------------------
+
+
+def test_numbers_are_recomputed(course):
+    path = course.sources / f"{NAME}.py"
+    assert numbers.problems(course, path.read_text()) == []
+    edit(course.root / "data/results/toy.json", "0.9412", "0.97")
+    assert numbers.problems(course, path.read_text()) == [
+        "toy.board.inside: the text says '94%', data/results says '97%'"
+    ]
+    assert numbers.refill(course) == [f"notebooks/source/{NAME}.py"]
+    assert numbers.problems(course, path.read_text()) == [] and "-->97%<!--/-->" in path.read_text()
+    assert numbers.value(course, "toy.board.runs.1", "d") == "2"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("<!--r:none.x|d-->1<!--/-->", "no data/results/none.json"),
+        ("<!--r:toy.board.outside|d-->1<!--/-->", "no 'outside' in toy.json (there: inside, runs)"),
+        ("<!--r:toy.board|.2f-->1<!--/-->", "does not fit"),
+        ("<!--r:toy.board.inside|.0%-->94%", "marked wrongly"),
+        ("<!-- r:toy.board.inside|.0% -->94%<!--/-->", "marked wrongly"),
+    ],
+)
+def test_a_wrong_mark_is_said(course, text, message):
+    (said,) = numbers.problems(course, text)
+    assert message in said
+
+
+# make start -----------------------------------------------------------------------------------------
+
+
+def test_start_never_overwrites(course, tmp_path):
+    editions.write_editions(course)
+    mine, said = tmp_path / "my-work", []
+    start.start(course, mine, said.append)
+    copied = mine / f"{NAME}.ipynb"
+    assert copied.read_bytes() == course.student_path(NAME).read_bytes() and said[0].startswith("new")
+    copied.write_text("my answers")
+    write_text(course.student / "02_more.ipynb", "a new notebook")
+    said.clear()
+    start.start(course, mine, said.append)
+    assert copied.read_text() == "my answers" and (mine / "02_more.ipynb").read_text() == "a new notebook"
+    assert said[0].startswith("kept") and "newer" not in said[0] and said[1].startswith("new")
+    write_text(course.student_path(NAME), "a newer edition")
+    said.clear()
+    start.start(course, mine, said.append)
+    assert copied.read_text() == "my answers" and "has a newer one" in said[0]
+
+
+def test_start_without_editions_says_what_to_do(course, tmp_path):
+    with pytest.raises(BuildError, match="make editions"):
+        start.start(course, tmp_path / "my-work")

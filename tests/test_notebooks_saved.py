@@ -1,0 +1,231 @@
+"""The course's own notebooks: in step with their sources, fresh, tidy, complete in their parts."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import build
+from builder import numbers, saved, source
+from builder.course import BuildError, Course, read_notebook
+from builder.editions import stubs_text
+from builder.source import tags
+
+COURSE = Course(Path(__file__).resolve().parents[1])
+CORE = (
+    "00_start_here",
+    "01_forward_noising",
+    "02_denoising_points",
+    "03_attention_unet",
+    "04_mnist_sampling",
+)
+NAMES = [path.stem for path in sorted(COURSE.sources.glob("[0-9][0-9]_*.py"))]
+TAUGHT = [name for name in NAMES if not name.startswith("00")]  # 00 prepares, the others teach
+
+each_notebook = pytest.mark.parametrize("name", NAMES)
+each_taught = pytest.mark.parametrize("name", TAUGHT)
+
+
+def complete(name):
+    notebook = read_notebook(COURSE.complete_path(name))
+    assert notebook, f"notebooks/{name}.ipynb is missing: run `make editions`, then `make execute`"
+    return notebook
+
+
+def student(name):
+    notebook = read_notebook(COURSE.student_path(name))
+    assert notebook, f"notebooks/student/{name}.ipynb is missing: run `make editions`"
+    return notebook
+
+
+def prose(name):
+    cells = source.read_source(COURSE.sources / f"{name}.py")
+    return [cell.source for cell in cells if cell.cell_type == "markdown"]
+
+
+def output_words(output):
+    data = output.get("data", {})
+    return output.get("text", "") + data.get("text/plain", "") + data.get("text/html", "")
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_notebooks_are_there(name):
+    assert name in NAMES
+
+
+@each_notebook
+def test_in_step_with_its_source(name):
+    out_of_step, _ = build.reasons(COURSE, name)
+    assert not out_of_step, f"run `make editions`: {out_of_step}"
+
+
+@each_notebook
+def test_outputs_are_fresh(name):
+    _, stale = build.reasons(COURSE, name)
+    assert not stale, f"run `make execute`: {stale}"
+
+
+def test_no_notebook_without_a_source():
+    assert build.orphans(COURSE) == []
+
+
+def test_stubs_are_in_step():
+    assert COURSE.stubs.read_text(encoding="utf-8") == stubs_text(COURSE)
+
+
+@each_notebook
+def test_the_complete_edition_shows_well_anywhere(name):
+    assert saved.problems(complete(name)) == []
+
+
+@each_notebook
+def test_the_student_edition_shows_well_anywhere(name):
+    assert saved.problems(student(name)) == []
+
+
+@each_notebook
+def test_the_student_edition_has_no_outputs(name):
+    cells = [cell for cell in student(name).cells if cell.cell_type == "code"]
+    assert not [cell.id for cell in cells if cell.outputs or cell.execution_count is not None]
+
+
+@each_notebook
+def test_the_complete_edition_is_executed_from_top_to_bottom(name):
+    cells = [cell for cell in complete(name).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+
+
+@each_notebook
+def test_every_check_of_the_complete_edition_is_right(name):
+    for cell in complete(name).cells:
+        if "exercise" in cell.metadata:
+            words = "".join(output_words(output) for output in cell.outputs)
+            assert "right. Verified:" in words, f"exercise {cell.metadata['exercise']}: {words[:300]}"
+
+
+@each_notebook
+def test_each_exercise_has_stub_solution_and_hints_in_the_student_edition(name):
+    exercises = source.exercises(source.read_source(COURSE.sources / f"{name}.py"))
+    cells = student(name).cells
+    for i, cell in enumerate(cells):
+        if "exercise" not in cell.metadata:
+            continue
+        exercise = exercises.pop(cell.metadata["exercise"])
+        assert cell.source == exercise.student and cell.metadata.nbgrader.solution
+        assert exercise.solution in cells[i + 1].source and "<summary>Solution" in cells[i + 1].source
+        assert "Hint 1" in cells[i - 1].source and "Hint 2" in cells[i - 1].source
+    assert not exercises, f"not in the student edition: {list(exercises)}"
+
+
+@each_notebook
+def test_expected_pictures_are_in_the_student_edition(name):
+    wanted = [c.metadata["expected"] for c in complete(name).cells if "expected" in c.metadata]
+    there = [c for c in student(name).cells if "expected_from" in c.metadata]
+    assert len(wanted) == len(there)
+    assert all("![](" not in c.source for c in there), "an expected picture has no alt text"
+
+
+@each_taught
+def test_four_to_six_exercises(name):
+    assert 4 <= len(source.exercises(source.read_source(COURSE.sources / f"{name}.py"))) <= 6
+
+
+@each_taught
+def test_two_questions_with_folded_answers(name):
+    assert sum(len(re.findall(r"<summary>\s*Answer", text)) for text in prose(name)) >= 2
+
+
+@each_taught
+def test_closes_with_its_parts(name):
+    headings = " | ".join(
+        line for text in prose(name) for line in text.splitlines() if line.startswith("#")
+    ).lower()
+    for part in ("what we learned", "self-check", "exercises", "references"):
+        assert part in headings, f"no heading with {part!r}: {headings}"
+    last = [c for c in complete(name).cells if c.cell_type == "code"][-1]
+    assert f'check.summary("{name[:2]}")' in last.source
+
+
+@each_taught
+def test_opens_with_its_front_matter(name):
+    opening = prose(name)[0].lower()
+    for part in ("what you will be able to do", "what to know", "minutes", "cores"):
+        assert part in opening, f"the first cell does not say {part!r}"
+
+
+@each_notebook
+def test_optional_cells_come_after_a_heading_of_their_own(name):
+    core = True
+    for cell in complete(name).cells:
+        optional = "optional" in tags(cell)
+        if optional and core:
+            assert cell.cell_type == "markdown" and cell.source.startswith("#"), (
+                f"{cell.id} opens an optional part"
+            )
+        core = not optional
+
+
+@pytest.mark.parametrize("path", numbers.texts(COURSE), ids=lambda p: p.name)
+def test_numbers_in_prose_agree_with_the_results(path):
+    assert numbers.problems(COURSE, path.read_text(encoding="utf-8")) == [], "run `make numbers`"
+
+
+@each_notebook
+def test_percentages_in_prose_are_tied_to_a_result(name):
+    """A percentage is nearly always measured: mark it (builder/numbers.py), or set it as maths."""
+    for text in prose(name):
+        text = numbers.MARK.sub("", text)
+        text = re.sub(r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`", "", text, flags=re.DOTALL)
+        assert not re.findall(r"[^\s(]*\d\s*%", text), text
+
+
+# The repository -------------------------------------------------------------------------------------
+
+
+def tracked_files():
+    """What git tracks or would take; skips where this is no git repository."""
+    words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(words, cwd=COURSE.root, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as err:
+        pytest.skip(f"not a git repository: {err}")
+    return [path for name in listed.decode().split("\0") if name and (path := COURSE.root / name).is_file()]
+
+
+def test_the_repository_stays_small():
+    files = tracked_files()
+    assert sum(path.stat().st_size for path in files) < 100e6
+    assert not [p for p in files if p.suffix in (".part", ".pyc")]
+
+
+def test_no_absolute_machine_path_in_a_source():
+    for path in [*COURSE.sources.rglob("*.py"), *COURSE.helpers.rglob("*.py")]:
+        found = re.search(r"/(home|Users|root|work)/\w+", path.read_text(encoding="utf-8"))
+        assert not found or path.name == "saved.py", f"{path.name} names {found[0]}"
+
+
+def test_conda_and_pip_ask_for_the_same_versions():
+    pins = re.findall(r"(?m)^([\w-]+)==([\w.]+)$", (COURSE.root / "requirements.txt").read_text())
+    conda = re.findall(r"(?m)^  - ([\w-]+)=([\w.]+)$", (COURSE.root / "environment.yml").read_text())
+    assert {("torch" if name == "pytorch" else name, version) for name, version in conda} == set(pins)
+
+
+def test_every_requirement_is_pinned():
+    lines = (COURSE.root / "requirements.txt").read_text().splitlines()
+    wanted = [line for line in lines if line.strip() and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in wanted)
+
+
+def test_every_stub_names_what_its_solution_defines():
+    stubs = json.loads(COURSE.stubs.read_text(encoding="utf-8"))
+    for name in NAMES:
+        try:
+            found = source.exercises(source.read_source(COURSE.sources / f"{name}.py"))
+        except BuildError as err:
+            pytest.fail(f"{name}: {err}")
+        for exercise in found.values():
+            assert re.search(rf"(?m)^(def|class) {exercise.name}\b", stubs[exercise.id]), exercise.id
+            assert re.search(r"(?m)^\s*# TODO ", stubs[exercise.id]), f"{exercise.id}: no # TODO in its stub"
+            assert re.search(r"(?m)^\s*\.\.\.$", stubs[exercise.id]), exercise.id

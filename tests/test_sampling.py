@@ -1,0 +1,377 @@
+"""The reverse loop and its rules: against diffusers, against exact answers, and what the loop promises."""
+
+import pytest
+import torch
+
+from helpers.models import UNet
+from helpers.sampling import Rule, State, ancestral, ddim, last, reverse
+from helpers.schedule import cosine, linear, zero_terminal_snr
+
+MEAN, SD = torch.tensor([0.5, -0.3]), 0.2
+
+
+class Smooth:
+    """An almost exact denoiser of Gaussian data N(MEAN, SD^2), bent a little so that it is not linear."""
+
+    def __init__(self, schedule, prediction="eps", bend=0.1):
+        self.schedule, self.prediction, self.bend, self.asked = schedule, prediction, bend, []
+
+    def __call__(self, x, t):
+        assert t.dtype == torch.int64 and t.shape == (len(x),)
+        self.asked.append(int(t[0]))
+        a = self.schedule.alpha_bar(t)[:, None].double()
+        x0 = MEAN + SD**2 * a.sqrt() / (a * SD**2 + 1 - a) * (x - a.sqrt() * MEAN)
+        x0 = x0 + self.bend * torch.tanh(2 * x0)
+        eps = (x - a.sqrt() * x0) / (1 - a).sqrt()
+        return (eps if self.prediction == "eps" else a.sqrt() * eps - (1 - a).sqrt() * x0).float()
+
+
+def relative(ours, theirs):
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+SCHEDULES = {"linear": (linear, "linear"), "cosine": (cosine, "squaredcos_cap_v2")}
+KINDS = {"eps": "epsilon", "v": "v_prediction"}
+
+
+def with_diffusers(scheduler, model, shape, seed, **options):
+    """Their loop: all noise from one seeded CPU generator, as in ours."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(shape, generator=g)
+    walk = [x]
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            output = model(x, torch.full((len(x),), int(t)))
+            x = scheduler.step(output, t, x, generator=g, **options).prev_sample
+            walk.append(x)
+    return walk
+
+
+# --- against diffusers, the whole walk
+
+
+@pytest.mark.parametrize("clip", [None, 0.6], ids=["free", "clipped"])
+@pytest.mark.parametrize("prediction", KINDS)
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("variance, theirs", [("posterior", "fixed_small"), ("beta", "fixed_large")])
+def test_ancestral_same_as_diffusers_ddpm(name, prediction, variance, theirs, clip, one_thread):
+    diffusers = pytest.importorskip("diffusers")
+    make, beta_schedule = SCHEDULES[name]
+    T = 120  # diffusers does not scale betas: given by number
+    schedule = make(T)
+    model = Smooth(schedule, prediction)
+    scheduler = diffusers.DDPMScheduler(
+        T, trained_betas=schedule.betas64.numpy(), variance_type=theirs, prediction_type=KINDS[prediction],
+        clip_sample=clip is not None, clip_sample_range=clip or 1.0,
+    )  # fmt: skip
+    scheduler.set_timesteps(T)
+    walk = with_diffusers(scheduler, model, (8, 2), seed=3)
+    ours = [s.x for s in reverse(model, schedule, ancestral(variance), (8, 2), seed=3, clip_x0=clip)]
+    assert len(ours) == len(walk) == T + 1 and torch.equal(ours[0], walk[0])
+    assert relative(ours[-1], walk[-1]) < 1e-4
+    assert max(relative(a, b) for a, b in zip(ours, walk, strict=True)) < 1e-4
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_ancestral_1000_levels_same_as_diffusers(name, one_thread):
+    """T = 1000, diffusers' own schedule, v-prediction, clipped: the configuration of notebook 04.
+
+    diffusers keeps alpha_bar in float32, where 1 - alpha_bar of the first cosine levels is off by a thousandth;
+    with the same constants in float64 the walks agree.
+    """
+    diffusers = pytest.importorskip("diffusers")
+    make, beta_schedule = SCHEDULES[name]
+    schedule, model = make(), Smooth(make(), "v")
+    scheduler = diffusers.DDPMScheduler(
+        1000, beta_schedule=beta_schedule, variance_type="fixed_small", prediction_type="v_prediction"
+    )
+    scheduler.set_timesteps(1000)
+    ours = last(reverse(model, schedule, ancestral(), (4, 2), clip_x0=1.0))
+    assert relative(ours, with_diffusers(scheduler, model, (4, 2), seed=0)[-1]) < 5e-4
+    scheduler.alphas_cumprod = schedule.abar64[:-1]
+    scheduler.one = torch.tensor(1.0, dtype=torch.float64)
+    assert relative(ours, with_diffusers(scheduler, model, (4, 2), seed=0)[-1]) < 1e-4
+
+
+@pytest.mark.parametrize("clip", [None, 0.6], ids=["free", "clipped"])
+@pytest.mark.parametrize("prediction", KINDS)
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("spacing, steps, eta", [
+    ("trailing", 50, 0.0), ("trailing", 50, 1.0), ("trailing", 10, 0.5), ("trailing", 1, 0.0),
+    ("leading", 50, 0.0), ("leading", 20, 1.0),
+])  # fmt: skip
+def test_ddim_same_as_diffusers(name, prediction, spacing, steps, eta, clip, one_thread):
+    """Where diffusers' own next level (t - T // steps) is the next of its levels. eps follows the clipped x_0."""
+    diffusers = pytest.importorskip("diffusers")
+    make, beta_schedule = SCHEDULES[name]
+    model = Smooth(make(), prediction)
+    scheduler = diffusers.DDIMScheduler(
+        1000, beta_schedule=beta_schedule, prediction_type=KINDS[prediction], timestep_spacing=spacing,
+        clip_sample=clip is not None, clip_sample_range=clip or 1.0, set_alpha_to_one=True,
+    )  # fmt: skip
+    scheduler.set_timesteps(steps)
+    walk = with_diffusers(scheduler, model, (8, 2), 5, eta=eta, use_clipped_model_output=clip is not None)
+    states = list(reverse(model, make(), ddim(steps, eta, spacing), (8, 2), seed=5, clip_x0=clip))
+    assert [s.t for s in states[:-1]] == scheduler.timesteps.tolist()
+    assert max(relative(s.x, x) for s, x in zip(states, walk, strict=True)) < 1e-4
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])
+def test_ddim_on_all_levels_same_as_diffusers(spacing, one_thread):
+    """On all levels the three spacings are one, and agree with diffusers' linspace too."""
+    diffusers = pytest.importorskip("diffusers")
+    schedule = cosine(100)
+    scheduler = diffusers.DDIMScheduler(
+        100, trained_betas=schedule.betas64.numpy(), timestep_spacing=spacing, clip_sample=False
+    )
+    scheduler.set_timesteps(100)
+    walk = with_diffusers(scheduler, Smooth(schedule), (8, 2), 5, eta=1.0)
+    states = list(reverse(Smooth(schedule), schedule, ddim(100, 1.0, spacing), (8, 2), seed=5))
+    assert max(relative(s.x, x) for s, x in zip(states, walk, strict=True)) < 1e-4
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])
+@pytest.mark.parametrize("steps", [2, 7, 30, 50, 100, 999, 1000])
+def test_levels_same_as_diffusers(spacing, steps):
+    diffusers = pytest.importorskip("diffusers")
+    scheduler = diffusers.DDIMScheduler(1000, timestep_spacing=spacing)
+    scheduler.set_timesteps(steps)
+    assert ddim(steps, spacing=spacing).levels(1000) == scheduler.timesteps.tolist()
+
+
+def test_unet_on_images_same_as_diffusers(one_thread):
+    """A real network on images, and zero terminal SNR."""
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    model = UNet(channels=(16, 16), emb_dim=16, prediction="v").eval()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.15)
+    scheduler = diffusers.DDIMScheduler(
+        1000, beta_schedule="linear", beta_start=1e-4, beta_end=0.02, prediction_type="v_prediction",
+        timestep_spacing="trailing", rescale_betas_zero_snr=True, clip_sample=True,
+    )  # fmt: skip
+    scheduler.set_timesteps(8)
+    theirs = with_diffusers(scheduler, model, (2, 1, 8, 8), 1, use_clipped_model_output=True)[-1]
+    ours = last(reverse(model, zero_terminal_snr(linear()), ddim(8), (2, 1, 8, 8), seed=1, clip_x0=1.0))
+    assert ours.std() > 0.05 and relative(ours, theirs) < 1e-4
+
+
+# --- against exact answers
+
+
+@pytest.mark.parametrize(
+    "rule", [ancestral(), ancestral("beta"), ddim(100), ddim(250, eta=1.0)], ids=lambda r: r.name
+)
+def test_exact_denoiser_gives_the_data(rule, one_thread):
+    """With the exact denoiser of Gaussian data the samples have its mean and, nearly, its spread."""
+    schedule = cosine(250)
+    x = last(reverse(Smooth(schedule, bend=0), schedule, rule, (4000, 2)))
+    assert torch.allclose(x.mean(0), MEAN, atol=5 * SD / 4000**0.5)
+    assert torch.allclose(x.std(0), torch.full((2,), SD), rtol=0.07)
+
+
+def test_ddim_eta_1_on_all_levels_is_ancestral():
+    schedule = linear(200)
+    a = last(reverse(Smooth(schedule), schedule, ddim(200, eta=1.0), (6, 2), seed=2))
+    b = last(reverse(Smooth(schedule), schedule, ancestral(), (6, 2), seed=2))
+    assert relative(a, b) < 1e-4
+
+
+def test_perfect_noise_is_undone():
+    """Where the network knows the one clean point, DDIM in any number of steps arrives at it."""
+    schedule, target = linear(), torch.tensor([[0.3, -0.8]])
+    for steps in (1, 3, 50):
+        model = lambda x, t: schedule.predict_eps(x, t, target.expand_as(x))  # noqa: E731
+        assert torch.allclose(
+            last(reverse(model, schedule, ddim(steps), (5, 2))), target.expand(5, 2), atol=1e-3
+        )
+
+
+def test_naive_skipping_fails():
+    """Every 10th level with the one-level formula does not denoise; DDIM on as many levels does better."""
+    schedule = cosine(200)
+    model = Smooth(schedule, bend=0)
+    naive = last(reverse(model, schedule, ancestral(every=10), (2000, 2)))
+    right = last(reverse(model, schedule, ddim(20), (2000, 2)))
+    assert (right.std(0) - SD).abs().max() < 0.06 < 0.2 < (naive.std(0) - SD).abs().max()
+
+
+@pytest.mark.parametrize("every", [1, 2, 7])
+def test_noise_at_last_step(every):
+    """It adds noise of the last level's beta, nothing else."""
+    schedule = linear(50)
+    model = Smooth(schedule)
+    clean = last(reverse(model, schedule, ancestral(every=every), (5000, 2)))
+    noisy = last(reverse(model, schedule, ancestral(every=every, noise_at_last_step=True), (5000, 2)))
+    t = ancestral(every=every).levels(50)[-1]
+    assert float((noisy - clean).var()) == pytest.approx(float(schedule.betas[t]), rel=0.05)
+
+
+# --- labels
+
+
+@pytest.mark.parametrize("rule", [ancestral(), ancestral(every=3), ddim(5), ddim(5, 0.0, "linspace"), ddim(12)],
+                         ids=lambda r: r.name)  # fmt: skip
+def test_a_label_is_the_level_of_the_picture(rule):
+    """A network that is always right about one clean point: the mean of x is sqrt(abar) x0, so tells the level."""
+    schedule, x0 = linear(60), torch.full((20_000, 1), 2.0)
+
+    def model(x, t):
+        return schedule.predict_eps(x, t, x0)
+
+    states = list(reverse(model, schedule, rule, x0.shape))
+    assert states[0].t == 59 and states[0].x0 is None and states[0].step == 0
+    assert states[-1].t == -1 and [s.step for s in states] == list(range(len(states)))
+    assert [s.t for s in states[:-1]] == rule.levels(60)
+    if "naive" in rule.name:
+        return
+    for s in states[1:]:
+        at = float(s.x.mean())
+        off_by_one = [
+            float(schedule.alpha_bar(t).sqrt()) * 2 for t in (max(s.t - 1, -1), s.t, min(s.t + 1, 59))
+        ]
+        if s.t >= 0 and abs(off_by_one[0] - off_by_one[1]) < 0.02:
+            continue  # neighbours too close to tell apart by the mean of 20,000 points
+        # the start is drawn from N(0, 1), whose mean is 2 sqrt(abar_T) short of the marginal's
+        start = float((1 - schedule.alpha_bar(s.t)).sqrt()) * (
+            2 * float(schedule.alpha_bar(59).sqrt()) + 0.03
+        )
+        assert abs(at - off_by_one[1]) <= start, s.t
+        assert torch.allclose(s.x0, x0, atol=2e-3)
+
+
+def test_the_network_is_asked_at_the_label():
+    """The state that the network is given carries the t it is asked with: nothing is shifted by one."""
+    schedule = linear(30)
+    model = Smooth(schedule)
+    states = list(reverse(model, schedule, ancestral(), (2, 2)))
+    assert model.asked == [s.t for s in states[:-1]] == list(range(29, -1, -1))
+
+
+# --- promises of the loop
+
+
+def test_one_seed_one_result():
+    schedule = linear(40)
+    for rule in (ancestral(), ddim(10, eta=1.0), ddim(10)):
+        a, b, c = (last(reverse(Smooth(schedule), schedule, rule, (3, 2), seed=s)) for s in (4, 4, 5))
+        assert torch.equal(a, b) and not torch.allclose(a, c)
+
+
+def test_noise_comes_from_its_own_cpu_generator(monkeypatch):
+    """The global generator neither matters nor moves, and every draw names a generator on the CPU."""
+    schedule, drawn, real = linear(40), [], torch.randn
+
+    def randn(*args, generator=None, device=None, **kwargs):
+        assert generator is not None and generator.device.type == "cpu" and device is None
+        drawn.append(1)
+        return real(*args, generator=generator, **kwargs)
+
+    monkeypatch.setattr(torch, "randn", randn)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    a = last(reverse(Smooth(schedule), schedule, ancestral(), (3, 2)))
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    assert torch.equal(a, last(reverse(Smooth(schedule), schedule, ancestral(), (3, 2))))
+    assert len(drawn) == 2 * 40
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_same_picture_on_a_gpu():
+    model = UNet(channels=(16, 16), emb_dim=16)
+    cpu = last(reverse(model, cosine(), ddim(5, eta=1.0), (2, 1, 8, 8)))
+    gpu = last(reverse(model.cuda(), cosine(), ddim(5, eta=1.0), (2, 1, 8, 8)))
+    assert torch.allclose(cpu, gpu.cpu(), atol=1e-3)
+
+
+def test_lazy():
+    """One can stop early: the network is not asked for more than was drawn."""
+    schedule = linear()
+    model = Smooth(schedule)
+    walk = reverse(model, schedule, ancestral(), (2, 2))
+    assert model.asked == []
+    for state in walk:
+        if state.t == 990:
+            break
+    assert model.asked == list(range(999, 990, -1)) and state.step == 9
+
+
+def test_states_are_not_overwritten():
+    schedule = linear(30)
+    states = list(reverse(Smooth(schedule), schedule, ancestral(), (2, 2)))
+    assert len({float(s.x.sum()) for s in states}) == len(states)
+    with pytest.raises(AttributeError):
+        states[0].t = 5
+
+
+def test_no_gradients_inside_and_none_lost_outside():
+    torch.manual_seed(0)
+    model = UNet(channels=(8, 8), emb_dim=8)
+    for state in reverse(model, linear(30), ddim(2), (1, 1, 8, 8)):
+        assert torch.is_grad_enabled() and not state.x.requires_grad
+
+
+def test_start_from_a_picture():
+    schedule, x_T = linear(30), torch.full((2, 2), 0.5)
+    states = list(reverse(Smooth(schedule), schedule, ddim(3), x_T=x_T))
+    assert torch.equal(states[0].x, x_T) and states[0].x is not x_T
+    assert (x_T == 0.5).all()
+
+
+def test_clipped_estimate_stays_inside():
+    schedule = cosine(100)
+
+    def wild(x, t):
+        return 3 * torch.ones_like(x)
+
+    free = [s.x0.abs().max() for s in reverse(wild, schedule, ddim(20), (4, 2)) if s.x0 is not None]
+    tame = [
+        s.x0.abs().max() for s in reverse(wild, schedule, ddim(20), (4, 2), clip_x0=1.0) if s.x0 is not None
+    ]
+    assert max(free) > 100 and max(tame) <= 1
+
+
+def test_last_is_the_last_state():
+    schedule = linear(30)
+    *_, end = reverse(Smooth(schedule), schedule, ddim(4), (2, 2))
+    assert isinstance(end, State)
+    assert torch.equal(end.x, last(reverse(Smooth(schedule), schedule, ddim(4), (2, 2))))
+
+
+# --- errors
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: ancestral("gamma"), "'gamma'"), (lambda: ancestral(every=0), "at least 1"),
+    (lambda: ddim(spacing="quadratic"), "'quadratic'"), (lambda: ddim(eta=-0.1), "negative"),
+])  # fmt: skip
+def test_unknown_rules(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("steps", [0, 31])
+def test_more_steps_than_levels(steps):
+    with pytest.raises(ValueError, match=r"1 \.\. 30"):
+        next(reverse(Smooth(linear(30)), linear(30), ddim(steps), (1, 2)))
+
+
+def test_no_shape():
+    with pytest.raises(ValueError, match="shape="):
+        next(reverse(Smooth(linear(30)), linear(30), ddim(2)))
+
+
+def test_unknown_prediction():
+    model = Smooth(linear(30))
+    model.prediction = "score"
+    with pytest.raises(ValueError, match="'score'"):
+        last(reverse(model, linear(30), ddim(2), (1, 2)))
+
+
+def test_a_rule_of_ones_own():
+    """The loop takes any rule: here one that jumps to the estimate at once."""
+    leap = Rule("leap", lambda T: [T - 1], lambda schedule, x, t, t_next, eps, x0, draw: x0)
+    schedule = linear(50)
+    states = list(reverse(Smooth(schedule), schedule, leap, (2, 2)))
+    assert len(states) == 2 and torch.equal(states[1].x, states[1].x0)

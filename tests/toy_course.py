@@ -1,0 +1,127 @@
+"""A made-up course of one small notebook, for testing what builds notebooks."""
+
+from builder.course import Course
+
+SOURCE = """\
+# %% [markdown] slideshow={"slide_type": "slide"}
+# # A toy
+#
+# Inside: <!--r:toy.board.inside|.0%-->94%<!--/-->.
+
+# %% tags=["setup"] slideshow={"slide_type": "skip"}
+import sys
+from pathlib import Path
+
+here = Path.cwd().resolve()
+sys.path.insert(0, str(next(p for p in (here, *here.parents) if (p / "helpers").is_dir())))
+
+from helpers import show
+from helpers.exercises import check
+from helpers.maths import double, load_results
+
+# %% [markdown] exercise_text="1.1" slideshow={"slide_type": "subslide"}
+# ## A line
+#
+# $y = 2x + 1$
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# Think.
+#
+# </details>
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# Use double.
+#
+# </details>
+
+# %% exercise="1.1" slideshow={"slide_type": "subslide"}
+def line(x):
+    # TODO 1.1: the line
+    ### BEGIN SOLUTION
+    y = double(x)
+    return y + 1
+    ### END SOLUTION
+line = check("1.1", line)
+
+# %% expected="1.1" slideshow={"slide_type": "fragment"}
+show.stripe([line(x) for x in range(9)])
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## Results
+
+# %% slideshow={"slide_type": "fragment"}
+print("noise", file=sys.stderr)
+print("10%\\r100%")
+print(load_results("toy")["board"])
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "slide"}
+# ## Looking inside
+
+# %% tags=["optional"] slideshow={"slide_type": "-"}
+(Path.cwd() / "dirt").exists()
+"""
+
+FILES = {
+    "data/results/toy.json": '{"board": {"inside": 0.9412, "runs": [1, 2]}}',
+    "helpers/__init__.py": "",
+    "helpers/maths.py": '''\
+"""Sums."""
+import json
+
+from . import places
+
+
+def double(x):
+    """Twice."""
+    return 2 * x  # twice
+
+
+def load_results(name):
+    return json.loads((places.RESULTS / f"{name}.json").read_text())
+''',
+    "helpers/places.py": """\
+from pathlib import Path
+
+RESULTS = Path(__file__).parents[1] / "data" / "results"
+""",
+    "helpers/unused.py": "x = 1\n",
+    "helpers/show.py": """\
+import io
+
+from IPython.display import Image, display
+from PIL import Image as Picture
+
+
+def stripe(values, alt="A grey stripe [brighter to the right]"):
+    picture = Picture.new("L", (900, 30))
+    picture.putdata([int(values[i % 900 * len(values) // 900]) * 10 for i in range(900 * 30)])
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    display(Image(out.getvalue()), metadata={"image/png": {"alt": alt}})
+""",
+    "helpers/exercises/__init__.py": """\
+def check(number, function):
+    print(number, "right" if function(3) == 7 else "not attempted")
+    return function if function(3) == 7 else lambda x: 2 * x + 1
+""",
+    "helpers/exercises/nb01.py": 'EXERCISES = [Exercise("1.1", "line")]\n',
+    "helpers/exercises/nb02.py": "EXERCISES = []\n",
+}
+
+NAME = "01_toy"
+
+
+def make(root, source: str = SOURCE) -> Course:
+    """Write the made-up course under `root`."""
+    for name, text in {**FILES, f"notebooks/source/{NAME}.py": source}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Course(root)
+
+
+def edit(path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"{old!r} is not in {path}"
+    path.write_text(text.replace(old, new))
