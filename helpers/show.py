@@ -19,7 +19,8 @@ from helpers.checkpoints import whole_or_not_at_all
 
 # Okabe & Ito 2008, and a brown
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A"]
-WIDTH = 9.6  # inches: every figure is this wide, so that text is the same size in all of them
+WIDTH = 9.6  # inches: figures are this wide, so that text is the same size in all of them
+HEIGHT = 5.8  # inches at most, so that a figure fits a 1280x720 slide below its heading
 
 sns.set_theme(context="notebook", style="whitegrid", palette=COLOURS)
 plt.rcParams.update({
@@ -94,8 +95,9 @@ def rows(pictures: dict[str, Tensor], alt: str, labels=None, title: str = "", sa
     """Rows of images under each other: {"row name": (N, 1, H, W)}; labels: one a column, on top."""
     names, columns = list(pictures), max(len(images) for images in pictures.values())
     name_width = 0.09 * max(len(name) for name in names) + 0.2
-    cell = min(1.25, (WIDTH - name_width) / columns)
-    fig, axes = plt.subplots(len(names), columns, figsize=(WIDTH, len(names) * cell + 0.7), squeeze=False)
+    cell = min(1.25, (WIDTH - name_width) / columns, (HEIGHT - 0.7) / len(names))
+    size = (max(5.0, name_width + columns * cell), len(names) * cell + 0.7)
+    fig, axes = plt.subplots(len(names), columns, figsize=size, squeeze=False)
     for row, name in zip(axes, names, strict=True):
         for ax in row:
             ax.set_axis_off()

@@ -205,7 +205,7 @@ def test_a_folder_that_is_a_file(tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
 def test_interrupted_writing(tmp_path, error):
-    """The stop button too leaves the older file and no debris; errors other than the disk's pass as they are."""
+    """The stop button too leaves the older file and no debris; errors not of the disk pass as they are."""
     path = tmp_path / "it.txt"
     path.write_text("older")
     with pytest.raises(error), whole_or_not_at_all(path) as part:

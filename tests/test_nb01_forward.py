@@ -19,7 +19,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "notebooks" / "source" / "01_forw
 def built():
     """The functions that the notebook's cells define: exercises (with their solutions) and the rest."""
     cells = [c for c in jupytext.read(SOURCE).cells if c.cell_type == "code"]
-    wanted = ("def chain(", "order = torch.randperm")
+    wanted = ("def chain(", "draws = choose")
     space = dict(torch=torch, math=math, LogisticRegression=LogisticRegression)
     space |= dict(choose=lambda read, smoke: read, check=lambda id, function: function)
     space["images"], space["labels"] = data.digits()

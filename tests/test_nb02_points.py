@@ -1,4 +1,4 @@
-"""Notebook 02: what it builds agrees with helpers, the exact denoiser with integration; the figures reached."""
+"""Notebook 02: it agrees with helpers, its exact denoiser with numerical integration; the figures reached."""
 
 import ast
 import re
@@ -48,7 +48,7 @@ def noise(*shape, seed=0):
 @pytest.mark.parametrize("schedule", [linear(1000), cosine(60)], ids=repr)
 @pytest.mark.parametrize("where", [0.05, 0.3, 0.7, 0.95])
 def test_exact_denoiser_agrees_with_numerical_integration(notebook, schedule, where):
-    """A fine grid over a rectangle stands for the uniform density on it; there `quad` does Bayes' integral."""
+    """A fine grid over a rectangle stands for the uniform density on it, where `quad` can integrate."""
     t = int(where * schedule.T)
     middles = (torch.arange(300) + 0.5) / 150 - 1  # of 300 cells of [-1, 1]
     points = torch.cartesian_prod(middles, 0.5 * middles)
@@ -167,40 +167,46 @@ def inside(row):
 
 
 def test_results_say_how_they_were_made(results):
-    assert len(results["seeds"]) >= 3 and results["recipe"]["steps"] > 0 and results["machine"]
+    assert len(results["seeds"]) >= 3 and results["recipe"]["steps"] and results["machine"]
     for group in ("schedules", "variance", "last_step", "every"):
         for row in results[group].values():
-            assert len(row["inside"]["all"]) == len(row["distance"]["all"]) == len(results["seeds"])
+            assert all(
+                len(part["all"]) == len(results["seeds"]) and part["std"] >= 0 for part in row.values()
+            )
 
 
 def test_uncorrected_schedule_leaves_signal_and_costs_quality(results):
-    rows = results["schedules"]
-    assert rows["uncorrected"]["root_alpha_bar"] == pytest.approx(0.60, abs=0.01)
-    for name in ("linear, rescaled", "cosine"):
-        assert rows[name]["root_alpha_bar"] < 0.01
-        assert rows[name]["distance"]["mean"] < 0.5 * rows["uncorrected"]["distance"]["mean"]
+    rows, left = results["schedules"], results["root_alpha_bar"]
+    assert left["uncorrected"] == pytest.approx(0.60, abs=0.01)
+    wrong = rows["uncorrected-DDIM"]
+    for name in ("rescaled", "cosine"):
+        right = rows[f"{name}-DDIM"]
+        assert left[name] < 0.01
+        assert max(right["distance"]["all"]) < 0.6 * min(wrong["distance"]["all"])
+        assert abs(right["upper"]["mean"] - 0.9) < 0.03 < abs(wrong["upper"]["mean"] - 0.9)
 
 
 def test_naive_steps_fail_where_ddim_does_not(results):
     rows = results["every"]
-    assert inside(rows["naive, every 20"]) < 0.7 < 0.85 < inside(rows["DDIM, every 20"])
-    assert inside(rows["naive, every 5"]) < inside(rows["DDIM, every 5"])
+    assert inside(rows["naive-20"]) < 0.5 < 0.85 < inside(rows["DDIM-20"])
+    for k in (2, 5):
+        assert inside(rows[f"naive-{k}"]) < inside(rows[f"DDIM-{k}"]) - 0.05
 
 
-def test_noise_at_the_last_step_hurts(results):
-    rows = results["last_step"]
-    assert inside(rows["with, T = 100"]) < inside(rows["without, T = 100"])
+def test_noise_at_the_last_step_hurts_when_steps_are_few(results):
+    with_noise, without = (
+        results["last_step"][f"{name}-100"]["inside"]["all"] for name in ("with", "without")
+    )
+    assert all(a < b for a, b in zip(with_noise, without, strict=True))
 
 
 def test_saved_notebook_reaches_its_targets():
-    """93 % of 10,000 samples inside, every square within a third of its share, moons within twice the floor."""
+    """93 % of 10,000 inside, every square within a third of its share, moons within twice the floor."""
     saved = nbformat.read(SAVED, as_version=4)
     printed = "".join(o.get("text", "") for c in saved.cells if c.cell_type == "code" for o in c.outputs)
     if "of its share" not in printed:
         pytest.skip("the notebook has not been executed and saved yet")
     share = float(re.search(r"board: ([\d.]+)% inside", printed)[1])
     low, high = map(float, re.search(r"holds ([\d.]+) to ([\d.]+) of its share", printed).groups())
-    score, floor = map(
-        float, re.search(r"moons: .*?([\d.]+) \(floor ([\d.]+)\)", printed).groups()
-    )
+    score, floor = map(float, re.search(r"moons: .*?([\d.]+) \(floor ([\d.]+)\)", printed).groups())
     assert share >= 93 and 2 / 3 <= low <= high <= 4 / 3 and score <= 2 * floor

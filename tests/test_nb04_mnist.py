@@ -106,17 +106,17 @@ def test_diffusers_draws_the_same():
     diffusers = pytest.importorskip("diffusers")
     from helpers.train.mnist_results import with_diffusers
 
-    model, schedule = small_network(), cosine()
+    model, schedule = small_network(), cosine(100)
     common = dict(trained_betas=schedule.betas.tolist(), prediction_type="v_prediction", clip_sample=True)
     g = torch.Generator().manual_seed(0)
     x_T = torch.randn(2, 1, 8, 8, generator=g)
 
-    scheduler = diffusers.DDIMScheduler(1000, timestep_spacing="trailing", set_alpha_to_one=True, **common)
+    scheduler = diffusers.DDIMScheduler(100, timestep_spacing="trailing", set_alpha_to_one=True, **common)
     scheduler.set_timesteps(50)
     ours = last(reverse(model, schedule, ddim(50), x_T=x_T, clip_x0=1.0))
     assert (with_diffusers(model, scheduler, x_T) - ours).abs().max() < 1e-4
 
-    scheduler = diffusers.DDPMScheduler(1000, variance_type="fixed_small", **common)
+    scheduler = diffusers.DDPMScheduler(100, variance_type="fixed_small", **common)
     ours = last(reverse(model, schedule, ancestral(), shape=x_T.shape, seed=0, clip_x0=1.0))
     assert (with_diffusers(model, scheduler, x_T, seed=0) - ours).abs().max() < 1e-2
 

@@ -47,7 +47,7 @@ class PowerCut(Exception):
 
 
 def test_resumed_equals_uninterrupted(folder, capsys):
-    """Cut at step 150, resumed from the state of step 100: weights, average, losses are the same to the bit."""
+    """Cut at step 150, resumed from step 100: weights, average, losses are the same to the bit."""
     whole, seen = new_run(), []
     log = go(whole, snapshots={50, 150, 210}, on_snapshot=lambda run, log: seen.append(run.step))
     assert seen == [50, 150, 210] and len(log["loss"]) == 2 and whole.step == 220

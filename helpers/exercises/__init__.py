@@ -97,11 +97,7 @@ class Check:
                 words = f"{state}: {verdict.mistake}" if verdict and verdict.mistake else state
                 rows.append((id, exercise.title, state, words))
                 left += state != "right"
-            closing = (
-                f"{left} of {len(rows)} exercises still open."
-                if left
-                else f"All {len(rows)} exercises are right."
-            )
+            closing = f"{left} of {len(rows)} still open." if left else "Every exercise here is right."
             report.show_table(rows, closing)
         except Exception as error:
             if self.strict:

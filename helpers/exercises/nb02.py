@@ -68,7 +68,7 @@ EXACT = Exercise(
     "exact_denoiser",
     exact_denoiser,
     exact_denoiser_cases,
-    verified="it equals Bayes' rule over the points, from t = 0 (the nearest point) to t = 999 (nearly their mean).",
+    verified="it equals Bayes' rule, from t = 0 (the nearest point) to t = 999 (nearly their mean).",
     mistakes=[
         Mistake(
             "softmax over the wrong axis",
@@ -325,7 +325,7 @@ READ = Exercise(
 
 
 def timestep_embedding(t, dim, max_period=10_000.0):
-    """Sines, then cosines, of t at dim/2 frequencies from 1 down to nearly 1/max_period. t (B,); returns (B, dim)."""
+    """Sines, then cosines, of t at dim/2 frequencies from 1 down to nearly 1/max_period: (B,) to (B, dim)."""
     i = torch.arange(dim // 2)
     frequencies = max_period ** (-i / (dim // 2))
     angles = t.float()[:, None] * frequencies

@@ -28,7 +28,7 @@ def train_resumably(
             state = torch.load(resume, weights_only=True)
             run.load_state_dict(state["run"])
             log = state["log"]
-        except (UnpicklingError, RuntimeError, KeyError, ValueError, EOFError, TypeError) as err:
+        except (UnpicklingError, RuntimeError, KeyError, ValueError, EOFError, OSError) as err:
             what = f"{resume} is damaged or of another network ({str(err).partition(chr(10))[0]})"
             raise ValueError(f"{what}: remove it to start this training anew") from err
         print(f"{name}: going on from step {run.step}", flush=True)

@@ -13,14 +13,14 @@
 # one pixel and ends with handwritten digits that appear out of nothing, made by a network you have understood part by part. Every claim is measured in front of you,
 # on an ordinary computer: two CPU cores are enough, a GPU and a network connection are not needed.
 #
-# **After this notebook you**
+# **What you will be able to do** Afterwards you
 #
 # - know that your installation works, or what to do about it;
 # - have the symbols of the whole course on one page;
 # - have checked what you should know beforehand;
 # - have seen how exercises answer.
 #
-# **You need** Python, and a first acquaintance with PyTorch tensors. **Time** about 25 minutes for a person, a few seconds for two CPU cores.
+# **What to know** Python, and a first acquaintance with PyTorch tensors. **Time** About 25 minutes for a person, a few seconds for two CPU cores.
 
 # %% tags=["setup"] slideshow={"slide_type": "skip"}
 import importlib
@@ -100,8 +100,11 @@ except (FileNotFoundError, ValueError) as error:
     digits, levels = data.digits()[0][:6], [*range(999, 0, -37), -1]
     noise = torch.randn(digits.shape, generator=torch.Generator().manual_seed(0))
     walk = [sampling.State(i, t, cosine.q_sample(digits, t, noise)) for i, t in enumerate(levels)]
+
+# %% slideshow={"slide_type": "subslide"}
 frames = [show.tiles(state.x, columns=6) for state in walk]
-show.gif(frames, out_dir() / "first_taste.gif", "Noise turns into six written digits.", scale=3, seconds=3)
+alt = "Six fields of noise turn, in a few seconds, into six handwritten digits."
+show.gif(frames, out_dir() / "first_taste.gif", alt, scale=84 // walk[0].x.shape[-1], seconds=3)
 
 # %% slideshow={"slide_type": "subslide"}
 alt = "The same walk as a strip: noise at t = 999, first shapes about half-way, clean digits at the end."
@@ -264,8 +267,8 @@ to_range = check("0.1", to_range)
 # | 00 Start here | this page | 25 min | seconds |
 # | 01 Forward noising | digits dissolve; one step, all steps in one jump; is the end really noise? | 75 min | 1 min |
 # | 02 Denoising points | points in the plane; the best possible denoiser, the loss, a first network, sampling | 150 min | 3 min |
-# | 03 Attention U-Net | 8x8 digits; residual blocks, attention, skips; scores and their floors | 150 min | 4 min |
-# | 04 MNIST sampling | 28x28 digits; two samplers, how good they are, and what goes wrong | 80 min | 4 min |
+# | 03 Attention U-Net | 8x8 digits; residual blocks, attention, skips; scores and their floors | 180 min | 3 min |
+# | 04 MNIST sampling | 28x28 digits; two samplers, how good they are, and what goes wrong | 80 min | 3 min |
 #
 # They build on each other in this order. In a hurry: 01, 02 without "Looking inside", then 04. Each notebook opens with what you will be able to do and closes with a list to check yourself against; the parts under "Looking inside" are optional, and nothing
 # later depends on them. Work in a copy (`make start` fills the folder my-work/), so that an update of the course never touches your answers.
@@ -277,13 +280,15 @@ to_range = check("0.1", to_range)
 # - Variances add, standard deviations do not; factors of Gaussian noise are square roots of variances; `(B,)` becomes `(B, 1, 1, 1)` before it meets pictures.
 # - Exercises answer, and a notebook runs on whatever you have or have not filled in.
 #
-# **Check yourself**: can you
+# ### Self-check
+#
+# Can you
 #
 # - [ ] say what the four answers of `check` mean?
 # - [ ] find the symbol $\bar\alpha_t$ in the table, and its name in the code?
 # - [ ] name the mode your notebooks run in?
 #
-# **Further exercises** (unchecked)
+# ### Further exercises
 #
 # | exercise | difficulty | minutes |
 # |---|---|---|

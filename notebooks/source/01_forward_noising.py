@@ -12,16 +12,16 @@
 # A diffusion model learns to undo damage. Before anything can be undone, the damage itself must be understood to the last factor:
 # this notebook adds noise to 8x8 digits, one small step at a time and in a single jump, and measures that both come to the same.
 #
-# **Afterwards you can**
+# **What you will be able to do**
 #
 # - write one noising step and the jump to any noise level, with every square root in its place;
 # - say what $\beta_t$, $\alpha_t$, $\bar\alpha_t$ and the signal-to-noise ratio mean, and read them off a plot;
 # - compare linear and cosine schedules, and say where each destroys the picture fastest;
 # - test whether the end of a schedule really is noise, and repair one whose end is not.
 #
-# **You need** the rules for mean and variance of a sum, and tensors with broadcasting (notebook 00 has a quiz on both).
+# **What to know** The rules for mean and variance of a sum, and tensors with broadcasting (notebook 00 has a quiz on both).
 #
-# **Time** about 75 minutes for a person, about a minute for two CPU cores. No training and no network yet.
+# **Time** About 75 minutes for a person, about a minute for two CPU cores. No training and no network yet.
 
 # %% tags=["setup"] slideshow={"slide_type": "skip"}
 import math
@@ -342,8 +342,8 @@ for t in at:
 # $\sigma^2\sqrt{2/n}$; a difference of two, $\sqrt2$ times as much.)
 #
 # Mean and variance alone would not notice a wrong *shape*. The **Kolmogorov-Smirnov statistic** $D$ does: the largest gap between the two
-# cumulative distribution curves. Even two samples of the same distribution have a gap, of about $0.87\sqrt{2/n}$; it exceeds $1.36\sqrt{2/n}$ in only 5 % of
-# cases and $1.95\sqrt{2/n}$ in 1 of 1,000. As a control, two wrong jumps that people
+# cumulative distribution curves. Even two samples of the same distribution have a gap, of about $0.87\sqrt{2/n}$; it exceeds $1.36\sqrt{2/n}$ in only one case of
+# twenty and $1.95\sqrt{2/n}$ in 1 of 1,000. As a control, two wrong jumps that people
 # really write take the same test: one without the square root of $1-\bar\alpha_t$, and one with `rand` for `randn`, here even corrected to the right mean and variance, so that the table above would not notice it.
 
 # %% slideshow={"slide_type": "subslide"}
@@ -403,10 +403,12 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
             "two-sigma lines and four jagged walks. Right: bands from +1 and -1 merge into one.")
 
 # %% [markdown] slideshow={"slide_type": "-"}
-# Left: dark is likely. The four black lines are single runs of the chain; they are jagged, they wander, and about 95 % of the time they keep between the dashed lines at
+# Left: dark is likely. The four black lines are single runs of the chain; they are jagged, they wander, and about nineteen twentieths of the time they keep between the dashed lines at
 # two standard deviations, which the *closed form* drew. Right: a pixel that was ink and one that was paper. While the bands are apart the past can be read off; once they have merged it cannot.
 #
-# <details><summary>Question: a walk at level 500 stands at 1.5. Can you tell where it will be at level 510? Where it started?</summary>
+# **Question** A walk at level 500 stands at 1.5. Can you tell where it will be at level 510? Where it started?
+#
+# <details><summary>Answer</summary>
 #
 # Near 1.5: ten small steps move it by a few tenths. Where it started is nearly lost: at level 500 the band of starting value $-1$ and that of $+1$ already overlap widely.
 # Small steps are easy to undo, the whole way at once is not.
@@ -473,7 +475,9 @@ show.figure(fig, "Four panels, linear solid, cosine dashed: beta; alpha, near 1 
 # A single step keeps nearly everything, at every level: alpha says almost nothing. Alpha-bar tells the story. Under the linear schedule the last 400 of the 1,000 levels have next to no signal left;
 # cosine spreads the loss evenly. And "linear" betas are not "noise at a constant rate": alpha-bar falls fastest, at the black dot, in the first quarter and then ever more slowly.
 #
-# <details><summary>Question: why does the linear schedule fall fastest there?</summary>
+# **Question** Why does alpha-bar fall fastest just there under the linear schedule?
+#
+# <details><summary>Answer</summary>
 #
 # The fall at a step is $\bar\alpha_{t-1}-\bar\alpha_t = \beta_t\,\bar\alpha_{t-1}$: it is large when the step is large *and* there is still something to lose. $\beta_t$ rises, $\bar\alpha$ falls.
 # Their product is greatest where the two changes balance. With $\beta(t) = kt$ (nearly the linear schedule) and $\bar\alpha \approx e^{-kt^2/2}$, the product $kt\,e^{-kt^2/2}$ has derivative zero
@@ -528,23 +532,24 @@ show.figure(fig, "A 64x64 photo of a flower at t = 0, 50, 200, 500, 999, dissolv
 # A sampler starts from pure noise, $\mathcal N(0, I)$. That is right only if the chain *ends* there. DDPM's betas, up to 0.02, were made for 1,000 steps. Many tutorials take the same betas for $T = 100$, 200 or 300.
 # What is left of the picture then is $\sqrt{\bar\alpha_{T-1}}$ of its amplitude, and we can ask a blunt question: *can a reader tell the digit from $x_T$ alone?*
 #
-# The reader is a logistic regression, about the weakest there is. It is trained on $x_T$ of some images, each with 20 different noises, and tested on $x_T$ of *other* images,
-# so that it cannot know them by heart.
+# The reader is a logistic regression, about the weakest there is. Every image gets 20 different noises. Each third of the images is read by a reader
+# trained on the other two thirds, so that none knows its test images by heart. The standard error counts images, not draws: twenty noises on one digit are no twenty digits.
 
 # %% slideshow={"slide_type": "subslide"}
-order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-train, test = order[: choose(read=1200, smoke=200)], order[1200:]
 draws = choose(read=20, smoke=2)
+third = torch.empty_like(labels)
+third[labels.argsort(stable=True)] = torch.arange(len(labels)) % 3  # of every class, a third each
 
 def accuracy(schedule):
-    """Share of the test digits read from x_T, and its standard error over images."""
-    g = torch.Generator().manual_seed(1)
-    def x_T(which):
-        x0, t = images[which].repeat_interleave(draws, dim=0), torch.tensor([schedule.T - 1])
-        return q_sample(x0, t, torch.randn(x0.shape, generator=g), schedule).flatten(1)
-    reader = LogisticRegression(max_iter=200).fit(x_T(train), labels[train].repeat_interleave(draws))
-    right = torch.tensor(reader.predict(x_T(test))).reshape(-1, draws) == labels[test][:, None]
-    share = right.float().mean(1)
+    """Share of the digits read from x_T, and its standard error over images."""
+    x0, t = images.repeat_interleave(draws, dim=0), torch.tensor([schedule.T - 1])
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
+    x_T = q_sample(x0, t, noise, schedule).flatten(1)
+    y, part, right = labels.repeat_interleave(draws), third.repeat_interleave(draws), torch.zeros(len(x0))
+    for k in range(3):
+        reader = LogisticRegression(max_iter=200).fit(x_T[part != k], y[part != k])
+        right[part == k] = (torch.tensor(reader.predict(x_T[part == k])) == y[part == k]).float()
+    share = right.reshape(-1, draws).mean(1)
     return share.mean().item(), (share.std() / math.sqrt(len(share))).item()
 
 # %% slideshow={"slide_type": "subslide"}
@@ -554,7 +559,7 @@ for steps in (100, 200, 300, 1000):
     share, error = accuracy(s)
     left = s.alphas_cumprod[-1].sqrt()
     print(f"T = {steps:<4d}           {left:.3f}                        {share:6.1%} +- {error:.1%}")
-commonest = data.class_counts(labels[test]).max() / len(test)
+commonest = counts.max() / len(labels)
 print(f"a guesser that always names the commonest digit: {commonest:.1%}")
 
 # %% [markdown] exercise_text="1.5" slideshow={"slide_type": "subslide"}
@@ -672,7 +677,7 @@ for s in (linear(T), cosine(T), zero_terminal_snr(linear(T))):
     print(f"{s.name:25s}: an error in eps at the last level is multiplied by {factor:,.0f} in x_0")
 
 # %% [markdown] slideshow={"slide_type": "-"}
-# With the exact noise the digit comes back from any level, even from t = 999 where the eye sees nothing (up to rounding). With noise that is 5 % wrong it does not: the error grows by
+# With the exact noise the digit comes back from any level, even from t = 999 where the eye sees nothing (up to rounding). With noise that is wrong by a twentieth it does not: the error grows by
 # $\sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$. Under the cosine schedule that factor reaches about twenty thousand, and the estimate of $x_0$ has to be kept within $[-1, 1]$: a later notebook does so where it first matters.
 #
 # **Why zero terminal SNR and noise prediction do not go together.** At $\bar\alpha_{T-1} = 0$ the picture $x_{T-1}$ *is* the noise. A network asked for the noise may copy its input: the loss at that level is 0 and
@@ -766,7 +771,9 @@ else:
 # - The chain must *end* in noise. Betas made for 1,000 steps do not do so in 100 to 300: a linear reader still reads the digits. Rescale, or choose another schedule.
 # - Whoever knows the noise knows the picture. Small errors in the noise become large errors in the picture where little signal is left.
 #
-# **Check yourself**: can you, without scrolling up,
+# ### Self-check
+#
+# Can you, without scrolling up,
 #
 # - [ ] write $x_t$ in terms of $x_{t-1}$, and in terms of $x_0$?
 # - [ ] explain in two sentences why many Gaussian steps merge into one?

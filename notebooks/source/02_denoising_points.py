@@ -54,13 +54,13 @@ moons, _ = data.moons(10_000, seed=0)
 board, _ = data.checkerboard(10_000, seed=0)
 
 noise = torch.randn(board.shape, generator=torch.Generator().manual_seed(0))
-noisy = schedule.q_sample(board, T // 4, noise)
+noisy = schedule.q_sample(board, T // 20, noise)
 fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.5))
 show.scatter(axes[0], moons[:4000], "moons", size=1.5)
 show.scatter(axes[1], board[:4000], "checkerboard", size=1.5)
-show.scatter(axes[2], noisy[:4000], f"checkerboard at t = {T // 4}", size=1.5, limit=2)
+show.scatter(axes[2], noisy[:4000], f"checkerboard at t = {T // 20}", size=1.5)
 show.figure(fig, "Left: two interleaved half circles. Middle: eight sharp squares of a four by four board. "
-            "Right: the board after a quarter of the levels, its edges washed out.")
+            "Right: the board with a little noise, its edges washed out.")
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="2.1"
 # ## 2. The best denoiser there can be
@@ -172,9 +172,8 @@ def exact_model(points):
     return model
 
 
-rule = ddim(steps=choose(read=100, smoke=10))
-path = list(reverse(exact_model(few), schedule, rule, (1000, 2), seed=1))
-one_leap, many_steps, fresh = path[1].x0, path[-1].x, data.moons(1000, seed=1)[0]
+path = list(reverse(exact_model(few), schedule, ddim(steps=T), (500, 2), seed=1))
+one_leap, many_steps, fresh = path[1].x0, path[-1].x, data.moons(500, seed=1)[0]
 print(f"spread of the one-leap answers {one_leap.std(0).norm():.4f}, of the data {few.std(0).norm():.2f}")
 for name, points in (("samples", many_steps), ("fresh data", fresh)):
     _, distance = metrics.nearest_neighbours(points, few)
@@ -240,8 +239,8 @@ show.figure(fig, "Training points are large pale dots. Left: one-leap answers, a
 #
 # $$L_t=\frac{\beta_t^2}{2\sigma_t^2\,\alpha_t\,(1-\bar\alpha_t)}\;\mathbb E\lVert\epsilon-\epsilon_\theta(x_t,t)\rVert^2 .$$
 #
-# The last term of $L$, $-\log p_\theta(x_0\mid x_1)$, is a Gaussian too and has the same form. Ho et al. drop the factor in front: that is $L_\text{simple}$. The factor is
-# largest at low noise, so dropping it takes weight away from the finest details and gives it to the levels where the shape is decided.
+# The last term of $L$, $-\log p_\theta(x_0\mid x_1)$, is a Gaussian too and has the same form. Ho et al. drop the factor in front: that is $L_\text{simple}$. With the linear schedule the factor is
+# largest at the lowest noise, so dropping it takes weight away from the finest details and gives it to the levels where the shape is decided.
 #
 # </details>
 #
@@ -485,8 +484,8 @@ def fit(name, points, steps):
     return losses
 
 
-losses = {"moons": fit("moons", moons, choose(read=1500, smoke=30)),
-          "board": fit("board", board, choose(read=4500, smoke=30))}
+losses = {"moons": fit("moons", moons, choose(read=2800, smoke=30)),
+          "board": fit("board", board, choose(read=4000, smoke=30))}
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### From here on, two files
@@ -519,23 +518,24 @@ def loss_at(model, points, t):
 
 
 net_moons, net_board = load("moons"), load("board")
-fresh_moons, fresh_board = data.moons(10_000, seed=1)[0], data.checkerboard(10_000, seed=1)[0]
-levels = [int(T * share) for share in (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.7, 0.85, 0.95)]
-n = choose(read=1500, smoke=50)
+draw = torch.randint(200_000, (4, 10_000), generator=torch.Generator().manual_seed(1))
+real_moons, real_board = data.moons(200_000, seed=1)[0][draw], data.checkerboard(200_000, seed=1)[0][draw]
+levels = [t for t in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900) if t < T]
+n = choose(read=1000, smoke=50)
 
 # %% slideshow={"slide_type": "fragment"}
 fig, (left, right) = plt.subplots(1, 2, figsize=(show.WIDTH, 4))
 for name, colour in (("moons", show.COLOURS[2]), ("board", show.COLOURS[0])):
     left.plot(losses[name], color=colour, alpha=0.15, linewidth=0.5)
     left.plot(show.smooth(losses[name], 100), color=colour, label=name)
-left.set(xlabel="step", ylabel="loss", ylim=(0.1, 1), title="loss in training (mean of 100 steps)")
+left.set(xlabel="step", ylabel="loss", ylim=(0.2, 0.6), title="loss in training (mean of 100 steps)")
 print("level           ", *(f"{t:7}" for t in levels))
 for name, model, style in (("exact", exact_model(board), "k"), ("network", net_board, "C0")):
-    for kind, points, line in (("training", board[:n], "-o"), ("fresh", fresh_board[:n], ":s")):
+    for kind, points, line in (("training", board[:n], "-o"), ("fresh", real_board[0, :n], ":s")):
         curve = [loss_at(model, points, t) for t in levels]
-        right.plot(levels, curve, line, color=style, label=f"{name}, {kind} points", markersize=4)
+        right.plot([t + 1 for t in levels], curve, line, color=style, label=f"{name}, {kind} points")
         print(f"{name:7} {kind:8}", *(f"{loss:7.4f}" for loss in curve))
-right.set(xlabel="level t", yscale="log", title="loss by level (board)")
+right.set(xlabel="level t + 1", xscale="log", yscale="log", title="loss by level (board)")
 _ = left.legend(), right.legend(fontsize=10)
 show.figure(fig, "Left: both losses fall, then level off well above zero. Right: loss by level, near 1 at "
             "low noise, tiny at high noise; network and exact denoiser part only at low noise.")
@@ -552,7 +552,8 @@ show.figure(fig, "Left: both losses fall, then level off well above zero. Right:
 #
 # The walk starts at $x_T\sim\mathcal N(0,I)$ and repeats the step until no noise is left. Below it is one loop, fed with a step rule. With the cosine schedule one thing is needed besides. At the top $\sqrt{\bar\alpha_t}$ is almost 0, and
 # $\hat x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon_\theta)/\sqrt{\bar\alpha_t}$ divides by it: a prediction that is off by a thousandth puts $\hat x_0$ far outside. But we know where clean
-# data lie. So **the estimate of $x_0$ is clamped** to the range of the data, and the noise is computed anew from it.
+# data lie. So **the estimate of $x_0$ is clamped** to the range of the data, and the noise is computed anew from it. A thousand small steps can make up for a bad one at the top; the long
+# steps of section 7 cannot, and there the clamp is measured.
 #
 # <details>
 # <summary>Question: the true reverse of a Gaussian step is not Gaussian in general. Why may each step here be one?</summary>
@@ -625,13 +626,11 @@ def naive(x, t, t_next, eps, noise):
 
 x_T = torch.randn(1000, 2, generator=torch.Generator().manual_seed(7))
 states = list(walk(net_board, x_T, naive, limit=1.0))
-*_, (_, free, _) = walk(net_board, x_T, naive, limit=float("inf"))
-print(f"clamped: {metrics.share_inside(states[-1][1]):.0%} inside; not: {metrics.share_inside(free):.0%}")
 fig, axes = plt.subplots(2, 6, figsize=(show.WIDTH, 3.8))
 for column, share in zip(axes.T, (0.95, 0.75, 0.55, 0.35, 0.15, 0), strict=True):
     t, x, x0 = states[T - 1 - int(share * T)]
     show.scatter(column[0], x, show.level(t), size=1.5, limit=2)
-    show.scatter(column[1], x0, colour=show.COLOURS[1], size=1.5, limit=2)
+    show.scatter(column[1], x0, colour=show.COLOURS[1], size=1.5, limit=1.4)
 show.figure(fig, "Above: 1000 points on their way from a round cloud to eight squares. Below: where one leap "
             "from there would end: first a blob in the middle, then rough blocks, at last squares.")
 
@@ -688,9 +687,11 @@ fig, axes = plt.subplots(2, 4, figsize=(show.WIDTH, 5.2))
 for row, step, colour in zip(axes, (naive, by_ddim), show.COLOURS[1::-1], strict=True):
     for ax, k in zip(row, (1, 2, 5, 20), strict=True):
         *_, (_, x, _) = walk(net_board, x_T, step, limit=1.0, k=k)
-        show.scatter(ax, x, f"every {k}: {metrics.share_inside(x):.0%} inside", colour, limit=2)
+        show.scatter(ax, x, f"every {k}: {metrics.share_inside(x):.0%} inside", colour, limit=1.5)
 axes[0, 0].set_ylabel("naive")
 axes[1, 0].set_ylabel("DDIM")
+*_, (_, x, _) = walk(net_board, x_T, by_ddim, limit=float("inf"), k=20)
+print(f"DDIM at every 20th level without clamping: {metrics.share_inside(x):.0%} inside")
 show.figure(fig, "Samples when the network is asked at every level, every 2nd, 5th, 20th. Naive, above: the "
             "squares blur at 2 and are gone at 20. DDIM, below: eight squares in all four.")
 
@@ -698,7 +699,7 @@ show.figure(fig, "Samples when the network is asked at every level, every 2nd, 5
 # ## 8. How good is it?
 #
 # 10,000 samples for each data set, with `helpers.sampling.reverse`: the loop you have just seen, written once for the whole course, fed with a *rule* (`ancestral(...)` or `ddim(...)`). A number
-# alone says little, so each stands beside its floor: what the same measure gives for real data against other real data.
+# alone says little, so each stands beside its floor: what the same measure gives for real data against other real data, both drawn independently, as samples are (mean of four draws).
 #
 # *In the picture*: the samples are about as far from their nearest training point as fresh data are; nothing was copied, unlike in section 2. What is wrong with the board sits at its edges and in a thin haze
 # between the squares. An edge is a jump in the score at low noise, which no smooth function follows.
@@ -708,17 +709,17 @@ again = last(reverse(net_board, schedule, ancestral(), x_T=x_T, seed=0, clip_x0=
 gap = (again - states[-1][1]).abs().max()
 print(f"our walk and helpers' reverse, same start and noise: largest difference {gap:.1e}")
 
-size, limit = choose(read=10_000, smoke=100), float(moons.abs().max())
+size, limit, rule = choose(read=10_000, smoke=100), float(moons.abs().max()), ddim(T // 10)
 path = list(reverse(net_board, schedule, rule, (size, 2), seed=1, clip_x0=1.0))
 new_board = path[-1].x
 new_moons = last(reverse(net_moons, schedule, rule, (size, 2), seed=1, clip_x0=limit))
 shares = 8 * metrics.square_shares(new_board)
-print(f"board: {metrics.share_inside(new_board):.1%} inside")
-print(f"each square holds {shares.min():.2f} to {shares.max():.2f} of its share")
-sets = {"moons": (new_moons, fresh_moons, moons), "board": (new_board, fresh_board, board)}
+print(f"board: {metrics.share_inside(new_board):.1%} inside; each square holds {shares.min():.2f} to {shares.max():.2f} of its share")
+sets = {"moons": (new_moons, real_moons, moons), "board": (new_board, real_board, board)}
 for name, (new, real, old) in sets.items():
-    score, floor = (metrics.sliced_wasserstein(p[:size], old[:size]) for p in (new, real))
-    near, far = (metrics.nearest_neighbours(p[:size], old)[1].median() for p in (new, real))
+    score = sum(metrics.sliced_wasserstein(new, r[:size]) for r in real) / 4
+    floor = sum(metrics.sliced_wasserstein(real[i - 1, :size], real[i, :size]) for i in range(4)) / 4
+    near, far = (metrics.nearest_neighbours(p[:2000], old)[1].median() for p in (new, real[0]))
     print(f"{name}: sliced Wasserstein {score:.4f} (floor {floor:.4f}), nearest {near:.4f} (fresh {far:.4f})")
 
 # %% slideshow={"slide_type": "subslide"}
@@ -734,25 +735,29 @@ show.figure(fig, "Real moons beside sampled ones, the real checkerboard beside a
 #
 # Each of these is settled by habit in many tutorials. The numbers come from `make train` (short trainings, several seeds, so that a difference can be told from luck):
 #
-# - **Is $x_T$ noise?** $T=100$ with $\beta$ up to 0.02 leaves $\sqrt{\bar\alpha_T}=$ <!--r:points.schedules.uncorrected.root_alpha_bar|.2f-->0.60<!--/--> of the signal, yet sampling starts from pure noise;
-# - **Variance** of the step: $\beta_t$ or the posterior's $\tilde\beta_t$;
-# - **Noise at the last step**: added, or left out.
+# - **Is $x_T$ noise?** $T=100$ with $\beta$ up to 0.02 leaves $\sqrt{\bar\alpha_T}=$ <!--r:points.root_alpha_bar.uncorrected|.2f-->0.60<!--/--> of the signal, yet sampling starts from pure noise. Beside it two corrected schedules of the same
+#   length. The data are *lopsided* moons, nine tenths of the points on the upper one, so that their mean is not 0;
+# - **Variance** of the ancestral step: $\beta_t$ or the posterior's $\tilde\beta_t$ (board);
+# - **Noise at the last step**: added, or left out (board).
 #
-# RESULTS-PROSE
+# *What comes out.* Started from noise it was never trained on, the uncorrected model misses: with DDIM a distance of <!--r:points.schedules.uncorrected-DDIM.distance.mean|.3f-->0.000<!--/-->,
+# with either correction <!--r:points.schedules.rescaled-DDIM.distance.mean|.3f-->0.000<!--/--> and <!--r:points.schedules.cosine-DDIM.distance.mean|.3f-->0.000<!--/--> (floor <!--r:points.floor.mean|.3f-->0.000<!--/-->),
+# and only <!--r:points.schedules.uncorrected-DDIM.upper.mean|.0%-->00%<!--/--> of its samples lie on the upper moon. The start has mean 0, the true $x_T$ has not. The fresh noise of the ancestral steps hides much of it, and data with mean 0,
+# like the board, hide that shift altogether: a mistake that waits for other data. Images of digits, mostly black, are far from mean 0.
 
 # %% slideshow={"slide_type": "subslide"}
 results = checkpoints.load_results("points")
-fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.8), width_ratios=(3, 4, 4), sharey=True)
-titles = {"schedules": "schedule, T = 100", "variance": "variance", "last_step": "noise at the last step"}
-for ax, (group, title) in zip(axes, titles.items(), strict=True):
+fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 4.2), width_ratios=(3, 2, 2))
+panels = {"schedules": ("schedule, T = 100: distance", "distance"),
+          "variance": ("variance, T: inside", "inside"), "last_step": ("last noise, T: inside", "inside")}
+for ax, (group, (title, key)) in zip(axes, panels.items(), strict=True):
     for i, row in enumerate(results[group].values()):
-        ax.plot([i] * len(results["seeds"]), row["inside"]["all"], "o", color=show.COLOURS[i % 2], alpha=0.7)
-    names = [name.replace(", ", "\n") for name in results[group]]
-    ax.set_xticks(range(len(names)), names, fontsize=9)
-    ax.set(title=title, xlim=(-0.5, len(names) - 0.5))
-axes[0].set_ylabel("share inside the squares")
-show.figure(fig, "Share inside the squares, one dot a seed, for three schedules, for the two variances, and "
-            "with or without noise at the last step, at T = 100 and T = 1000.")
+        ax.plot(row[key]["all"], [i] * len(results["seeds"]), "o", color=show.COLOURS[i % 2], alpha=0.7)
+    ax.set_yticks(range(len(results[group])), [name.replace("-", ", ") for name in results[group]])
+    ax.set(title=title, ylim=(len(results[group]) - 0.5, -0.5))
+axes[0].axvline(results["floor"]["mean"], color="black", linestyle=":")
+show.figure(fig, "One dot a seed. Left: distance of samples from real lopsided moons; uncorrected with DDIM "
+            "is far off, all others nearer the dotted floor. Middle, right: share inside the squares.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 10. What was learned, and the walk as a film
@@ -778,7 +783,7 @@ show.figure(fig, "Arrows from noisy points to the best guess of the clean point,
 # %% slideshow={"slide_type": "subslide"}
 def frame(state):
     fig, ax = plt.subplots(figsize=(3.2, 3.4))
-    show.scatter(ax, state.x[:1500], show.level(state.t), size=2, limit=2)
+    show.scatter(ax, state.x[:1500], show.level(state.t), size=2, limit=1.6)
     return fig
 
 
@@ -790,7 +795,7 @@ show.gif_from_figures(frames, out_dir() / "02_points.gif", alt, seconds=3)
 # ## Looking inside 1: the same with diffusers
 #
 # `diffusers` is the library most image models are published in. Its `DDPMScheduler` does the noising (`add_noise`) and the step (`step`). To get the *same* numbers it must be told to do the
-# same: our schedule, the posterior variance (`fixed_small`), clamping to our range. Its own defaults differ.
+# same: our schedule (its default is the linear one), the posterior variance (`fixed_small`), clamping of $x_0$ to $[-1,1]$ (its default), and our noise generator.
 
 # %% slideshow={"slide_type": "fragment"} tags=["optional"]
 try:
@@ -802,17 +807,18 @@ try:
     gap = (theirs.add_noise(board, noise, t) - schedule.q_sample(board, t, noise)).abs().max()
     print(f"add_noise: largest difference {gap:.1e}")
     x, g = x_T, torch.Generator().manual_seed(0)
-    for t, ours, _ in states[: T // 2]:
+    for t in range(T - 1, T // 2, -1):
         with torch.no_grad():
-            x = theirs.step(net_board(x, torch.full((len(x),), t + 1)), t + 1, x, generator=g).prev_sample
-    print(f"step: largest difference after {T // 2} steps {(x - ours).abs().max():.1e}")
+            x = theirs.step(net_board(x, torch.full((len(x),), t)), t, x, generator=g).prev_sample
+    gap = (x - states[T - 2 - T // 2][1]).abs().max()
+    print(f"step: largest difference after {T - 1 - T // 2} steps {gap:.1e}")
 except ImportError:
     print("diffusers is not installed: nothing to compare with")
 
 # %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
 # ## Looking inside 2: when is the square decided?
 #
-# Coarse structure first, detail later: that can be measured. At each level, take the current estimate of $x_0$ and see whether it lies in the square where the sample will end.
+# Coarse structure first, detail later: that can be measured. At each level, take the current estimate of $x_0$ and see whether it lies in the square where the sample will end, and how far it is from that end.
 
 # %% slideshow={"slide_type": "fragment"} tags=["optional"]
 final = states[-1][1]
@@ -845,14 +851,14 @@ show.figure(fig, "Share of samples whose estimate lies in their final square, ag
 # 1. ●●○○○, 15 minutes. Train on 200 moon points for as many steps as on 10,000. Compare the loss on training and fresh points, and the distances to the nearest training point.
 # 2. ●●○○○, 15 minutes. Replace $\gamma(t)$ by the single number $t/T$, the Fourier features by none (`PointMLP(features=0)`). What does each cost in share inside?
 # 3. ●●●○○, 25 minutes. Write the best denoiser of the *whole* checkerboard, not of 10,000 points of it: in each square the noisy point sees a truncated Gaussian. Compare with the network by level.
-# 4. ●●●○○, 25 minutes. Multiply the loss by the factor dropped in section 3, step 5. Which gets better, the edges or the shares of the squares?
+# 4. ●●●○○, 25 minutes. With `linear(1000)`, multiply the loss by the factor dropped in section 3, step 5 ($\sigma_t^2=\beta_t$). What changes, the edges or the shares of the squares? Why not with `cosine`?
 #
 # ## References
 #
 # - Ho, Jain, Abbeel 2020, *Denoising diffusion probabilistic models*, [arXiv:2006.11239](https://arxiv.org/abs/2006.11239): eqs. 3, 5 (bound), 6, 7 (posterior), 8 to 12 (its mean), 14 (simple loss), algorithms 1, 2.
 # - Nichol, Dhariwal 2021, *Improved DDPM*, [arXiv:2102.09672](https://arxiv.org/abs/2102.09672): eq. 17 (cosine schedule).
 # - Song, Meng, Ermon 2021, *DDIM*, [arXiv:2010.02502](https://arxiv.org/abs/2010.02502): eq. 12.
-# - Efron 2011, *Tweedie's formula and selection bias*; Vincent 2011, *A connection between score matching and denoising autoencoders*, eqs. 9 to 11.
+# - Efron 2011, *Tweedie's formula and selection bias*; Vincent 2011, *A connection between score matching and denoising autoencoders*, section 4.
 # - Karras et al. 2022, [arXiv:2206.00364](https://arxiv.org/abs/2206.00364): appendix B.3 (the exact denoiser of a finite data set).
 # - Tancik et al. 2020, *Fourier features*, [arXiv:2006.10739](https://arxiv.org/abs/2006.10739): section 6. Vaswani et al. 2017, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762): section 3.5 (the embedding).
 

@@ -31,13 +31,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from helpers import checkpoints, data, metrics, show
 from helpers.exercises import check
 from helpers.models import SelfAttention, parameter_count, timestep_embedding
 from helpers.modes import choose, out_dir
 from helpers.sampling import ancestral, ddim, last, reverse
 from helpers.schedule import cosine
+from helpers.train.digits import frechet
 from helpers.training import Run, bf16_is_faster, train
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -250,7 +250,7 @@ SmallUNet = check("3.3", SmallUNet)
 # %% [markdown] slideshow={"slide_type": "subslide"}
 # Which shapes go where? Do not count by hand. A **hook** is a function that PyTorch calls whenever a layer has computed something; ours write down the shape, in the order in which the layers are called.
 #
-# *What to see* in the table and the diagram: only the channels and the resolution change, and each skip joins two equal resolutions. Most weights sit in the middle and in `up2`, which are cheap to run, because at 4x4 there are four times fewer places.
+# *What to see* in the table and in the diagram (blue: blocks that get the time; orange: skips): only the channels and the resolution change, and each skip joins two equal resolutions. Most weights sit in the middle and in `up2`, which are cheap to run, because at 4x4 there are four times fewer places.
 #
 # <details>
 # <summary>Question: why does the attention sit at 4x4 and not at 8x8?</summary>
@@ -273,7 +273,7 @@ print(f"{'together':23s} {parameter_count(model):8,d}")
 # %% slideshow={"slide_type": "subslide"}
 stages = [name for name, shape in shapes.items() if len(shape) == 3]
 where = {name: (i, shapes[name][1] / 4) for i, name in enumerate(stages)}
-joins = [*zip(stages, stages[1:], [0] * 10, strict=False), ("down1", "up1", -0.12), ("down2", "up2", -0.3)]
+joins = [*zip(stages, stages[1:], [0] * 10, strict=False), ("down1", "up1", -0.15), ("down2", "up2", -0.3)]
 fig, ax = plt.subplots(figsize=(show.WIDTH, 3.2))
 for name, place in where.items():
     colour = show.COLOURS[0 if name[-1] in "12" else 2 if name == "attention" else 6]
@@ -281,10 +281,10 @@ for name, place in where.items():
     text = "{}\n{} ch\n{} x {}".format(name, *shapes[name])
     ax.text(*place, text, ha="center", va="center", size=9.5, bbox=box)
 for start, end, bend in joins:
-    look = dict(color=show.COLOURS[1], linewidth=2.5) if bend else dict(color="black")
-    look |= dict(arrowstyle="->", shrinkA=25, shrinkB=25, connectionstyle=f"arc3,rad={bend}")
-    ax.annotate("", where[end], where[start], arrowprops=look)
-ax.set(xlim=(-0.5, 10.5), ylim=(0.6, 2.9), frame_on=False, xticks=[], yticks=[])
+    lift, gap, colour = (0.3, 0, show.COLOURS[1]) if bend else (0, 25, "black")  # skips go from roof to roof
+    look = dict(arrowstyle="->", shrinkA=gap, shrinkB=gap, color=colour, connectionstyle=f"arc3,rad={bend}")
+    ax.annotate("", np.add(where[end], (0, lift)), np.add(where[start], (0, lift)), arrowprops=look)
+ax.set(xlim=(-0.5, 10.5), ylim=(0.6, 3.2), frame_on=False, xticks=[], yticks=[])
 show.figure(fig, "DIAGRAM")
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.4"
@@ -340,8 +340,9 @@ x0 = x_test[3:4].expand(len(levels), -1, -1, -1)
 noise = torch.randn(1, 1, 8, 8, generator=g).expand_as(x0)
 x_t, v = schedule.q_sample(x0, levels, noise), v_target(x0, levels, noise, schedule)
 pictures = {"x_t": x_t, "noise": noise, "v": v, "- x_0": -x0}
-show.rows(pictures, labels=[f"t = {t}" for t in levels], alt="One digit at seven levels, in four rows: x_t, the noise, "
-          "v, the negative digit. x_t goes from the digit to the noise, v from the noise to the negative.")  # fmt: skip
+names = [f"t = {t}" for t in levels]
+show.rows(pictures, labels=names, alt="One digit at seven levels, in four rows: x_t, noise, v, the negative. "
+          "x_t goes from the digit to the noise, v from the noise to the negative.")  # fmt: skip
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.5"
 # *What to see.* $v$ starts as the noise and ends as the digit's negative: at each end it is the part that $x_t$ does *not* show.
@@ -421,10 +422,11 @@ for i, (corner, found) in enumerate(results["box"].items()):
         ax.plot([i, i], [seed[score] for seed in found["seeds"]], "o", color=show.COLOURS[i], markersize=9)
         ax.axhline(results["floors"][score], color="black", linestyle="--", linewidth=1)
     spread = found["spread"]
-    print(f"{corner:10s} confident {found['confident']:.1%} (seeds {spread['confident']:.1%} apart), "
+    print(f"{corner:10s} confident {found['confident']:.1%} ({spread['confident']:.1%} between seeds), "
           f"Frechet distance {found['frechet']:5.1f} ({spread['frechet']:.1f} apart)")  # fmt: skip
 names = [corner.replace("_", "\n") for corner in results["box"]]
-for ax, title in zip(axes, ("confident share, more is better", "Frechet distance, less is better"), strict=True):
+titles = ("confident share, more is better", "Frechet distance, less is better")
+for ax, title in zip(axes, titles, strict=True):
     ax.set(title=title, xlim=(-0.5, 3.5), xticks=range(4), xticklabels=names)
 show.figure(fig, "BOX")
 
@@ -479,7 +481,7 @@ for n in range(1000):
 print(f"left of them after 1,000 updates: {float(first_weights[0]):.0e}; without the warm-up {cold:.0%}")
 
 # %% slideshow={"slide_type": "fragment"}
-batch, steps = 64, choose(read=3400, smoke=40)
+batch, steps = 64, choose(read=3400, smoke=50)
 torch.manual_seed(0)
 model = SmallUNet()
 run = Run(model, lr=2e-3, weight_decay=0.01, ema_decay=0.999, seed=0)
@@ -580,7 +582,7 @@ blurry.view(-1)[blurry.flatten().argsort()] = grey.sort().values  # k-th darkest
 
 
 def score(name, images):
-    distance = metrics.frechet_distance(images[: len(x) // 2], x[::2])  # the sizes of the floor
+    distance = frechet(images)  # 898 images against the five random halves that also give the floor
     smallest = metrics.class_shares(images).min()
     print(f"{name:16s} mean {images.mean():5.2f}, std {images.std():.2f}, min {images.min():5.2f}, "
           f"max {images.max():4.2f} | Frechet {distance:5.1f}, "
@@ -588,10 +590,11 @@ def score(name, images):
 
 
 # %% slideshow={"slide_type": "subslide"}
-for name, images in {"our samples": samples, "blurry averages": blurry, "real digits": x}.items():
-    score(name, images)
+score("our samples", samples)
+score("blurry averages", blurry)
 floor, spread = metrics.frechet_floor(x)
-print(f"floor of the Frechet distance, half of the real digits against the others: {floor:.1f} +- {spread:.1f}")
+print(f"real digits: mean {x.mean():.2f}, std {x.std():.2f} | Frechet, one half from the other: {floor:.1f} +- {spread:.1f}, "
+      f"confident {metrics.confident_share(x):.1%}, smallest class {metrics.class_shares(x).min():.1%}")  # fmt: skip
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.2), width_ratios=[1.3, 1])
 axes[0].imshow(show.tiles(torch.cat([samples[:10], blurry[:10], x[:10]]), columns=10), vmin=0, vmax=255)
 axes[0].set(title="ours, blurry averages, real")
@@ -718,7 +721,7 @@ wide = torch.stack([torch.special.entr(maps(x_test[:200], t)[0]).sum(-1).exp().m
 for head in range(4):
     ax.plot(levels, wide[:, head], color=show.COLOURS[head], label=f"head {head + 1}")
 ax.axhline(16, color="black", linestyle="--", linewidth=1, label="all places alike")
-ax.set(xlabel="noise level t", ylabel="places a query looks at (exp of the entropy)", ylim=(0, 17))
+ax.set(xlabel="noise level t", ylabel="places looked at", ylim=(0, 17))
 ax.legend(fontsize=9)
 show.figure(fig, "SPREAD")
 
