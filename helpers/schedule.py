@@ -93,34 +93,34 @@ class Schedule:
         return t
 
     def _at(self, t, x: Tensor) -> Tensor:
-        """alpha_bar(t) in float64, shaped (B, 1, ..) to multiply x of shape (B, ..)."""
-        return self.alpha_bar(torch.as_tensor(t, device=x.device)).reshape(-1, *[1] * (x.ndim - 1))
+        """alpha_bar(t) shaped (B, 1, ..) for x (B, ..); float64 on the CPU, some devices have no float64."""
+        return self.alpha_bar(torch.as_tensor(t).cpu()).reshape(-1, *[1] * (x.ndim - 1))
 
     def q_step(self, x_prev: Tensor, t, noise: Tensor) -> Tensor:
         """One Markov step: x at level t from x at level t-1 (DDPM eq. 2).
 
         x_prev, noise: (B, ..); t: int or (B,) int64. Returns (B, ..) in the dtype of x_prev.
         """
-        t = self._levels(torch.as_tensor(t, device=x_prev.device), 0)
-        beta = self.betas64.to(x_prev.device)[t].reshape(-1, *[1] * (x_prev.ndim - 1))
-        return (1 - beta).sqrt().to(x_prev.dtype) * x_prev + beta.sqrt().to(x_prev.dtype) * noise
+        t = self._levels(torch.as_tensor(t).cpu(), 0)
+        beta = self.betas64[t].reshape(-1, *[1] * (x_prev.ndim - 1))
+        return (1 - beta).sqrt().to(x_prev) * x_prev + beta.sqrt().to(x_prev) * noise
 
     def q_sample(self, x0: Tensor, t, noise: Tensor) -> Tensor:
         """Jump from clean data to level t (DDPM eq. 4). x0, noise: (B, ..); t: int or (B,). Returns x_t."""
         a = self._at(t, x0)
-        return a.sqrt().to(x0.dtype) * x0 + (1 - a).sqrt().to(x0.dtype) * noise
+        return a.sqrt().to(x0) * x0 + (1 - a).sqrt().to(x0) * noise
 
     def posterior(self, x0: Tensor, x_t: Tensor, t) -> tuple[Tensor, Tensor]:
         """Mean (B, ..), variance (B, 1, ..) of q(x_{t-1} | x_t, x_0) (DDPM eqs. 6, 7). At t = 0: x_0 and 0.
 
         x0, x_t: (B, ..); t: int (variance (1, 1, ..)) or (B,) int64.
         """
-        t = self._levels(torch.as_tensor(t, device=x_t.device), 0)
+        t = self._levels(torch.as_tensor(t).cpu(), 0)
         a, prev = self._at(t, x_t), self._at(t - 1, x_t)
-        beta = self.betas64.to(x_t.device)[t].reshape(a.shape)
-        mean = (prev.sqrt() * beta / (1 - a)).to(x_t.dtype) * x0
-        mean = mean + ((1 - beta).sqrt() * (1 - prev) / (1 - a)).to(x_t.dtype) * x_t
-        return mean, (beta * (1 - prev) / (1 - a)).to(x_t.dtype)
+        beta = self.betas64[t].reshape(a.shape)
+        mean = (prev.sqrt() * beta / (1 - a)).to(x_t) * x0
+        mean = mean + ((1 - beta).sqrt() * (1 - prev) / (1 - a)).to(x_t) * x_t
+        return mean, (beta * (1 - prev) / (1 - a)).to(x_t)
 
     def predict_x0(self, x_t: Tensor, t, eps: Tensor) -> Tensor:
         """The clean data that x_t and eps imply: q_sample solved for x0 (DDPM eq. 15). All (B, ..).
@@ -130,13 +130,13 @@ class Schedule:
         a = self._at(t, x_t)
         if float(a.min()) == 0:
             raise ValueError("at zero signal (alpha_bar = 0) noise says nothing about x_0: predict v instead")
-        return (x_t - (1 - a).sqrt().to(x_t.dtype) * eps) / a.sqrt().to(x_t.dtype)
+        return (x_t - (1 - a).sqrt().to(x_t) * eps) / a.sqrt().to(x_t)
 
     def predict_eps(self, x_t: Tensor, t, x0: Tensor) -> Tensor:
         """The noise that x_t and x0 imply: q_sample solved for eps. All (B, ..). ValueError at t = -1."""
         self._levels(t, 0)
         a = self._at(t, x_t)
-        return (x_t - a.sqrt().to(x_t.dtype) * x0) / (1 - a).sqrt().to(x_t.dtype)
+        return (x_t - a.sqrt().to(x_t) * x0) / (1 - a).sqrt().to(x_t)
 
     def target(self, x0: Tensor, t, noise: Tensor, prediction: str) -> Tensor:
         """What the network is asked for, (B, ..): the noise, or v = sqrt(abar) eps - sqrt(1 - abar) x0.
@@ -147,7 +147,7 @@ class Schedule:
         if prediction == "eps":
             return noise
         a = self._at(t, x0)
-        return a.sqrt().to(x0.dtype) * noise - (1 - a).sqrt().to(x0.dtype) * x0
+        return a.sqrt().to(x0) * noise - (1 - a).sqrt().to(x0) * x0
 
     def from_output(self, output: Tensor, x_t: Tensor, t, prediction: str) -> tuple[Tensor, Tensor]:
         """(eps, x0), both (B, ..), from the network's output at x_t. ValueError for an unknown prediction."""
@@ -155,7 +155,7 @@ class Schedule:
         if prediction == "eps":
             return output, self.predict_x0(x_t, t, output)
         a = self._at(t, x_t)
-        signal, sigma = a.sqrt().to(x_t.dtype), (1 - a).sqrt().to(x_t.dtype)
+        signal, sigma = a.sqrt().to(x_t), (1 - a).sqrt().to(x_t)
         return signal * output + sigma * x_t, signal * x_t - sigma * output
 
 

@@ -135,7 +135,7 @@ def filmstrip(
         pictures[name] = torch.stack([s.x[i] for s in states])
         if x0:
             pictures[f"{name}, estimate of x_0" if count > 1 else "estimate of x_0"] = torch.stack(
-                [s.x[i] if s.x0 is None else s.x0[i] for s in states]
+                [torch.ones_like(s.x[i]) if s.x0 is None else s.x0[i] for s in states]
             )
     rows(pictures, alt, [level(s.t) for s in states], title, save)
 

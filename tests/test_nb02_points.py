@@ -149,7 +149,7 @@ def test_walk_is_helpers(notebook, net, k, limit):
     assert t == -1
     torch.testing.assert_close(x, theirs, rtol=1e-3, atol=1e-3)
     if k == 1:
-        *_, (t, x, _) = notebook["walk"](net, x_T, notebook["naive"], most)
+        *_, (t, x, _) = notebook["walk"](net, x_T, notebook["one_level"], most)
         theirs = last(reverse(net, schedule, ancestral(), x_T=x_T, seed=0, clip_x0=limit))
         torch.testing.assert_close(x, theirs, rtol=1e-3, atol=1e-3)
 

@@ -179,8 +179,9 @@ def test_labels_are_the_levels_of_the_states(monkeypatch):
     assert seen["labels"] == ["t = 8", "t = 3", "clean"]
     assert list(seen["p"]) == ["x_t", "estimate of x_0"]
     assert torch.equal(seen["p"]["x_t"], torch.stack([path[i].x[0] for i in (0, 5, 9)]))
+    blank = torch.ones_like(path[0].x[0])  # before the first step there is no estimate
     assert torch.equal(
-        seen["p"]["estimate of x_0"], torch.stack([path[0].x[0], path[5].x0[0], path[9].x0[0]])
+        seen["p"]["estimate of x_0"], torch.stack([blank, path[5].x0[0], path[9].x0[0]])
     )
     show.filmstrip(path, "strip", levels=(8, -1), count=2)
     assert list(seen["p"]) == ["sample 1", "sample 2"]

@@ -1,4 +1,4 @@
-"""The exercise of notebook 00: bring pixels to the range of the course."""
+"""The exercises of notebook 00: bring pixels to the range of the course, and add Gaussian noise."""
 
 import torch
 
@@ -18,6 +18,32 @@ def to_range_cases():
         (torch.randint(0, 13, (3, 1, 4, 5), generator=g).float(), 16),  # 13 to 16 do not occur
         (grey, 255),
     ]
+
+
+def add_noise(x, sigma, generator):
+    return x + sigma * torch.randn(x.shape, generator=generator)
+
+
+def add_noise_cases():
+    points, images = torch.full((4000, 2), 0.3), -torch.ones(3000, 1, 2, 3)
+    return [(points, 0.5, torch.Generator().manual_seed(0)), (images, 2.0, torch.Generator().manual_seed(1))]
+
+
+def noise_by(draw):
+    """A variant of add_noise: draw(shape, sigma, generator) gives what is added to x."""
+    return lambda x, sigma, generator: x + draw(x.shape, sigma, generator)
+
+
+def spread(text):
+    """A message that quotes mean and standard deviation of what came out."""
+
+    def message(got, want):
+        return (
+            f"The result has mean {got.mean():.2f} and standard deviation {got.std():.2f} where "
+            f"{want.mean():.2f} and {want.std():.2f} were expected: {text}"
+        )
+
+    return message
 
 
 def ends(text):
@@ -77,5 +103,55 @@ EXERCISES = [
                 lambda pixels, top: 1 - 2 * pixels / top,
             ),
         ],
-    )
+    ),
+    Exercise(
+        "0.2",
+        "add_noise",
+        add_noise,
+        add_noise_cases,
+        "mean, standard deviation and shape of the bell, for points and for pictures, for two sigmas.",
+        statistical=5,
+        mistakes=[
+            Mistake(
+                "rand for randn",
+                spread("`rand` draws evenly from [0, 1], mean 0.5. `randn` draws from the bell around 0."),
+                noise_by(lambda shape, sigma, g: sigma * torch.rand(shape, generator=g)),
+            ),
+            Mistake(
+                "uniform noise, centred",
+                spread("shifting `rand` puts its mean right, but even noise is no bell. Use `randn`."),
+                noise_by(lambda shape, sigma, g: sigma * (torch.rand(shape, generator=g) - 0.5)),
+            ),
+            Mistake(
+                "uniform noise from -1 to 1",
+                spread("stretched and shifted `rand` is still even noise, no bell. Use `randn`."),
+                noise_by(lambda shape, sigma, g: sigma * (2 * torch.rand(shape, generator=g) - 1)),
+            ),
+            Mistake(
+                "variance for standard deviation",
+                spread("`sigma` is the standard deviation already: do not square it."),
+                noise_by(lambda shape, sigma, g: sigma**2 * torch.randn(shape, generator=g)),
+            ),
+            Mistake(
+                "root of sigma",
+                spread("a root belongs to a variance; `sigma` is the standard deviation already."),
+                noise_by(lambda shape, sigma, g: sigma**0.5 * torch.randn(shape, generator=g)),
+            ),
+            Mistake(
+                "noise not scaled",
+                spread("the noise has standard deviation 1; multiply it by `sigma`."),
+                noise_by(lambda shape, sigma, g: torch.randn(shape, generator=g)),
+            ),
+            Mistake(
+                "one noise for all",
+                "Every example of the batch gets the same noise. Draw noise of the shape of `x`.",
+                noise_by(lambda shape, sigma, g: sigma * torch.randn(shape[1:], generator=g)),
+            ),
+            Mistake(
+                "noise without x",
+                spread("this is the noise alone; add it to `x`."),
+                lambda x, sigma, generator: sigma * torch.randn(x.shape, generator=generator),
+            ),
+        ],
+    ),
 ]  # fmt: skip

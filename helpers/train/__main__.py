@@ -15,7 +15,7 @@ TRAININGS = {
     "points": ["results/points.json"],
     "digits": ["checkpoints/digits_unet.safetensors", "results/digits.json"],
     "digits_box": ["results/digits_box.json"],
-    "digits_ablation": ["results/digits_ablation.json"],
+    "digits_ablation": ["results/digits_ablation.json", "results/digits_ablation.safetensors"],
     "mnist_unet": ["checkpoints/mnist_unet.safetensors"],
     "mnist_results": ["results/mnist.json", "results/mnist.safetensors"],
 }

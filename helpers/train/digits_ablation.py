@@ -9,7 +9,7 @@ from helpers import checkpoints
 from helpers.models import UNet, parameter_count
 from helpers.train.digits import draw, fit, floors, forget, recipe, remembered, scores, summary
 
-SEEDS, STEPS, SHOWN = (0, 1), 800, 10
+SEEDS, STEPS, SHOWN = (0, 1), 600, 10
 VARIANTS = {
     "full": {},
     "no_attention": {"attention": False},

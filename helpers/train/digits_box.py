@@ -6,7 +6,7 @@ from helpers import checkpoints
 from helpers.schedule import cosine, linear
 from helpers.train.digits import draw, fit, floors, forget, recipe, remembered, scores, summary
 
-SEEDS, STEPS = (0, 1), 800
+SEEDS, STEPS = (0, 1), 600
 SCHEDULES = {"linear": linear, "cosine": cosine}
 
 

@@ -259,6 +259,36 @@ def to_range(pixels, top):
     ### END SOLUTION
 to_range = check("0.1", to_range)
 
+# %% [markdown] exercise_text="0.2" slideshow={"slide_type": "subslide"}
+# And one that the whole course rests on: noise. PyTorch has two functions whose names differ by one letter, `torch.rand` and `torch.randn`, and confusing
+# them is the commonest mistake of all. Randomness always comes from a *generator* with a seed, so that a run can be repeated.
+#
+# **Exercise 0.2** Return `x` plus Gaussian noise of mean 0 and standard deviation `sigma`, drawn from `generator`, independently for every value.
+#
+# Difficulty: ●○○○○, 3 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# Which of the two draws from the bell, and which evenly from $[0, 1]$? `help(torch.randn)` tells, and how to pass a generator.
+#
+# </details>
+#
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `torch.randn(x.shape, generator=generator)` has standard deviation 1. What makes it `sigma`?
+#
+# </details>
+
+# %% exercise="0.2" slideshow={"slide_type": "subslide"}
+def add_noise(x, sigma, generator):
+    """x with Gaussian noise of standard deviation sigma, same shape."""
+    # TODO 0.2: draw from the generator, scale, add
+    ### BEGIN SOLUTION
+    noise = torch.randn(x.shape, generator=generator)
+    return x + sigma * noise
+    ### END SOLUTION
+add_noise = check("0.2", add_noise)
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## The way through the course
 #

@@ -519,7 +519,7 @@ def loss_at(model, points, t):
 
 net_moons, net_board = load("moons"), load("board")
 draw = torch.randint(200_000, (4, 10_000), generator=torch.Generator().manual_seed(1))
-real_moons, real_board = data.moons(200_000, seed=1)[0][draw], data.checkerboard(200_000, seed=1)[0][draw]
+real = {"moons": data.moons(200_000, seed=1)[0][draw], "board": data.checkerboard(200_000, seed=1)[0][draw]}
 levels = [t for t in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900) if t < T]
 n = choose(read=1000, smoke=50)
 
@@ -531,7 +531,7 @@ for name, colour in (("moons", show.COLOURS[2]), ("board", show.COLOURS[0])):
 left.set(xlabel="step", ylabel="loss", ylim=(0.2, 0.6), title="loss in training (mean of 100 steps)")
 print("level           ", *(f"{t:7}" for t in levels))
 for name, model, style in (("exact", exact_model(board), "k"), ("network", net_board, "C0")):
-    for kind, points, line in (("training", board[:n], "-o"), ("fresh", real_board[0, :n], ":s")):
+    for kind, points, line in (("training", board[:n], "-o"), ("fresh", real["board"][0, :n], ":s")):
         curve = [loss_at(model, points, t) for t in levels]
         right.plot([t + 1 for t in levels], curve, line, color=style, label=f"{name}, {kind} points")
         print(f"{name:7} {kind:8}", *(f"{loss:7.4f}" for loss in curve))
@@ -620,12 +620,12 @@ def ancestral_step(x_t, t, eps, noise, schedule):
 ancestral_step = check("2.5", ancestral_step)
 
 # %% expected="2.5" slideshow={"slide_type": "subslide"}
-def naive(x, t, t_next, eps, noise):
+def one_level(x, t, t_next, eps, noise):
     return ancestral_step(x, t, eps, noise, schedule)
 
 
 x_T = torch.randn(1000, 2, generator=torch.Generator().manual_seed(7))
-states = list(walk(net_board, x_T, naive, limit=1.0))
+states = list(walk(net_board, x_T, one_level, limit=1.0))
 fig, axes = plt.subplots(2, 6, figsize=(show.WIDTH, 3.8))
 for column, share in zip(axes.T, (0.95, 0.75, 0.55, 0.35, 0.15, 0), strict=True):
     t, x, x0 = states[T - 1 - int(share * T)]
@@ -684,7 +684,7 @@ def by_ddim(x, t, t_next, eps, noise):
 
 
 fig, axes = plt.subplots(2, 4, figsize=(show.WIDTH, 5.2))
-for row, step, colour in zip(axes, (naive, by_ddim), show.COLOURS[1::-1], strict=True):
+for row, step, colour in zip(axes, (one_level, by_ddim), show.COLOURS[1::-1], strict=True):
     for ax, k in zip(row, (1, 2, 5, 20), strict=True):
         *_, (_, x, _) = walk(net_board, x_T, step, limit=1.0, k=k)
         show.scatter(ax, x, f"every {k}: {metrics.share_inside(x):.0%} inside", colour, limit=1.5)
@@ -708,23 +708,21 @@ show.figure(fig, "Samples when the network is asked at every level, every 2nd, 5
 again = last(reverse(net_board, schedule, ancestral(), x_T=x_T, seed=0, clip_x0=1.0))
 gap = (again - states[-1][1]).abs().max()
 print(f"our walk and helpers' reverse, same start and noise: largest difference {gap:.1e}")
-
 size, limit, rule = choose(read=10_000, smoke=100), float(moons.abs().max()), ddim(T // 10)
 path = list(reverse(net_board, schedule, rule, (size, 2), seed=1, clip_x0=1.0))
-new_board = path[-1].x
-new_moons = last(reverse(net_moons, schedule, rule, (size, 2), seed=1, clip_x0=limit))
-shares = 8 * metrics.square_shares(new_board)
-print(f"board: {metrics.share_inside(new_board):.1%} inside; each square holds {shares.min():.2f} to {shares.max():.2f} of its share")
-sets = {"moons": (new_moons, real_moons, moons), "board": (new_board, real_board, board)}
-for name, (new, real, old) in sets.items():
-    score = sum(metrics.sliced_wasserstein(new, r[:size]) for r in real) / 4
-    floor = sum(metrics.sliced_wasserstein(real[i - 1, :size], real[i, :size]) for i in range(4)) / 4
-    near, far = (metrics.nearest_neighbours(p[:2000], old)[1].median() for p in (new, real[0]))
+other = last(reverse(net_moons, schedule, rule, (size, 2), seed=1, clip_x0=limit))
+new = {"moons": other, "board": path[-1].x}
+inside, (low, high) = metrics.share_inside(path[-1].x), (8 * metrics.square_shares(path[-1].x)).aminmax()
+print(f"board: {inside:.1%} inside; each square holds {low:.2f} to {high:.2f} of its share")
+for name, old in (("moons", moons), ("board", board)):
+    score = sum(metrics.sliced_wasserstein(new[name], r[:size]) for r in real[name]) / 4
+    floor = sum(metrics.sliced_wasserstein(*real[name][i : i + 2, :size]) for i in range(3)) / 3
+    near, far = (metrics.nearest_neighbours(p[:2000], old)[1].median() for p in (new[name], real[name][0]))
     print(f"{name}: sliced Wasserstein {score:.4f} (floor {floor:.4f}), nearest {near:.4f} (fresh {far:.4f})")
 
 # %% slideshow={"slide_type": "subslide"}
 fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 2.8))
-for i, points in enumerate((moons, new_moons, board, new_board)):
+for i, points in enumerate((moons, new["moons"], board, new["board"])):
     title = ("moons", "samples", "board", "samples")[i]
     show.scatter(axes[i], points[:4000], title, show.COLOURS[i % 2], size=1)
 show.figure(fig, "Real moons beside sampled ones, the real checkerboard beside a sampled one. The pairs look "

@@ -379,8 +379,8 @@ show.rows(five, "Five samples at five evenly spaced moments: noise; noise with a
 # %% slideshow={"slide_type": "subslide"}
 show.filmstrip(path, "One walk as a filmstrip of eight moments. Above, x_t: noise clears to a digit. Below, "
                "the estimate of the clean picture: a blurred average at first, then a digit that sharpens "
-               "while x_t is still mostly noise.", (999, 979, 899, 799, 599, 399, 199, -1), x0=True, save=out_dir() / "mnist_filmstrip.png",
-               title="x_t, and what the network thinks it will become")
+               "while x_t is still mostly noise.", levels=(999, 979, 899, 799, 599, 399, 199, -1), x0=True,
+               title="x_t, and what it is expected to become", save=out_dir() / "mnist_filmstrip.png")
 
 # %% [markdown] exercise_text="4.4" slideshow={"slide_type": "slide"}
 # Each label is the noise level of the picture under it; the last is clean. (The first column has no estimate yet and repeats the noise.) The lower row tells more than the upper one. The first estimate is a
