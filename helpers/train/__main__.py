@@ -17,7 +17,7 @@ TRAININGS = {
     "digits_box": ["results/digits_box.json"],
     "digits_ablation": ["results/digits_ablation.json", "results/digits_ablation.safetensors"],
     "mnist_unet": ["checkpoints/mnist_unet.safetensors"],
-    "mnist_results": ["results/mnist.json", "results/mnist.safetensors"],
+    "mnist_results": ["results/mnist.json", "results/mnist.safetensors", "results/mnist.gif"],
 }
 
 

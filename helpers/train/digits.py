@@ -44,10 +44,12 @@ def fit(schedule=None, steps: int = STEPS, seed: int = 0, **config) -> tuple[Run
     return run, dict(loss=loss, **times, bf16=bf16)
 
 
-def draw(model, schedule=None, n: int = metrics.SAMPLES, seed: int = 1, eta: float = 1.0) -> torch.Tensor:
-    """n samples (n, 1, 8, 8): 50 of 1,000 levels, fresh noise at each (eta = 1), x_0 kept in [-1, 1]."""
+def draw(
+    model, schedule=None, n: int = metrics.SAMPLES, seed: int = 1, eta: float = 1.0, clip: float | None = 1.0
+):
+    """n samples (n, 1, 8, 8): 50 of 1,000 levels, fresh noise at each (eta = 1), x_0 kept within +-clip."""
     rule = ddim(DRAW_STEPS, eta=eta)
-    return last(reverse(model, schedule or cosine(), rule, (n, 1, 8, 8), seed=seed, clip_x0=1.0))
+    return last(reverse(model, schedule or cosine(), rule, (n, 1, 8, 8), seed=seed, clip_x0=clip))
 
 
 def frechet(images: torch.Tensor, draws: int = 5, seed: int = 0) -> float:

@@ -1,12 +1,14 @@
-"""eps or v, linear or cosine: one measured 2x2 box at an equal, short budget (notebook 03)."""
+"""eps or v, linear or cosine: a 2x2 box at a short budget, its best two at the full one (notebook 03)."""
 
 from __future__ import annotations
 
 from helpers import checkpoints
 from helpers.schedule import cosine, linear
+from helpers.train.digits import STEPS as FULL
 from helpers.train.digits import draw, fit, floors, forget, recipe, remembered, scores, summary
 
 SEEDS, STEPS = (0, 1), 600
+SCORES = ("seed", "confident", "frechet", "smallest_class", "nearest")
 SCHEDULES = {"linear": linear, "cosine": cosine}
 
 
@@ -17,8 +19,18 @@ def one(prediction: str, schedule, seed: int) -> dict:
     return dict(seed=seed, **scores(draw(run.ema.model, schedule)), **times)
 
 
+def long(seed: int) -> dict:
+    """eps and cosine with the full training of the course, drawn with x_0 kept in range and without."""
+    run, log = fit(cosine(), seed=seed, prediction="eps")
+    unclipped = scores(draw(run.ema.model, clip=None))
+    return dict(seed=seed, **scores(draw(run.ema.model)), unclipped=unclipped, cpu_seconds=log["cpu_seconds"])
+
+
 def main() -> None:
-    """Train the four corners, two seeds each; write data/results/digits_box.json."""
+    """Train the four corners, and eps with cosine at length; write data/results/digits_box.json.
+
+    Needs the trained digits network and its results (helpers.train.digits) for the long v with cosine.
+    """
     box = {}
     for prediction in ("eps", "v"):
         for name, make in SCHEDULES.items():
@@ -29,8 +41,13 @@ def main() -> None:
                 for s in SEEDS
             ]
             box[f"{prediction}_{name}"] = summary(runs)
+    eps = [remembered("digits_box", f"long eps cosine {s}", lambda s=s: long(s)) for s in SEEDS]
+    unclipped = scores(draw(checkpoints.load_model("digits_unet"), clip=None))
+    v = [{k: seed[k] for k in SCORES} for seed in checkpoints.load_results("digits")["seeds"]]
+    v[0]["unclipped"] = unclipped
+    long_box = {"steps": FULL, "eps_cosine": summary(eps), "v_cosine": summary(v)}
     about = {**recipe(STEPS), "schedule": "linear or cosine", "prediction": "eps or v"}
-    checkpoints.save_results("digits_box", dict(recipe=about, floors=floors(), box=box))
+    checkpoints.save_results("digits_box", dict(recipe=about, floors=floors(), box=box, long=long_box))
     forget("digits_box")
 
 

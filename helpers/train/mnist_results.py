@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import torch
 
-from helpers import checkpoints, data, metrics
+from helpers import checkpoints, data, metrics, show
 from helpers.classifiers import features
 from helpers.sampling import ancestral, ddim, last, reverse
 from helpers.schedule import cosine
@@ -180,6 +181,10 @@ def main(n=metrics.SAMPLES, seeds=SEEDS, grid=64, few=(5, 10, 20), pairs=4, fold
         seconds=round(time.perf_counter() - start),
     )
     checkpoints.save_images("mnist", folder, **images)
+    path = list(reverse(model, cosine(), ddim(steps=STEPS), x_T=noise(32, 0), clip_x0=CLIP))
+    animation = [show.tiles(state.x, columns=8) for state in path]
+    save = Path(folder or checkpoints.RESULTS) / "mnist.gif"
+    show.gif(animation, save, "noise turning into 32 digits", scale=2)
     checkpoints.save_results("mnist", results, folder)
     say(f"done in {results['seconds']} s")
 

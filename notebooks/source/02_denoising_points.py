@@ -12,15 +12,16 @@
 # Notebook 01 turned data into noise. This one goes back, in two dimensions, where everything can be drawn: first with the
 # best denoiser there can be, which a formula gives, then with a small network that learns it.
 #
-# **After it you can**
+# **What you will be able to do**
+#
 # - write down the exact best denoiser of a finite data set, and say why nobody wants to sample with it;
 # - get from the likelihood bound to the loss "mean squared error of the noise";
 # - read one prediction as noise, as clean data or as a score;
 # - write the training loop, the ancestral step and the DDIM step, and say which shortcuts fail.
 #
-# **You need** notebook 01 ($\beta_t$, $\alpha_t$, $\bar\alpha_t$, `q_sample`), the multivariate Gaussian, Bayes' rule, PyTorch tensors.
+# **What to know** Notebook 01 ($\beta_t$, $\alpha_t$, $\bar\alpha_t$, `q_sample`), the multivariate Gaussian, Bayes' rule, PyTorch tensors.
 #
-# **Time**: about two and a half hours for you; about two and a half minutes for two CPU cores, one of them for training.
+# **Time** About 120 minutes for a person, about two and a half minutes for two CPU cores, one of them for training.
 
 # %% slideshow={"slide_type": "skip"} tags=["setup"]
 import sys
@@ -144,8 +145,10 @@ show.figure(fig, "Arrows from a grid of noisy points to the exact answers. At lo
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### One leap, many steps
 #
+# **Question** What do you get if you start at pure noise and leap to the best guess at once?
+#
 # <details>
-# <summary>Question: what do you get if you start at pure noise and leap to the best guess at once?</summary>
+# <summary>Answer</summary>
 #
 # Pure noise says nothing about where the point was. So every candidate keeps its weight $1/N$ and the best guess is the mean of all data, for every start. It has the lowest
 # possible squared error and looks like no data point at all. For images the mean is a grey blur. One leap averages over everything
@@ -497,12 +500,14 @@ losses = {"moons": fit("moons", moons, choose(read=2800, smoke=30)),
 # *In the picture* (right): "the loss is equally hard at all levels" is often said and is wrong. At low noise the noise hides behind the data's own detail and the loss is large; at high
 # noise $x_t$ *is* nearly the noise and the loss is tiny. Averaged over the levels, most of what is left of the loss cannot be removed.
 #
-# <details>
-# <summary>Question: at low noise the exact denoiser beats the network on its own points and loses on fresh ones. Why?</summary>
+# **Question** At low noise the exact denoiser beats the network on its own points and loses on fresh ones. Why?
 #
-# Once the noise is smaller than the gaps between training points, the exact denoiser recognises *which* point it was given and answers with that very point: nearly no loss on its own points.
-# A fresh point is pulled to its nearest training neighbour, which is wrong by the size of a gap. The network has learned the squares, not the points: its two curves lie on each other. That is
-# generalisation, and the gap between training and fresh loss is how one would notice its absence.
+# <details>
+# <summary>Answer</summary>
+#
+# Once the noise is as small as the gaps between training points, the exact denoiser can tell *which* point it was given and answers with that very point: a loss below what the squares
+# alone allow. A fresh point is pulled to some training neighbour, which is wrong by the size of a gap. The network has learned the squares, not the points: its two curves stay together. That is
+# generalisation, and a gap between training and fresh loss is how one would notice its absence.
 #
 # </details>
 
@@ -535,10 +540,10 @@ for name, model, style in (("exact", exact_model(board), "k"), ("network", net_b
         curve = [loss_at(model, points, t) for t in levels]
         right.plot([t + 1 for t in levels], curve, line, color=style, label=f"{name}, {kind} points")
         print(f"{name:7} {kind:8}", *(f"{loss:7.4f}" for loss in curve))
-right.set(xlabel="level t + 1", xscale="log", yscale="log", title="loss by level (board)")
+right.set(xlabel="level t + 1", xscale="log", ylim=(0, 1.5), title="loss by level (board)")
 _ = left.legend(), right.legend(fontsize=10)
-show.figure(fig, "Left: both losses fall, then level off well above zero. Right: loss by level, near 1 at "
-            "low noise, tiny at high noise; network and exact denoiser part only at low noise.")
+show.figure(fig, "Left: both losses fall, then level off above zero. Right: by level, 1 at low noise, 0 at "
+            "high; at the lowest the exact denoiser is best on its own points, worst on fresh ones.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6. Back from noise: many small steps
@@ -555,8 +560,10 @@ show.figure(fig, "Left: both losses fall, then level off well above zero. Right:
 # data lie. So **the estimate of $x_0$ is clamped** to the range of the data, and the noise is computed anew from it. A thousand small steps can make up for a bad one at the top; the long
 # steps of section 7 cannot, and there the clamp is measured.
 #
+# **Question** The true reverse of a Gaussian step is not Gaussian in general. Why may each step here be one?
+#
 # <details>
-# <summary>Question: the true reverse of a Gaussian step is not Gaussian in general. Why may each step here be one?</summary>
+# <summary>Answer</summary>
 #
 # $q(x_{t-1}\mid x_t)\propto q(x_t\mid x_{t-1})\,q(x_{t-1})$. The first factor, seen as a function of $x_{t-1}$, is a Gaussian of width about $\sqrt{\beta_t}$. If $\beta_t$ is small, the logarithm
 # of the second factor is almost a straight line over that width: it shifts the Gaussian, along the score, and leaves its shape. With a big $\beta_t$ the second factor can have several bumps within the
@@ -738,21 +745,24 @@ show.figure(fig, "Real moons beside sampled ones, the real checkerboard beside a
 # - **Variance** of the ancestral step: $\beta_t$ or the posterior's $\tilde\beta_t$ (board);
 # - **Noise at the last step**: added, or left out (board).
 #
-# *What comes out.* Started from noise it was never trained on, the uncorrected model misses: with DDIM a distance of <!--r:points.schedules.uncorrected-DDIM.distance.mean|.3f-->0.000<!--/-->,
-# with either correction <!--r:points.schedules.rescaled-DDIM.distance.mean|.3f-->0.000<!--/--> and <!--r:points.schedules.cosine-DDIM.distance.mean|.3f-->0.000<!--/--> (floor <!--r:points.floor.mean|.3f-->0.000<!--/-->),
-# and only <!--r:points.schedules.uncorrected-DDIM.upper.mean|.0%-->00%<!--/--> of its samples lie on the upper moon. The start has mean 0, the true $x_T$ has not. The fresh noise of the ancestral steps hides much of it, and data with mean 0,
+# *What comes out.* Started from noise it was never trained on, the uncorrected model misses: with DDIM a distance of <!--r:points.schedules.uncorrected-DDIM.distance.mean|.3f-->0.109<!--/-->,
+# with either correction <!--r:points.schedules.rescaled-DDIM.distance.mean|.3f-->0.025<!--/--> and <!--r:points.schedules.cosine-DDIM.distance.mean|.3f-->0.021<!--/--> (floor <!--r:points.floor.mean|.3f-->0.008<!--/-->),
+# and only <!--r:points.schedules.uncorrected-DDIM.upper.mean|.0%-->81%<!--/--> of its samples lie on the upper moon. The start has mean 0, the true $x_T$ has not. The fresh noise of the ancestral steps hides much of it, and data with mean 0,
 # like the board, hide that shift altogether: a mistake that waits for other data. Images of digits, mostly black, are far from mean 0.
+#
+# With 100 steps the posterior variance is the better choice, <!--r:points.variance.posterior-100.inside.mean|.0%-->91%<!--/--> inside against <!--r:points.variance.beta-100.inside.mean|.0%-->87%<!--/-->; with 1000 the two can hardly be told apart (<!--r:points.variance.posterior-1000.inside.mean|.1%-->90.1%<!--/-->, <!--r:points.variance.beta-1000.inside.mean|.1%-->89.4%<!--/-->).
+# Noise at the last step is never taken away again: with 100 steps <!--r:points.last_step.with-100.inside.mean|.0%-->89%<!--/--> instead of <!--r:points.last_step.without-100.inside.mean|.0%-->91%<!--/-->, with 1000, where $\sqrt{\beta_0}$ is small, <!--r:points.last_step.with-1000.inside.mean|.1%-->89.6%<!--/--> instead of <!--r:points.last_step.without-1000.inside.mean|.1%-->90.1%<!--/-->.
 
 # %% slideshow={"slide_type": "subslide"}
 results = checkpoints.load_results("points")
 fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 4.2), width_ratios=(3, 2, 2))
-panels = {"schedules": ("schedule, T = 100: distance", "distance"),
-          "variance": ("variance, T: inside", "inside"), "last_step": ("last noise, T: inside", "inside")}
+panels = {"schedules": ("schedule, T = 100", "distance"), "variance": ("variance, T", "inside"),
+          "last_step": ("last noise, T", "inside")}
 for ax, (group, (title, key)) in zip(axes, panels.items(), strict=True):
     for i, row in enumerate(results[group].values()):
         ax.plot(row[key]["all"], [i] * len(results["seeds"]), "o", color=show.COLOURS[i % 2], alpha=0.7)
     ax.set_yticks(range(len(results[group])), [name.replace("-", ", ") for name in results[group]])
-    ax.set(title=title, ylim=(len(results[group]) - 0.5, -0.5))
+    ax.set(title=title, xlabel="share " * (key == "inside") + key, ylim=(len(results[group]) - 0.5, -0.5))
 axes[0].axvline(results["floor"]["mean"], color="black", linestyle=":")
 show.figure(fig, "One dot a seed. Left: distance of samples from real lopsided moons; uncorrected with DDIM "
             "is far off, all others nearer the dotted floor. Middle, right: share inside the squares.")
@@ -761,6 +771,7 @@ show.figure(fig, "One dot a seed. Left: distance of samples from real lopsided m
 # ## 10. What was learned, and the walk as a film
 #
 # First the learned field beside the exact one. Where noisy data occur, the two agree. At low noise and far from all squares they differ: there the network was never trained, and the walk rarely comes by.
+# At high noise the learned answers jitter: $\hat x_0$ divides the network's small errors by a small $\sqrt{\bar\alpha_t}$.
 # Then the samples of section 8 again, this time on their way.
 
 # %% slideshow={"slide_type": "subslide"}
@@ -841,8 +852,16 @@ show.figure(fig, "Share of samples whose estimate lies in their final square, ag
 # - A step may only take away the noise of *its* levels. Skipping levels needs a rule made for it (DDIM).
 # - With the cosine schedule and noise prediction the estimate of $x_0$ must be clamped. Notebook 03 meets a prediction that does not have this weakness.
 #
-# **Can you** ... say what the exact denoiser answers for pure noise? ... sketch the proof of Tweedie's formula? ... name the factor that $L_\text{simple}$ drops? ... say why $\tilde\beta_0=0$? ... explain why the naive
-# every-$k$-th-step sampler leaves noise behind? ... tell from two numbers whether a model copies?
+# ### Self-check
+#
+# Can you answer, without scrolling up?
+#
+# - [ ] What does the exact denoiser answer for pure noise, and why?
+# - [ ] What is the link between the predicted noise, the estimate of $x_0$ and the score, and how is it proved?
+# - [ ] Which factor does $L_\text{simple}$ drop?
+# - [ ] Why is $\tilde\beta_0=0$?
+# - [ ] Why does the naive every-$k$-th-step sampler leave noise behind, and what does DDIM do instead?
+# - [ ] From which two numbers can you tell whether a model copies?
 #
 # ## More exercises
 #
