@@ -296,7 +296,7 @@ add_noise = check("0.2", add_noise)
 # |---|---|---|---|
 # | 00 Start here | this page | 25 min | seconds |
 # | 01 Forward noising | digits dissolve; one step, all steps in one jump; is the end really noise? | 75 min | 1 min |
-# | 02 Denoising points | points in the plane; the best possible denoiser, the loss, a first network, sampling | 150 min | 3 min |
+# | 02 Denoising points | points in the plane; the best possible denoiser, the loss, a first network, sampling | 120 min | 3 min |
 # | 03 Attention U-Net | 8x8 digits; residual blocks, attention, skips; scores and their floors | 180 min | 3 min |
 # | 04 MNIST sampling | 28x28 digits; two samplers, how good they are, and what goes wrong | 80 min | 3 min |
 #
