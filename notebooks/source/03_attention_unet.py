@@ -513,14 +513,14 @@ fig, axes = plt.subplots(2, 2, figsize=(show.WIDTH, 6.2))
 axes[0, 0].plot(losses, color=show.COLOURS[5], linewidth=0.6, label="each batch")
 axes[0, 0].plot(show.smooth(losses, 100), color=show.COLOURS[0], label="mean of 100")
 axes[0, 1].plot(epoch_losses, color=show.COLOURS[0])
-axes[0, 0].set(title="loss of every batch", xlabel="batch", yscale="log")
-axes[0, 1].set(title="mean loss of every epoch", xlabel="epoch", yscale="log")
+axes[0, 0].set(title="loss of every batch", xlabel="batch", ylim=(0.2, 0.7))
+axes[0, 1].set(title="mean loss of every epoch", xlabel="epoch", ylim=(0.2, 0.7))
 parts = {"first quarter": losses[: steps // 4], "last quarter": losses[-steps // 4 :]}
 axes[1, 0].hist(parts.values(), bins=30, range=(0.1, 0.7), label=list(parts), color=show.COLOURS[1:3])
 axes[1, 0].set(title="batches by their loss", xlabel="loss")
 for (name, values), colour in zip(by_level.items(), (1, 4, 2, 0), strict=True):
     axes[1, 1].plot(show.smooth(values, 10), color=show.COLOURS[colour], label=name)
-axes[1, 1].set(title="loss by noise level, mean of 10 epochs", xlabel="epoch", yscale="log")
+axes[1, 1].set(title="loss by noise level, mean of 10 epochs", xlabel="epoch", ylim=(0, 1))
 [ax.legend(fontsize=9) for ax in (axes[0, 0], axes[1, 0], axes[1, 1])]
 show.figure(fig, "Loss by batch: noisy, a steep fall, then a long slow one; by epoch: the same, smooth; as "
             "histogram: it moves left; by level: flat at the highest level, still falling at the lower ones.")
@@ -561,7 +561,7 @@ index, distance = metrics.nearest_neighbours(samples, x_train)
 order = distance[:12].argsort()  # the first twelve samples, from the nearest to the farthest
 pairs = {"sample": samples[order], "nearest in training": x_train[index[order]]}
 show.rows(pairs, labels=[f"{d:.2f}" for d in distance[order]],
-          alt="Twelve samples, each above its nearest training picture: the same digit, drawn differently.")
+          alt="Twelve samples, each above its nearest training picture: the same digit, a little different.")
 
 # %% slideshow={"slide_type": "subslide"}
 _, honest = metrics.nearest_neighbours(x_test, x_train)
@@ -655,12 +655,12 @@ show.filmstrip(path, levels=levels, x0=True, title="One sample, and the guess wh
                    "estimate of x_0, first a grey blur in the middle, then a soft digit, then the sharp one.")
 
 # %% slideshow={"slide_type": "subslide"}
-states = show.evenly(path, 48)
+states = show.evenly(path, 36)
 frames = [show.tiles(torch.stack([s.x[0], s.x[0] if s.x0 is None else s.x0[0]]), columns=2) for s in states]
-show.gif(frames, out_dir() / "03_one_digit.gif", scale=20,
+show.gif(frames, out_dir() / "03_one_digit.gif", scale=16,
          alt="Moving: noise turns into one digit on the left; on the right the guess of the result.")
 frames = [show.tiles(s.x, columns=8) for s in states]
-show.gif(frames, out_dir() / "03_digits.gif", scale=8, alt="Moving: sixteen digits emerge from noise.")
+show.gif(frames, out_dir() / "03_digits.gif", scale=6, alt="Moving: sixteen digits emerge from noise.")
 
 # %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
 # ## Looking inside (optional)
@@ -699,8 +699,7 @@ floors = results["floors"]
 print(f"{'real digits':32s} confident {floors['confident']:.1%}, Frechet floor {floors['frechet']:.1f}")
 named = {name.replace("_", " "): pictures[name] for name in results["variants"]}
 show.rows(named,
-          alt="Ten samples of each variant from the same noise: alike at a glance, with greyer, less closed "
-              "strokes without skips.")  # fmt: skip
+          alt="Ten samples of each variant from the same noise: alike at a glance, single strokes differ.")
 
 # %% [markdown] slideshow={"slide_type": "fragment"} tags=["optional"]
 # *What to see.* From the same noise the variants draw nearly the same pictures; the eye alone would not rank them. The scores do. **Skips** are worth most: without them <!--r:digits_ablation.variants.no_skips.confident|.0%-->66%<!--/--> instead of <!--r:digits_ablation.variants.full.confident|.0%-->80%<!--/--> are read with confidence, and the
@@ -740,13 +739,15 @@ for column, t in zip(axes.T, (20, 200, 400, 600, 900), strict=True):
         axes[1 + head, 0].set_ylabel(f"head {head + 1}")
 [ax.set(xticks=[], yticks=[]) for ax in axes.flat]
 show.figure(fig, "One digit at five noise levels; under each the four heads' weights from one place to the "
-            "4x4 places. At low noise a head picks one or two far places, another at each level; at t = 900 "
-            "most weights are spread.")  # fmt: skip
+            "4x4 places. Up to t = 600 heads 1 to 3 pick one or two places, near or far, not the same at "
+            "each level; at t = 900 three of the four spread out.")  # fmt: skip
 
 # %% slideshow={"slide_type": "subslide"} tags=["optional"]
 fig, ax = plt.subplots()
 levels = list(range(0, 1000, 50)) + [999]
 wide = torch.stack([torch.special.entr(maps(x_test[:200], t)[0]).sum(-1).exp().mean((0, 2)) for t in levels])
+own = maps(x_test[:200], 400)[0].diagonal(dim1=2, dim2=3).mean((0, 2)).tolist()
+print("weight of a place on itself at t = 400, by head:", *(f"{w:.3f}" for w in own), "(alike for all: 0.062)")
 for head in range(4):
     ax.plot(levels, wide[:, head], color=show.COLOURS[head], label=f"head {head + 1}")
 ax.axhline(16, color="black", linestyle="--", linewidth=1, label="all places alike")
@@ -756,8 +757,8 @@ show.figure(fig, "Places looked at against the noise level, four heads: about 8 
             "rising to 12 or more at the highest, where 16 would be no preference at all.")  # fmt: skip
 
 # %% [markdown] slideshow={"slide_type": "fragment"} tags=["optional"]
-# *What to see.* Yellow is a weight of 0.4 or more. The heads look *away* from their place: for what is near there are convolutions. They prefer some places over others as long as there is something to see; at the highest levels, where nothing is, they spread out, close to a plain average. One picture is an anecdote; the
-# curves, an average over 200 held-out digits and all places, are not.
+# *What to see.* Yellow is a weight of 0.4 or more. No head dwells on its own place (the printed weights: hardly more than a fair share, mostly less); for what is near there are convolutions. Which places it prefers changes with the level. At the highest levels, where there is
+# nothing to see, all heads spread out, towards a plain average. One picture is an anecdote; the curves, an average over 200 held-out digits and all places, are not.
 
 # %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
 # ### Does it know what it draws?
@@ -816,8 +817,7 @@ for line in (m, m - s, m + s):
 ax.set(xlabel="noise level t (the walk runs to the right)", ylabel="grey value", xlim=(999, -1))
 ax.legend()
 show.figure(fig, "Mean grey value of the walk from t = 999 to clean, falling from 0 to -0.4, with a band of "
-            "one standard deviation; both follow the dashed lines of the forward process, a little above "
-            "them at first.")  # fmt: skip
+            "one standard deviation; both follow the dashed lines of the forward process, wobbling at first.")
 
 # %% slideshow={"slide_type": "subslide"} tags=["optional"]
 fig, axes = plt.subplots(2, 4, figsize=(show.WIDTH, 4.4), sharex=True)
