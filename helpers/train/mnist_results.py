@@ -181,10 +181,10 @@ def main(n=metrics.SAMPLES, seeds=SEEDS, grid=64, few=(5, 10, 20), pairs=4, fold
         seconds=round(time.perf_counter() - start),
     )
     checkpoints.save_images("mnist", folder, **images)
-    path = list(reverse(model, cosine(), ddim(steps=STEPS), x_T=noise(32, 0), clip_x0=CLIP))
-    animation = [show.tiles(state.x, columns=8) for state in path]
+    path = list(reverse(model, cosine(), ddim(steps=STEPS), x_T=noise(24, 0), clip_x0=CLIP))
+    animation = [show.tiles(state.x, columns=8) for state in show.evenly(path, 26)]
     save = Path(folder or checkpoints.RESULTS) / "mnist.gif"
-    show.gif(animation, save, "noise turning into 32 digits", scale=2)
+    show.gif(animation, save, "noise turning into 24 digits", scale=2)
     checkpoints.save_results("mnist", results, folder)
     say(f"done in {results['seconds']} s")
 

@@ -747,7 +747,8 @@ fig, ax = plt.subplots()
 levels = list(range(0, 1000, 50)) + [999]
 wide = torch.stack([torch.special.entr(maps(x_test[:200], t)[0]).sum(-1).exp().mean((0, 2)) for t in levels])
 own = maps(x_test[:200], 400)[0].diagonal(dim1=2, dim2=3).mean((0, 2)).tolist()
-print("weight of a place on itself at t = 400, by head:", *(f"{w:.3f}" for w in own), "(alike for all: 0.062)")
+weights = " ".join(f"{w:.3f}" for w in own)
+print(f"weight of a place on itself at t = 400, by head: {weights} (alike for all: 0.062)")
 for head in range(4):
     ax.plot(levels, wide[:, head], color=show.COLOURS[head], label=f"head {head + 1}")
 ax.axhline(16, color="black", linestyle="--", linewidth=1, label="all places alike")
