@@ -12,15 +12,15 @@
 # Notebook 02 sampled points with a small multilayer perceptron. For pictures everything stays as it was, the noising, the loss, the reverse loop,
 # except the network. Here you build the one that image diffusion grew up with, train it in a minute and a half, and find out whether what it draws is any good.
 #
-# **After it you can**
+# **What you will be able to do**
 # - write a residual block that is told the noise level, self-attention, and a U-Net with concatenated skips;
 # - say why this network is asked for $v$ and not for the noise, and turn one into the other;
 # - train it, and read its loss without being fooled;
 # - judge samples by distances, class counts and nearest neighbours, and name a test that a blurry average passes.
 #
-# **You need** notebooks 01 and 02 (`q_sample`, the loss, the timestep embedding, ancestral sampling, DDIM), convolutions, matrix products.
+# **What to know** Notebooks 01 and 02 (`q_sample`, the loss, the timestep embedding, ancestral sampling, DDIM), convolutions, matrix products.
 #
-# **Time**: about three hours for you; about three minutes for two CPU cores, half of them for training.
+# **Time** About 180 minutes for a person; about three minutes for two CPU cores, half of them for training.
 
 # %% slideshow={"slide_type": "skip"} tags=["setup"]
 import sys
@@ -252,8 +252,9 @@ SmallUNet = check("3.3", SmallUNet)
 #
 # *What to see* in the table and in the diagram (blue: blocks that get the time; orange: skips): only the channels and the resolution change, and each skip joins two equal resolutions. Most weights sit in the middle and in `up2`, which are cheap to run, because at 4x4 there are four times fewer places.
 #
-# <details>
-# <summary>Question: why does the attention sit at 4x4 and not at 8x8?</summary>
+# **Question.** Why does the attention sit at 4x4 and not at 8x8?
+#
+# <details><summary>Answer</summary>
 #
 # It reaches every place in one layer, but its cost grows with the *square* of the number of places: 16 x 16 weights a head at 4x4, 64 x 64 at 8x8, and at 28x28 already 784 x 784. So it goes where the picture is small. The convolutions around it reach across
 # the picture only slowly: at 8x8 each adds one pixel to each side, at 4x4 each adds two.
@@ -412,7 +413,7 @@ for t, a, b in zip(levels.tolist(), by_eps, by_v, strict=True):
 #
 # Arguments are good, measurements are better. The same network, the same <!--r:digits_box.recipe.steps|,-->600<!--/--> training steps (a fraction of what we spend below), twice with different seeds: $\epsilon$ or $v$, linear or cosine schedule. Two scores, each of 1,000 samples:
 #
-# - **confident**: the share to which a classifier trained on real digits gives one class more than 95 %;
+# - **confident**: the share to which a classifier trained on real digits gives one class more than $95\,\%$;
 # - **Frechet distance**: how far the samples' features lie from those of real digits, on a *second* classifier. Zero is out of reach: half of the real digits are this far from the other half (the dashed **floor**).
 
 # %% slideshow={"slide_type": "subslide"}
@@ -624,12 +625,13 @@ show.figure(fig, "Left: ten samples, ten blurry averages that look like no digit
 # *What to see.* By the four pixel statistics the averages are as good as the network, or better. No person would say so, and the other three scores do not: their Frechet distance is more than ten times the floor, fewer are read with confidence, and 8 is the class of whatever has strokes everywhere. Ours are within a few units of the floor, and every class is
 # there. A score means something only beside the score of real data *and* that of something bad.
 #
-# With the shipped training, two seeds: <!--r:digits.confident|.0%-->94%<!--/--> of 1,000 samples are read with over 95 % confidence (real digits: <!--r:digits.floors.confident|.1%-->99.5%<!--/-->, and of the held-out ones, which the judge has not seen either, <!--r:digits.floors.confident_held_out|.1%-->97.5%<!--/-->).
+# With the shipped training, two seeds: <!--r:digits.confident|.0%-->94%<!--/--> of 1,000 samples are read with over $95\,\%$ confidence (real digits: <!--r:digits.floors.confident|.1%-->99.5%<!--/-->, and of the held-out ones, which the judge has not seen either, <!--r:digits.floors.confident_held_out|.1%-->97.5%<!--/-->).
 #
-# <details>
-# <summary>Question: a generator that always draws the same perfect 7: which of the scores would notice?</summary>
+# **Question.** A generator that always draws the same perfect 7: which of the scores would notice?
 #
-# Not the confident share: it would be 100 %. The class counts would, and so would the Frechet distance, since the features of its samples have no spread, while those of real digits do. Distances to the training set would not, if its 7 is a
+# <details><summary>Answer</summary>
+#
+# Not the confident share: it would be $100\,\%$. The class counts would, and so would the Frechet distance, since the features of its samples have no spread, while those of real digits do. Distances to the training set would not, if its 7 is a
 # new one. No single number is enough: one for quality, one for variety, one against copying.
 #
 # </details>
@@ -797,7 +799,7 @@ show.figure(fig, "Three t-SNE maps of the bottleneck, coloured by class. At t = 
             "corner.")  # fmt: skip
 
 # %% [markdown] slideshow={"slide_type": "fragment"} tags=["optional"]
-# *What to see.* At low noise the classes form islands: to remove noise from a 3 it helps to know that it is a 3, so the network sorts digits without ever having been given a name for them. With more noise the islands fray, and in the end $x_t$ does not say which digit it was; a share of 10 % would be guessing.
+# *What to see.* At low noise the classes form islands: to remove noise from a 3 it helps to know that it is a 3, so the network sorts digits without ever having been given a name for them. With more noise the islands fray, and in the end $x_t$ does not say which digit it was; a share of $10\,\%$ would be guessing.
 
 # %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
 # ### The grey values on their way
@@ -842,20 +844,25 @@ show.figure(fig, "Eight histograms of grey values. At t = 999 a bell; by t = 200
 # - The loss says whether training goes on; it does not say whether samples are good. That takes distances beside their floors, class counts, and a look for copies.
 # - A test is worth what its worst pass is worth: pixel statistics let blurry averages through.
 #
-# **Check yourself.** Can you
-# - say what happens to each shape between `enter` and `leave`, and which two are concatenated with which?
-# - write attention without looking, with the right axis for the softmax?
-# - derive $\hat x_0$ from $v$ and $x_t$?
-# - say why an average of the weights needs a warm-up?
-# - name the score that would notice copying, and the one that would notice a missing class?
+# ### Self-check
 #
-# **Further exercises**
+# Can you
+#
+# - [ ] say what happens to each shape between `enter` and `leave`, and which two are concatenated with which?
+# - [ ] write attention without looking, with the right axis for the softmax?
+# - [ ] derive $\hat x_0$ from $v$ and $x_t$?
+# - [ ] say why an average of the weights needs a warm-up?
+# - [ ] name the score that would notice copying, and the one that would notice a missing class?
+#
+# ### Further exercises
+#
 # - (●○○○○, 10 min) Draw with `run.model` instead of `run.ema.model`. What does the average buy? And `ddim(50)` without noise ($\eta=0$)?
 # - (●●○○○, 20 min) Make the memorisation test fail: train on 20 digits only, and look at section 8 again.
 # - (●●●○○, 30 min) Put a second attention at 8x8. Measure what it costs in milliseconds a step and what it brings.
 # - (●●●●○, 60 min) Replace the concatenation by a sum (what has to change in `Layers`?) and measure it as the box was measured: two seeds, the same steps.
 #
-# **References**
+# ### References
+#
 # - Ho, Jain, Abbeel 2020, *Denoising diffusion probabilistic models*, arXiv:2006.11239: appendix B (the U-Net, EMA).
 # - Ronneberger, Fischer, Brox 2015, *U-Net*, arXiv:1505.04597: figure 1 (down, up, skips concatenated).
 # - Vaswani et al. 2017, *Attention is all you need*, arXiv:1706.03762: eq. 1 and section 3.2.1 (the scale).

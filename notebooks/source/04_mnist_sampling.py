@@ -13,7 +13,7 @@
 # of notebook 03 with one more resolution, and the reverse walk of notebook 02. At the end digits emerge from
 # noise before your eyes, and you can say with numbers how good they are.
 #
-# **Afterwards you can**
+# **What you will be able to do**
 # - train a denoiser on MNIST and tell from a strip of samples whether it is on its way;
 # - sample with the ancestral walk (1,000 steps) and with DDIM (50 steps), and say what each costs;
 # - keep the estimate of $x_0$ in range, and explain when a walk fails without that;
@@ -22,7 +22,7 @@
 # - reproduce your samples with the schedulers of the `diffusers` library;
 # - name the cause when samples are bad.
 #
-# **You need** notebooks 01 to 03: schedule and $\bar\alpha_t$, ancestral and DDIM step, U-Net, v-prediction, EMA.
+# **What to know** Notebooks 01 to 03: schedule and $\bar\alpha_t$, ancestral and DDIM step, U-Net, v-prediction, EMA.
 #
 # **Time** about 80 minutes for a person, about three minutes for two CPU cores.
 
@@ -182,7 +182,9 @@ show.figure(fig, "Sixteen samples of each of four snapshots, from the same noise
 # factor of five in training buys most of the quality; the later ones buy details. "±" is the spread over two seeds of
 # the sampler, not over trainings: it says how far the number moves when only the noise changes.
 #
-# <details><summary>Question: why is the floor not zero, and why can the distance not be had for the 64 samples of a grid?</summary>
+# **Question.** Why is the floor not zero, and why can the distance not be had for the 64 samples of a grid?
+#
+# <details><summary>Answer</summary>
 #
 # The distance compares two Gaussians that are *estimated*, mean and covariance of 64 features. Estimated from 1,000
 # images, even real ones, they are off by chance, and the distance squares those errors, so it never averages out to
@@ -326,7 +328,9 @@ show.grid(samples, "64 digits in an 8 by 8 grid, drawn with 50 DDIM steps: clean
 # A twentieth of the steps, and to the eye the same quality. DDIM adds no noise on the way, so the picture is settled by
 # the first noise alone: the same seed gives the same digits, on any machine, up to rounding.
 #
-# <details><summary>Question: both walks above began with seed 0. Why do they show different digits?</summary>
+# **Question.** Both walks above began with seed 0. Why do they show different digits?
+#
+# <details><summary>Answer</summary>
 #
 # The ancestral walk draws fresh noise in each of its steps, and every draw steers it. Two walks from one $x_T$ part
 # early, at the levels where it is still open which digit it will be. Only DDIM is a *function* of $x_T$.
@@ -437,7 +441,7 @@ print(f"mnist.gif: {len(frames)} frames, {(out_dir() / 'mnist.gif').stat().st_si
 #
 # No single number will do, so we ask four questions, each beside what real digits score.
 # 1. *Do they look like the data as a whole?* The Frechet distance of 1,000 samples, beside its floor.
-# 2. *Is each a digit?* The share to which a second classifier, not the one that lends its features to the distance, gives more than 95 %.
+# 2. *Is each a digit?* The share to which a second classifier, not the one that lends its features to the distance, gives more than $95\,\%$.
 # 3. *Are they new?* The distance to the nearest training image, beside that of unseen test images.
 # 4. *Are all digits there?* Class counts.
 
@@ -709,7 +713,7 @@ print(f"'noise where signal belongs' starts at t = {start_level}, where sqrt(alp
 # - **v read as eps**: ragged shapes full of specks. The loss never hears of it, for training and sampling are two programs. The model carries `.prediction` so that they cannot disagree.
 # - **step number for level**: in a DDIM loop, `i` and `levels[i]` are easily confused. The network is told "nearly clean" while it looks at pure noise.
 # - **not rescaled**: "clean = noisy minus noise" is what many texts say; $x_t$ is $\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$, and both roots matter.
-# - **noise where signal belongs**: the tutorials' $T = 200$ with betas up to 0.02 ends where 36 % of the signal's amplitude is left, and starts from
+# - **noise where signal belongs**: the tutorials' $T = 200$ with betas up to 0.02 ends where $36\,\%$ of the signal's amplitude is left, and starts from
 #   pure noise there. Here our network gets the same treatment: it takes the noise for strokes that are to be kept, and the shapes are overgrown.
 # - **uniform start noise**: `torch.rand` for `torch.randn`. All its values are positive: to the network, the trace of a picture that is white all over.
 #
@@ -770,7 +774,7 @@ show.loss_curve(losses, "Loss of every training step of the live minute and its 
 # - Every score stands beside its floor, and no score stands alone.
 # - The same weights, noise and configuration give the same pictures in another library: that is how to check a sampler.
 #
-# ## Check yourself
+# ## Self-check
 #
 # - [ ] I can say why the average of the weights needs a warm-up, and how a missing one looks.
 # - [ ] I can compute $1/\sqrt{\bar\alpha_T}$ and say what it does to an error in $\hat\epsilon$.
