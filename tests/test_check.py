@@ -3,6 +3,7 @@
 import _thread
 import linecache
 import random
+import signal
 import sys
 import threading
 import time
@@ -243,7 +244,15 @@ def test_code_that_will_not_stop_is_left_behind(body):
     assert verdict.mistake == "time limit" and "could not be stopped" in verdict.message
 
 
-def test_the_readers_own_interrupt_passes_and_stops_the_code():
+@pytest.fixture
+def interruptible():
+    """As in a kernel: an interrupt raises KeyboardInterrupt, also where SIGINT was ignored (nohup)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_readers_own_interrupt_passes_and_stops_the_code(interruptible):
     f = write("def f(x, t, noise):\n    while True:\n        pass")
     before = set(threading.enumerate())
     threading.Timer(0.2, _thread.interrupt_main).start()
