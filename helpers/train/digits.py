@@ -1,5 +1,4 @@
-"""The 8x8 digits U-Net of notebook 03: 90 seconds on two cores, two seeds, with its scores and their "
-"floors."""
+"""The 8x8 digits U-Net of notebook 03: a short training, two seeds, with its scores and their floors."""
 
 from __future__ import annotations
 
