@@ -21,8 +21,8 @@ def randn(seed, *shape):
 
 
 def step_with(signal, sigma, index=lambda t: t, constants=lambda betas: betas):
-    """x_prev * signal(c) + noise * sigma(c) with c = constants(betas)[index(t)]; the right step and its "
-    "variants."""
+    """x_prev * signal(c) + noise * sigma(c) with c = constants(betas)[index(t)]; the right step and its
+    variants."""
 
     def q_step(x_prev, t, noise, betas):
         c = shaped(constants(betas)[index(t)], x_prev)

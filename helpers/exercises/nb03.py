@@ -1,5 +1,5 @@
-"""The exercises of notebook 03: residual block, attention, U-Net, the target v and its inverse, the "
-"averaged weights."""
+"""The exercises of notebook 03: residual block, attention, U-Net, the target v and its inverse, the
+averaged weights."""
 
 import torch
 import torch.nn.functional as F
@@ -103,8 +103,8 @@ def attention(q, k, v):
 
 
 def attend(scale=lambda q: q.shape[-1] ** -0.5, dim=-1, turned=False, after=lambda q: 1.0, keys=None):
-    """A variant of attention: scores times scale(q), softmax over dim, weights times after(q), maybe "
-    "turned round."""
+    """A variant of attention: scores times scale(q), softmax over dim, weights times after(q), maybe
+    turned round."""
 
     def variant(q, k, v):
         k_t = k.transpose(-1, -2) if keys is None else keys(k)

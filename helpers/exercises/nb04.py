@@ -1,5 +1,5 @@
-"""The exercises of notebook 04: clamping, fewer levels, frames, bytes, nearest images, a test of the "
-"class counts."""
+"""The exercises of notebook 04: clamping, fewer levels, frames, bytes, nearest images, a test of the
+class counts."""
 
 import torch
 

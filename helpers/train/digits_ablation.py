@@ -1,5 +1,5 @@
-"""What are attention, skips and time worth? The U-Net of notebook 03 without each, at an equal, short "
-"budget."""
+"""What are attention, skips and time worth? The U-Net of notebook 03 without each, at an equal, short
+budget."""
 
 from __future__ import annotations
 
