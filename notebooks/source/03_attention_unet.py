@@ -10,7 +10,7 @@
 # # 03 An attention U-Net draws digits
 #
 # Notebook 02 sampled points with a small multilayer perceptron. For pictures everything stays as it was, the noising, the loss, the reverse loop,
-# except the network. Here you build the one that image diffusion grew up with, train it in a minute and a half, and find out whether what it draws is any good.
+# except the network. Here you build the one that image diffusion grew up with, train it in about two minutes, and find out whether what it draws is any good.
 #
 # **What you will be able to do**
 # - write a residual block that is told the noise level, self-attention, and a U-Net with concatenated skips;
@@ -20,7 +20,7 @@
 #
 # **What to know** Notebooks 01 and 02 (`q_sample`, the loss, the timestep embedding, ancestral sampling, DDIM), convolutions, matrix products.
 #
-# **Time** About 180 minutes for a person; about three minutes for two CPU cores, half of them for training.
+# **Time** About 180 minutes for a person; about three minutes for two CPU cores, most of them for training.
 
 # %% slideshow={"slide_type": "skip"} tags=["setup"]
 import sys
@@ -447,7 +447,7 @@ show.figure(fig, "Two scores of the four corners, a dot for each of two seeds, f
 #
 # where $n$ counts the updates so far and $d$ is the decay, 0.999. The minimum is the warm-up: with $k=0.999$ from the start, the random first weights would still be a third of the average after a thousand steps. ("Samples are noise although the loss is low" is often just this.)
 #
-# Below the exercise it trains for real: <!--r:digits.recipe.steps|,-->3,400<!--/--> steps of 64 digits, about a minute and a half on two cores. Where the processor computes faster in bfloat16 (a probe of two passes decides) the network runs in it; the weights and the loss stay in float32.
+# Below the exercise it trains for real: <!--r:digits.recipe.steps|,-->3,400<!--/--> steps of 64 digits, about two minutes on two cores, two and a half without bfloat16. Where the processor computes faster in bfloat16 (a probe of two passes decides) the network runs in it; the weights and the loss stay in float32.
 #
 # ### Exercise 3.6: the moving average of the weights
 #
