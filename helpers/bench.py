@@ -12,15 +12,17 @@ from itertools import islice
 import torch
 
 from helpers.checkpoints import machine
+from helpers.guidance import Guided
 from helpers.models import UNet, parameter_count
 from helpers.modes import choose
-from helpers.sampling import ancestral, ddim, reverse
+from helpers.sampling import ancestral, ddim, dpm_solver, reverse
 from helpers.schedule import cosine
 from helpers.training import Run, bf16_is_faster, train
 
 BATCH, IMAGES = choose(64, 4), choose(64, 4)
 TRAIN_STEPS, TIMED = choose(12, 2), choose(50, 2)  # how many steps are timed, at most
-WALKS = [("DDIM", ddim(10), 10), ("DDIM", ddim(50), 50), ("ancestral", ancestral(), 1000)]
+WALKS = [("DPM-Solver++", dpm_solver(15), 15), ("DPM-Solver++", dpm_solver(20), 20),
+         ("DDIM", ddim(10), 10), ("DDIM", ddim(50), 50), ("ancestral", ancestral(), 1000)]  # fmt: skip
 
 
 class OfDiffusers(torch.nn.Module):
@@ -54,15 +56,18 @@ def training_speed(model, bf16: bool) -> float:
     return done * BATCH / (time.perf_counter() - start)
 
 
-def sampling_seconds(model, rule, steps: int) -> tuple[float, int]:
-    """(seconds for IMAGES images with all `steps`, how many steps of them were timed)."""
+def sampling(model, sampler: str, rule, steps: int, bf16: bool = False) -> None:
+    """Print the seconds for IMAGES images with all `steps`."""
     timed = min(steps, TIMED)
     walk = reverse(model, cosine(), rule, (IMAGES, 1, 28, 28), clip_x0=1.0)
     next(walk)
     start = time.perf_counter()
-    for _ in islice(walk, timed):
-        pass
-    return (time.perf_counter() - start) * steps / timed, timed
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        for _ in islice(walk, timed):
+            pass
+    seconds = (time.perf_counter() - start) * steps / timed
+    how = ("bfloat16" if bf16 else "float32") + (f", scaled from {timed} steps" if timed < steps else "")
+    print(f"  {IMAGES} images, {sampler:20} {steps:5} steps {seconds:7.1f} s   ({how})", flush=True)
 
 
 def bench(name: str, model) -> None:
@@ -75,9 +80,8 @@ def bench(name: str, model) -> None:
     print(f"  training            {speed:8.0f} images/s   (batch {BATCH}, {kind})", flush=True)
     model.eval().requires_grad_(False)
     for sampler, rule, steps in WALKS:
-        seconds, timed = sampling_seconds(model, rule, steps)
-        how = "float32" if timed == steps else f"float32, scaled from {timed} steps"
-        print(f"  {IMAGES} images, {sampler:9} {steps:5} steps {seconds:7.1f} s   ({how})", flush=True)
+        sampling(model, sampler, rule, steps)
+    sampling(model, "DPM-Solver++", dpm_solver(15), 15, bf16=True)
 
 
 def main() -> None:
@@ -85,6 +89,8 @@ def main() -> None:
     torch.manual_seed(0)
     print(machine())
     bench("course U-Net (16, 48, 96), 28x28", UNet(channels=(16, 48, 96)))
+    labelled = UNet(channels=(16, 48, 96), classes=10).eval().requires_grad_(False)
+    sampling(Guided(labelled, 7), "DPM-Solver++ guided", dpm_solver(15), 15)
     try:
         bench("diffusers UNet2DModel (16, 48, 80), 28x28", OfDiffusers())
     except ImportError:

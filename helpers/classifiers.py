@@ -1,4 +1,4 @@
-"""Two small classifiers for each image set: one lends its features to the Frechet distance, the other judges.
+"""Two small classifiers for each image set: one lends features to the Frechet distance, the other judges.
 
 The one that judges (confidence, class counts) never serves as the feature network, so that no score is judged
 by the network it was computed with. `python -m helpers.train judges` trains them; their accuracies are in
@@ -46,24 +46,30 @@ class Classifier(nn.Module):
 
 
 @cache
-def load(kind: str, size: int) -> Classifier:
-    """The shipped classifier; kind "features" or "judge", size 8 (digits) or 28 (MNIST)."""
-    if kind not in ("features", "judge") or size not in (8, 28):
-        raise ValueError(f'kind is "features" or "judge" and size 8 or 28, got {kind!r}, {size}')
-    names = {("features", 8): "digits_features", ("judge", 8): "digits_judge",
-             ("features", 28): "mnist_features", ("judge", 28): "mnist_judge"}  # fmt: skip
-    return load_model(names[kind, size], Classifier)
+def load(kind: str, data: str, device: str = "cpu") -> Classifier:
+    """The shipped classifier; kind "features" or "judge", data "digits", "mnist" or "fashion"."""
+    names = {("features", "digits"): "digits_features", ("judge", "digits"): "digits_judge",
+             ("features", "mnist"): "mnist_features", ("judge", "mnist"): "mnist_judge",
+             ("features", "fashion"): "fashion_features", ("judge", "fashion"): "fashion_judge"}  # fmt: skip
+    if (kind, data) not in names:
+        known = '"features" or "judge", and data "digits", "mnist" or "fashion"'
+        raise ValueError(f"kind is {known}, got {kind!r}, {data!r}")
+    return load_model(names[kind, data], Classifier).requires_grad_(False).to(device)
+
+
+def _for(kind: str, images: Tensor, data: str | None) -> Classifier:
+    return load(kind, data or ("digits" if images.shape[-1] == 8 else "mnist"), str(images.device))
 
 
 @torch.no_grad()
-def features(images: Tensor) -> Tensor:
-    """Feature vectors (N, 64) of images (N, 1, S, S)."""
-    model = load("features", images.shape[-1])
+def features(images: Tensor, data: str | None = None) -> Tensor:
+    """Feature vectors (N, 64) of images (N, 1, S, S). data: by default digits for S = 8, mnist for 28."""
+    model = _for("features", images, data)
     return torch.cat([model.features(batch) for batch in images.split(500)])
 
 
 @torch.no_grad()
-def probabilities(images: Tensor) -> Tensor:
-    """The judge's class probabilities (N, 10) of images (N, 1, S, S)."""
-    model = load("judge", images.shape[-1])
+def probabilities(images: Tensor, data: str | None = None) -> Tensor:
+    """The judge's class probabilities (N, 10) of images (N, 1, S, S). data: as for features."""
+    model = _for("judge", images, data)
     return torch.cat([F.softmax(model(batch), dim=1) for batch in images.split(500)])

@@ -1,6 +1,7 @@
 """The denoising networks: an MLP for points (notebook 02) and an attention U-Net for images (notebook 03).
 
-Every network is called as `model(x_t, t)` and carries `model.prediction`, "eps" or "v".
+Every network is called as `model(x_t, t)` and carries `model.prediction`, "eps", "x0" or "v". One built with
+`classes` is called as `model(x_t, t, y)`, y (B,) int64; y = `model.classes` means "no label".
 """
 
 from __future__ import annotations
@@ -41,32 +42,56 @@ class FourierFeatures(nn.Module):
 
 
 class PointMLP(nn.Module):
-    """Residual MLP for points: (B, 2) and t (B,) to (B, 2).
+    """Residual MLP for points: (B, 2) and t (B,), with classes also y (B,), to (B, 2).
 
     width: units a layer; depth: residual blocks; features: Fourier frequencies of each coordinate.
     Each block is told the noise level anew.
     """
 
     def __init__(
-        self, width: int = 128, depth: int = 3, features: int = 8, time_dim: int = 64, prediction: str = "eps"
-    ):
+        self, width: int = 128, depth: int = 3, features: int = 8, time_dim: int = 64,
+        prediction: str = "eps", classes: int = 0,
+    ):  # fmt: skip
         super().__init__()
         self.config = dict(
-            width=width, depth=depth, features=features, time_dim=time_dim, prediction=prediction
+            width=width, depth=depth, features=features, time_dim=time_dim, prediction=prediction,
+            classes=classes,
         )  # fmt: skip
-        self.prediction, self.time_dim = prediction, time_dim
+        self.prediction, self.time_dim, self.classes = prediction, time_dim, classes
         self.fourier = FourierFeatures(features)
         self.enter = nn.Linear(2 + 4 * features, width)
         self.time = nn.Sequential(nn.Linear(time_dim, width), nn.SiLU())
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(2 * depth))
         self.leave = nn.Linear(width, 2)
+        self.label = label_embedding(classes, width)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        emb = self.time(timestep_embedding(t, self.time_dim))
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        emb = self.time(timestep_embedding(t, self.time_dim)) + embed_label(self, t, y)
         h = self.enter(torch.cat([x, self.fourier(x)], dim=1))
         for first, second in zip(self.blocks[::2], self.blocks[1::2], strict=True):
             h = h + second(F.silu(first(F.silu(h + emb))))
         return self.leave(F.silu(h))
+
+
+def label_embedding(classes: int, dim: int) -> nn.Embedding | None:
+    """A vector for each class and one for "no label", all zero at first; None for classes = 0."""
+    if not classes:
+        return None
+    table = nn.Embedding(classes + 1, dim)
+    nn.init.zeros_(table.weight)
+    return table
+
+
+def embed_label(model: nn.Module, t: Tensor, y: Tensor | None) -> Tensor | float:
+    """What is added to the embedding of t: (B, dim) for labels y (B,) ("no label" when None), or 0.
+
+    Raises ValueError for labels given to a network without any.
+    """
+    if model.label is None:
+        if y is not None:
+            raise ValueError("this network takes no labels: build it with classes=10")
+        return 0.0
+    return model.label(torch.full_like(t, model.classes) if y is None else y)
 
 
 class ResBlock(nn.Module):
@@ -74,6 +99,8 @@ class ResBlock(nn.Module):
 
     GroupNorm, because batch statistics would mix noise levels. Source: DDPM appendix B.
     """
+
+    activation = staticmethod(F.silu)
 
     def __init__(self, c_in: int, c_out: int, emb_dim: int, groups: int = 8):
         super().__init__()
@@ -85,9 +112,9 @@ class ResBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight), nn.init.zeros_(self.conv2.bias)  # each block starts as identity
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(self.activation(self.norm1(x)))
         h = h + self.time(emb)[:, :, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv2(self.activation(self.norm2(h)))
         return self.skip(x) + h
 
 
@@ -121,7 +148,7 @@ class SelfAttention(nn.Module):
 
 
 class UNet(nn.Module):
-    """Attention U-Net: (B, c, H, W) and t (B,) to (B, c, H, W).
+    """Attention U-Net: (B, c, H, W) and t (B,), with classes also y (B,), to (B, c, H, W).
 
     channels: one width a resolution; H and W must divide by 2 ** (len(channels) - 1).
     blocks: residual blocks a resolution on the way down, and as many on the way up.
@@ -132,12 +159,14 @@ class UNet(nn.Module):
     def __init__(
         self, channels=(32, 64), blocks: int = 1, in_channels: int = 1, emb_dim: int = 128, heads: int = 4,
         attention: bool = True, skips: bool = True, time: bool = True, prediction: str = "v",
+        classes: int = 0,
     ):  # fmt: skip
         super().__init__()
         self.config = dict(
             channels=list(channels), blocks=blocks, in_channels=in_channels, emb_dim=emb_dim, heads=heads,
-            attention=attention, skips=skips, time=time, prediction=prediction,
+            attention=attention, skips=skips, time=time, prediction=prediction, classes=classes,
         )  # fmt: skip
+        self.classes = classes
         self.prediction, self.use_skips, self.use_time, self.emb_dim = prediction, skips, time, emb_dim
         two = [nn.Linear(emb_dim, emb_dim), nn.SiLU(), nn.Linear(emb_dim, emb_dim), nn.SiLU()]
         self.time = nn.Sequential(*two)
@@ -159,11 +188,12 @@ class UNet(nn.Module):
             c = channels[i - 1] if i else width
         self.leave = nn.Sequential(nn.GroupNorm(8, c), nn.SiLU(), nn.Conv2d(c, in_channels, 3, padding=1))
         nn.init.zeros_(self.leave[-1].weight), nn.init.zeros_(self.leave[-1].bias)
+        self.label = label_embedding(classes, emb_dim)
 
-    def embed(self, t: Tensor) -> Tensor:
-        """Noise levels (B,) to what every block is told, (B, emb_dim); zeros when time=False."""
+    def embed(self, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """Noise levels (B,), labels (B,), to what every block is told, (B, emb_dim); time=False: no level."""
         emb = timestep_embedding(t, self.emb_dim)
-        return self.time(emb if self.use_time else torch.zeros_like(emb))
+        return self.time(emb if self.use_time else torch.zeros_like(emb)) + embed_label(self, t, y)
 
     def encode(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The way down: the lowest resolution before the middle, and one skip a resolution."""
@@ -175,8 +205,8 @@ class UNet(nn.Module):
             h = shrink(h)
         return h, skips
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        emb = self.embed(t)
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        emb = self.embed(t, y)
         h, skips = self.encode(x, emb)
         h = self.middle[1](self.attention(self.middle[0](h, emb)), emb)
         for blocks, grow in zip(self.up, self.grow, strict=True):

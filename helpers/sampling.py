@@ -1,4 +1,4 @@
-"""The one reverse loop of the course, a generator, and the step rules it is fed with: ancestral and DDIM.
+"""The one reverse loop of the course, a generator, and its step rules: ancestral, DDIM, DPM-Solver++.
 
     *path, last = reverse(model, schedule, ddim(steps=50), shape=(64, 1, 28, 28), seed=7)
 
@@ -33,7 +33,10 @@ class State:
 @dataclass(frozen=True)
 class Rule:
     """How to move: `levels(T)` are the noise levels at which the network is asked, falling;
-    `move(schedule, x, t, t_next, eps, x0, draw)` returns x at level t_next; draw() gives noise like x."""
+    `move(schedule, x, t, t_next, eps, x0, draw, before)` returns x at level t_next.
+
+    draw() gives noise like x; before: (t, x0) of the step before, None at the first step.
+    """
 
     name: str
     levels: Callable[[int], list[int]]
@@ -54,7 +57,7 @@ def ancestral(variance: str = "posterior", every: int = 1, noise_at_last_step: b
     if every < 1:
         raise ValueError(f"every is a whole number of levels, at least 1, got {every}")
 
-    def move(schedule: Schedule, x, t, t_next, eps, x0, draw):
+    def move(schedule: Schedule, x, t, t_next, eps, x0, draw, before=None):
         mean, var = schedule.posterior(x0, x, t)
         if variance == "beta":
             var = torch.full_like(var, float(schedule.betas64[t]))
@@ -68,18 +71,15 @@ def ancestral(variance: str = "posterior", every: int = 1, noise_at_last_step: b
     return Rule(name, lambda T: list(range(T - 1, -1, -every)), move)
 
 
-def ddim(steps: int = 50, eta: float = 0.0, spacing: str = "trailing") -> Rule:
-    """DDIM on `steps` levels (Song, Meng & Ermon 2021, arXiv:2010.02502, eqs. 12, 16).
+def spaced(steps: int, spacing: str = "trailing") -> Callable[[int], list[int]]:
+    """levels(T) for a Rule: `steps` of the levels 0 .. T-1, falling (Lin et al. 2023, table 2).
 
-    eta: 0 is deterministic, 1 draws the noise of the ancestral step.
     spacing: "trailing" (starts at T-1, in equal strides), "linspace" (T-1 down to 0), "leading" (0, k, 2k ..:
-    starts below the top); Lin et al. 2023, table 2.
-    Raises ValueError for steps outside 1..T (when used), a negative eta, or an unknown spacing.
+    starts below the top).
+    Raises ValueError for an unknown spacing; levels(T) for steps outside 1..T.
     """
     if spacing not in ("trailing", "linspace", "leading"):
         raise ValueError(f'spacing is "trailing", "linspace" or "leading", got {spacing!r}')
-    if eta < 0:
-        raise ValueError(f"eta must not be negative, got {eta}")
 
     def levels(T: int) -> list[int]:
         if not 1 <= steps <= T:
@@ -91,13 +91,52 @@ def ddim(steps: int = 50, eta: float = 0.0, spacing: str = "trailing") -> Rule:
             return torch.linspace(T - 1, 0, steps, dtype=torch.float64).round().long().tolist()
         return (i * (T // steps)).long().flip(0).tolist()
 
-    def move(schedule: Schedule, x, t, t_next, eps, x0, draw):
+    return levels
+
+
+def ddim(steps: int = 50, eta: float = 0.0, spacing: str = "trailing") -> Rule:
+    """DDIM on `steps` levels (Song, Meng & Ermon 2021, arXiv:2010.02502, eqs. 12, 16).
+
+    eta: 0 is deterministic, 1 draws the noise of the ancestral step.
+    spacing: as in spaced(). Raises ValueError as that does, and for a negative eta.
+    """
+    if eta < 0:
+        raise ValueError(f"eta must not be negative, got {eta}")
+
+    def move(schedule: Schedule, x, t, t_next, eps, x0, draw, before=None):
         a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
         var = eta**2 * (1 - a_next) / (1 - a) * (1 - a / a_next)
         mean = float(a_next.sqrt()) * x0 + float((1 - a_next - var).clamp(min=0).sqrt()) * eps
         return mean if float(var) == 0 else mean + float(var.sqrt()) * draw()
 
-    return Rule(f"DDIM, {steps} steps" + (f", eta {eta:g}" if eta else ""), levels, move)
+    name = f"DDIM, {steps} steps" + (f", eta {eta:g}" if eta else "")
+    return Rule(name, spaced(steps, spacing), move)
+
+
+def dpm_solver(steps: int = 20, spacing: str = "trailing") -> Rule:
+    """DPM-Solver++(2M), deterministic and of second order (Lu et al. 2022, arXiv:2211.01095, algorithm 2).
+
+    Draws a line through the estimates of x_0 of this step and the one before, over half the log-SNR
+    lambda = log(sqrt(abar) / sqrt(1 - abar)). The first step and the last are DDIM's.
+    spacing: as in spaced(). Raises ValueError as that does.
+    """
+
+    def lam(schedule: Schedule, t):
+        a = schedule.alpha_bar(t)
+        return 0.5 * (a / (1 - a)).log()
+
+    def move(schedule: Schedule, x, t, t_next, eps, x0, draw, before=None):
+        if t_next < 0:
+            return x0
+        h = lam(schedule, t_next) - lam(schedule, t)
+        if before is not None:
+            t_before, x0_before = before
+            r = (lam(schedule, t) - lam(schedule, t_before)) / h
+            x0 = x0 + float(1 / (2 * r)) * (x0 - x0_before)
+        a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
+        return float(((1 - a_next) / (1 - a)).sqrt()) * x - float(a_next.sqrt() * torch.expm1(-h)) * x0
+
+    return Rule(f"DPM-Solver++(2M), {steps} steps", spaced(steps, spacing), move)
 
 
 @torch.no_grad()
@@ -124,7 +163,7 @@ def reverse(
     def draw() -> Tensor:
         return torch.randn(x.shape, generator=g).to(x)
 
-    levels = rule.levels(schedule.T)
+    levels, before = rule.levels(schedule.T), None
     yield State(0, levels[0], x)
     for step, (t, t_next) in enumerate(zip(levels, [*levels[1:], -1], strict=True), start=1):
         batch_t = torch.full((len(x),), t, dtype=torch.long, device=x.device)
@@ -132,7 +171,7 @@ def reverse(
         if clip_x0 is not None:
             x0 = x0.clamp(-clip_x0, clip_x0)
             eps = schedule.predict_eps(x, batch_t, x0)
-        x = rule.move(schedule, x, t, t_next, eps, x0, draw)
+        x, before = rule.move(schedule, x, t, t_next, eps, x0, draw, before), (t, x0)
         yield State(step, t_next, x, x0)
 
 

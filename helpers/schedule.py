@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-PREDICTIONS = ("eps", "v")
+PREDICTIONS = ("eps", "x0", "v")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,13 +139,13 @@ class Schedule:
         return (x_t - a.sqrt().to(x_t) * x0) / (1 - a).sqrt().to(x_t)
 
     def target(self, x0: Tensor, t, noise: Tensor, prediction: str) -> Tensor:
-        """What the network is asked for, (B, ..): the noise, or v = sqrt(abar) eps - sqrt(1 - abar) x0.
+        """What the network is asked for, (B, ..): eps, x0, or v = sqrt(abar) eps - sqrt(1 - abar) x0.
 
         Salimans & Ho 2022, section 4. Raises ValueError for an unknown prediction type.
         """
         _known(prediction)
-        if prediction == "eps":
-            return noise
+        if prediction != "v":
+            return noise if prediction == "eps" else x0
         a = self._at(t, x0)
         return a.sqrt().to(x0) * noise - (1 - a).sqrt().to(x0) * x0
 
@@ -154,6 +154,8 @@ class Schedule:
         _known(prediction)
         if prediction == "eps":
             return output, self.predict_x0(x_t, t, output)
+        if prediction == "x0":
+            return self.predict_eps(x_t, t, output), output
         a = self._at(t, x_t)
         signal, sigma = a.sqrt().to(x_t), (1 - a).sqrt().to(x_t)
         return signal * output + sigma * x_t, signal * x_t - sigma * output

@@ -45,7 +45,7 @@ class Run:
         seed: int = 0,
     ):  # fmt: skip
         self.model, self.lr, self.step = model, lr, 0
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
         self.ema = EMA(model, ema_decay)
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -82,24 +82,33 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, decay: 
     return peak * min(1.0, up, down)
 
 
-def denoising_loss(model, schedule: Schedule, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+def denoising_loss(model, schedule: Schedule, x0: Tensor, t: Tensor, noise: Tensor, y=None) -> Tensor:
     """Squared error of the prediction, one number an example, (B,) (DDPM eq. 14 when the model predicts eps).
 
-    x0, noise: (B, ..); t: (B,) int64.
+    x0, noise: (B, ..); t: (B,) int64; y: (B,) int64 labels for a model that takes them, or None.
     """
-    prediction = getattr(model, "prediction", "eps")
-    output = model(schedule.q_sample(x0, t, noise), t).float()
+    prediction, given = getattr(model, "prediction", "eps"), () if y is None else (y,)
+    output = model(schedule.q_sample(x0, t, noise), t, *given).float()
     return (output - schedule.target(x0, t, noise, prediction)).square().flatten(1).mean(1)
+
+
+def drop_labels(y: Tensor, share: float, none: int, generator: torch.Generator) -> Tensor:
+    """Labels y (B,) with each replaced by `none` with probability `share` (a draw from the CPU generator)."""
+    gone = torch.rand(len(y), generator=generator).to(y.device) < share
+    return torch.where(gone, none, y)
 
 
 def train(
     run: Run, schedule: Schedule, x: Tensor, steps: int, batch_size: int = 128, clip: float = 1.0,
-    bf16: bool = False,
+    bf16: bool = False, labels: Tensor | None = None, drop: float = 0.1, weights: Tensor | None = None,
 ) -> Iterator[Step]:  # fmt: skip
     """Train run.model on the data x (N, ..) from run.step up to `steps`; yields a Step after each.
 
     Every step: random examples, random levels, random noise, one AdamW update with the gradient clipped to
     norm `clip`, one EMA update. bf16: run the network under bfloat16 autocast. To stop early, leave the loop.
+    labels: (N,) int64, given to the network, but a share `drop` of them is replaced by "no label",
+    model.classes (Ho & Salimans 2022, arXiv:2207.12598, algorithm 1).
+    weights: (T,), multiply the loss at each level (1 everywhere when left out); Step.losses stay unweighted.
     The learning rate follows learning_rate(step, steps, run.lr), so a continued run needs the same `steps`.
     Raises FloatingPointError when the loss is no longer a number; that step's update is not made.
     """
@@ -109,12 +118,14 @@ def train(
         lr = learning_rate(run.step, steps, run.lr)
         for group in run.optimizer.param_groups:
             group["lr"] = lr
-        x0 = x[torch.randint(len(x), (batch_size,), generator=g).to(device)]
+        pick = torch.randint(len(x), (batch_size,), generator=g)
         t = torch.randint(schedule.T, (batch_size,), generator=g).to(device)
+        x0 = x[pick.to(device)]
         noise = torch.randn(x0.shape, generator=g).to(device)
+        y = None if labels is None else drop_labels(labels[pick.to(labels.device)], drop, model.classes, g)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            losses = denoising_loss(model, schedule, x0, t, noise)
-        loss = losses.mean()
+            losses = denoising_loss(model, schedule, x0, t, noise, y)
+        loss = losses.mean() if weights is None else (weights[t] * losses).mean()
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {run.step}: lower the learning rate or check the data"

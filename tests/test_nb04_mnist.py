@@ -197,4 +197,11 @@ def test_bench_prints_every_row():
         [sys.executable, "-m", "helpers.bench"], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "training" in done.stdout and "DDIM" in done.stdout and "course U-Net" in done.stdout
+    assert "training" in done.stdout and "course U-Net" in done.stdout
+    ours = done.stdout.partition("diffusers")[0]
+    rows = [line.split(", ", 1)[1].split() for line in ours.splitlines() if " images, " in line]
+    assert [" ".join(row).partition(" steps ")[0] for row in rows] == [
+        "DPM-Solver++ 15", "DPM-Solver++ 20", "DDIM 10", "DDIM 50", "ancestral 1000", "DPM-Solver++ 15",
+        "DPM-Solver++ guided 15",
+    ]  # fmt: skip
+    assert ["bfloat16" in " ".join(row) for row in rows] == [False] * 5 + [True, False]

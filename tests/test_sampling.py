@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.models import UNet
-from helpers.sampling import Rule, State, ancestral, ddim, last, reverse
+from helpers.sampling import Rule, State, ancestral, ddim, dpm_solver, last, reverse, spaced
 from helpers.schedule import cosine, linear, zero_terminal_snr
 
 MEAN, SD = torch.tensor([0.5, -0.3]), 0.2
@@ -136,7 +136,56 @@ def test_levels_same_as_diffusers(spacing, steps):
     diffusers = pytest.importorskip("diffusers")
     scheduler = diffusers.DDIMScheduler(1000, timestep_spacing=spacing)
     scheduler.set_timesteps(steps)
-    assert ddim(steps, spacing=spacing).levels(1000) == scheduler.timesteps.tolist()
+    theirs = scheduler.timesteps.tolist()
+    assert spaced(steps, spacing)(1000) == theirs
+    assert all(rule(steps, spacing=spacing).levels(1000) == theirs for rule in (ddim, dpm_solver))
+
+
+def dpm_of_diffusers(schedule, prediction, steps, float64=False):
+    """DPMSolverMultistepScheduler as our rule means it, told every option that has a say.
+
+    Their constants are float32. float64=True gives them ours: at the top of the cosine schedule alpha_bar is
+    2e-9, eps-prediction divides by its root, and float32 leaves an error of 0.01 in x_0.
+    """
+    diffusers = pytest.importorskip("diffusers")
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        schedule.T, algorithm_type="dpmsolver++", solver_order=2, solver_type="midpoint",
+        timestep_spacing="trailing", final_sigmas_type="zero", lower_order_final=True, euler_at_final=False,
+        trained_betas=schedule.betas64.numpy(), prediction_type=KINDS[prediction], thresholding=False,
+        use_karras_sigmas=False,
+    )  # fmt: skip
+    scheduler.set_timesteps(steps)
+    if float64:
+        a = schedule.abar64[scheduler.timesteps]
+        scheduler.sigmas = torch.cat([((1 - a) / a).sqrt(), torch.zeros(1, dtype=torch.float64)])
+    return scheduler
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 14, 15, 20, 50])
+@pytest.mark.parametrize("prediction", KINDS)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_dpm_solver_same_as_diffusers(name, prediction, steps, one_thread):
+    """The whole walk; 14 and 15 lie beside the step count at which lower_order_final changes its meaning."""
+    schedule = SCHEDULES[name][0]()
+    model = Smooth(schedule, prediction)
+    states = list(reverse(model, schedule, dpm_solver(steps), (8, 2), seed=5))
+    for float64 in (True, False):
+        scheduler = dpm_of_diffusers(schedule, prediction, steps, float64)
+        walk = with_diffusers(scheduler, model, (8, 2), 5)
+        assert [s.t for s in states[:-1]] == scheduler.timesteps.tolist()
+        worst = max(relative(s.x, x) for s, x in zip(states, walk, strict=True))
+        rough = not float64 and (name, prediction) == ("cosine", "eps")
+        assert worst < (2e-2 if rough else 1e-4)
+
+
+def test_dpm_solver_on_a_network_same_as_diffusers(one_thread):
+    torch.manual_seed(0)
+    model = UNet(channels=(16, 16), emb_dim=16, prediction="v").eval()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.15)
+    theirs = with_diffusers(dpm_of_diffusers(cosine(), "v", 10), model, (2, 1, 8, 8), 1)[-1]
+    ours = last(reverse(model, cosine(), dpm_solver(10), (2, 1, 8, 8), seed=1))
+    assert ours.std() > 0.05 and relative(ours, theirs) < 1e-4
 
 
 def test_unet_on_images_same_as_diffusers(one_thread):
@@ -160,7 +209,9 @@ def test_unet_on_images_same_as_diffusers(one_thread):
 
 
 @pytest.mark.parametrize(
-    "rule", [ancestral(), ancestral("beta"), ddim(100), ddim(250, eta=1.0)], ids=lambda r: r.name
+    "rule",
+    [ancestral(), ancestral("beta"), ddim(100), ddim(250, eta=1.0), dpm_solver(50)],
+    ids=lambda r: r.name,
 )
 def test_exact_denoiser_gives_the_data(rule, one_thread):
     """With the exact denoiser of Gaussian data the samples have its mean and, nearly, its spread."""
@@ -180,11 +231,68 @@ def test_ddim_eta_1_on_all_levels_is_ancestral():
 def test_perfect_noise_is_undone():
     """Where the network knows the one clean point, DDIM in any number of steps arrives at it."""
     schedule, target = linear(), torch.tensor([[0.3, -0.8]])
-    for steps in (1, 3, 50):
-        model = lambda x, t: schedule.predict_eps(x, t, target.expand_as(x))  # noqa: E731
-        assert torch.allclose(
-            last(reverse(model, schedule, ddim(steps), (5, 2))), target.expand(5, 2), atol=1e-3
-        )
+    model = lambda x, t: schedule.predict_eps(x, t, target.expand_as(x))  # noqa: E731
+    for rule in (rule(steps) for rule in (ddim, dpm_solver) for steps in (1, 3, 50)):
+        assert torch.allclose(last(reverse(model, schedule, rule, (5, 2))), target.expand(5, 2), atol=1e-3)
+
+
+def error_half_way(rule, steps, prediction="eps"):
+    """Largest distance at level 499 from the exact path of Gaussian data, sqrt(abar) mean + spread * z."""
+    schedule = linear()
+    model = Smooth(schedule, prediction, bend=0)
+    states = {s.t: s.x for s in reverse(model, schedule, rule(steps), (200, 2), seed=8)}
+
+    def centre_and_spread(t):
+        a = schedule.alpha_bar(t)
+        return a.sqrt() * MEAN, (a * SD**2 + 1 - a).sqrt()
+
+    (centre, spread), (middle, narrow) = centre_and_spread(999), centre_and_spread(499)
+    return float((states[499] - middle - narrow * (states[999] - centre) / spread).abs().max())
+
+
+def test_dpm_solver_is_of_second_order(one_thread):
+    """Twice the steps: a quarter of the error, where DDIM's halves; and less of it from the start."""
+    for prediction in ("eps", "v"):
+        second, first = ([error_half_way(r, n, prediction) for n in (10, 20, 40)] for r in (dpm_solver, ddim))
+        assert all(3.3 < a / b < 6 for a, b in zip(second, second[1:], strict=False)), second
+        assert all(1.7 < a / b < 2.3 for a, b in zip(first, first[1:], strict=False)), first
+        assert all(b < 0.6 * a for a, b in zip(first, second, strict=True))
+
+
+def test_dpm_solver_begins_and_ends_as_ddim():
+    """Nothing to look back on at first; at the end the line over log-SNR would reach infinity."""
+    schedule = cosine()
+    both = [list(reverse(Smooth(schedule), schedule, r, (4, 2))) for r in (dpm_solver(8), ddim(8))]
+    assert relative(both[0][1].x, both[1][1].x) < 1e-6 < 1e-5 < relative(both[0][2].x, both[1][2].x)
+    assert torch.equal(both[0][-1].x, both[0][-1].x0)
+    one = [last(reverse(Smooth(schedule), schedule, r, (4, 2))) for r in (dpm_solver(1), ddim(1))]
+    assert relative(*one) < 1e-6
+
+
+def test_dpm_solver_from_zero_terminal_snr():
+    """Where log-SNR starts at minus infinity: finite, and first order until two finite levels are behind."""
+    schedule = zero_terminal_snr(linear())
+    model = Smooth(schedule, "v")
+    both = [list(reverse(model, schedule, r, (4, 2))) for r in (dpm_solver(10), ddim(10))]
+    assert float(schedule.alpha_bar(both[0][0].t)) == 0
+    assert all(bool(s.x.isfinite().all()) for s in both[0])
+    differences = [relative(a.x, b.x) for a, b in zip(*both, strict=True)]
+    assert max(differences[:3]) < 1e-6 and differences[3] > 1e-5
+
+
+def test_a_rule_is_told_of_the_step_before():
+    """(t, x0) of the step before, x0 as it was used, within the clip; None at the first step."""
+    schedule, told = linear(50), []
+
+    def move(schedule, x, t, t_next, eps, x0, draw, before):
+        told.append(before)
+        return x0
+
+    rule = Rule("leaps", lambda T: [40, 20, 0], move)
+    states = list(reverse(Smooth(schedule), schedule, rule, (2, 2), clip_x0=0.1))
+    assert told[0] is None and [t for t, _ in told[1:]] == [40, 20]
+    assert all(torch.equal(x0, s.x0) for (_, x0), s in zip(told[1:], states[1:], strict=False))
+    assert max(float(x0.abs().max()) for _, x0 in told[1:]) == pytest.approx(0.1)
 
 
 def test_naive_skipping_fails():
@@ -253,7 +361,7 @@ def test_the_network_is_asked_at_the_label():
 
 def test_one_seed_one_result():
     schedule = linear(40)
-    for rule in (ancestral(), ddim(10, eta=1.0), ddim(10)):
+    for rule in (ancestral(), ddim(10, eta=1.0), ddim(10), dpm_solver(10)):
         a, b, c = (last(reverse(Smooth(schedule), schedule, rule, (3, 2), seed=s)) for s in (4, 4, 5))
         assert torch.equal(a, b) and not torch.allclose(a, c)
 
@@ -345,16 +453,18 @@ def test_last_is_the_last_state():
 @pytest.mark.parametrize("make, message", [
     (lambda: ancestral("gamma"), "'gamma'"), (lambda: ancestral(every=0), "at least 1"),
     (lambda: ddim(spacing="quadratic"), "'quadratic'"), (lambda: ddim(eta=-0.1), "negative"),
+    (lambda: dpm_solver(spacing="quadratic"), "'quadratic'"), (lambda: spaced(3, "karras"), "'karras'"),
 ])  # fmt: skip
 def test_unknown_rules(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
+@pytest.mark.parametrize("rule", [ddim, dpm_solver])
 @pytest.mark.parametrize("steps", [0, 31])
-def test_more_steps_than_levels(steps):
+def test_more_steps_than_levels(rule, steps):
     with pytest.raises(ValueError, match=r"1 \.\. 30"):
-        next(reverse(Smooth(linear(30)), linear(30), ddim(steps), (1, 2)))
+        next(reverse(Smooth(linear(30)), linear(30), rule(steps), (1, 2)))
 
 
 def test_no_shape():
@@ -371,7 +481,7 @@ def test_unknown_prediction():
 
 def test_a_rule_of_ones_own():
     """The loop takes any rule: here one that jumps to the estimate at once."""
-    leap = Rule("leap", lambda T: [T - 1], lambda schedule, x, t, t_next, eps, x0, draw: x0)
+    leap = Rule("leap", lambda T: [T - 1], lambda schedule, x, t, t_next, eps, x0, draw, before: x0)
     schedule = linear(50)
     states = list(reverse(Smooth(schedule), schedule, leap, (2, 2)))
     assert len(states) == 2 and torch.equal(states[1].x, states[1].x0)

@@ -166,8 +166,8 @@ def test_unknown_prediction():
     schedule, (x, noise) = linear(), batch((2, 2))
     with pytest.raises(ValueError, match="'epsilon'"):
         schedule.target(x, 3, noise, "epsilon")
-    with pytest.raises(ValueError, match="'x0'"):
-        schedule.from_output(x, x, 3, "x0")
+    with pytest.raises(ValueError, match="'sample'"):
+        schedule.from_output(x, x, 3, "sample")
 
 
 # --- the formulas
@@ -225,12 +225,14 @@ def test_add_noise_and_velocity_same_as_diffusers():
 
 @schedules
 def test_conversions_round_trip(schedule):
-    """x0 and eps come back from x_t, from eps and from v alike, at every level that keeps some signal."""
+    """x0 and eps come back from x_t, from eps, v and x0 alike, at every level that keeps some signal."""
     x0, noise = batch((schedule.T, 2), dtype=torch.float64)
     t = torch.arange(schedule.T)
     x_t = schedule.q_sample(x0, t, noise)
-    eps, clean = schedule.from_output(schedule.target(x0, t, noise, "v"), x_t, t, "v")
-    assert torch.allclose(eps, noise) and torch.allclose(clean, x0)
+    for prediction in ("v", "x0"):
+        eps, clean = schedule.from_output(schedule.target(x0, t, noise, prediction), x_t, t, prediction)
+        assert torch.allclose(eps, noise) and torch.allclose(clean, x0)
+    assert torch.equal(schedule.target(x0, t, noise, "x0"), x0)
     assert torch.allclose(schedule.predict_eps(x_t, t, x0), noise)
     some = t[schedule.abar64[:-1] > 0]
     eps, clean = schedule.from_output(schedule.target(x0, t, noise, "eps")[some], x_t[some], some, "eps")

@@ -1,6 +1,8 @@
 """What `make train` runs: resumed equals uninterrupted, nothing is made twice, wrong names are refused."""
 
 import importlib
+import json
+import re
 import sys
 import time
 
@@ -9,9 +11,10 @@ import torch
 
 from helpers import data
 from helpers.models import PointMLP
+from helpers.modes import ROOT
 from helpers.schedule import cosine
 from helpers.train import __main__ as command
-from helpers.train import judges, mnist_unet, resumable
+from helpers.train import judges, mnist_unet, resumable, series
 from helpers.training import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -106,6 +109,76 @@ def test_full_disk_keeps_the_older_state(folder, monkeypatch):
     assert (folder / ".tiny.resume").read_bytes() == before and len(list(folder.iterdir())) == 1
 
 
+# --- a series of small trainings
+
+
+@pytest.fixture
+def kept(folder, monkeypatch):
+    """The file in which a series is remembered."""
+    from helpers import checkpoints
+
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", folder)
+    return folder / ".tiny.resume"
+
+
+def jobs_noting(done, names="abcd", fails=""):
+    def job(name):
+        if name in fails:
+            raise PowerCut(name)
+        done.append(name)
+        return {"name": name, "score": len(name)}
+
+    return {name: lambda name=name: job(name) for name in names}
+
+
+def test_series_remembers_and_keeps_order(kept, capsys):
+    done = []
+    found = series.run_series("tiny", jobs_noting(done, "dbca"))
+    assert list(found) == list("dbca") and found["b"] == {"name": "b", "score": 1}
+    assert sorted(done) == list("abcd") and json.loads(kept.read_text()) == found
+    assert "tiny: " in capsys.readouterr().err
+    again = series.run_series("tiny", jobs_noting(done, "abcde"))
+    assert list(again) == list("abcde") and sorted(done) == list("abcde"), "only the new one is run"
+    series.forget("tiny"), series.forget("tiny")
+    assert not kept.exists()
+    assert list(series.run_series("tiny", jobs_noting(done, "a"))) == ["a"] and done[-1] == "a"
+
+
+def test_one_at_a_time_in_order(kept):
+    done = []
+    series.run_series("tiny", jobs_noting(done, "dbca"))
+    assert done == list("dbca")
+
+
+def test_series_stops_at_a_job_that_fails(kept):
+    """What was done is kept; what had not begun does not begin; the next call does only the rest."""
+    done, names = [], [f"{i:02}" for i in range(20)]
+    failing = jobs_noting(done, names)
+    failing["02"] = lambda: (_ for _ in ()).throw(PowerCut("02"))
+    with pytest.raises(PowerCut, match="02"):
+        series.run_series("tiny", failing)
+    assert done == ["00", "01"]
+    assert sorted(json.loads(kept.read_text())) == sorted(done)
+    rest = []
+    found = series.run_series("tiny", jobs_noting(rest, names))
+    assert list(found) == names and sorted(rest) == sorted(set(names) - set(done))
+
+
+def test_fresh_and_remembered_results_are_alike(kept):
+    """A tuple or a whole-number key comes back from JSON as something else: from the start it is that."""
+    odd = {"a": lambda: {"pair": (1, 2), "by": {4: 0.5}}}
+    fresh = series.run_series("tiny", odd)
+    assert fresh == series.run_series("tiny", odd) == {"a": {"pair": [1, 2], "by": {"4": 0.5}}}
+
+
+def test_series_refuses_what_json_cannot_keep(kept):
+    with pytest.raises(TypeError, match="strings.*got 3"):
+        series.run_series("tiny", {"a": lambda: 1, 3: lambda: 1})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        series.run_series("tiny", {"a": lambda: torch.zeros(2)})
+    assert not kept.exists()
+
+
 # --- the command
 
 
@@ -158,6 +231,18 @@ def test_every_training_is_there(name):
     assert callable(module.main) and module.__doc__
 
 
+def test_what_is_read_is_made_before():
+    """The judges come first; a training comes after those whose network or results it reads."""
+    order = list(command.TRAININGS)
+    assert order[0] == "judges"
+    for place, name in enumerate(order):
+        source = (ROOT / "helpers" / "train" / f"{name}.py").read_text(encoding="utf-8")
+        reads = r"^[A-Z]+ = .*|load_\w+\([^)]*|^from helpers\.train\..*\bNAME\b"
+        lines = re.findall(reads, source, re.MULTILINE)
+        later = set(re.findall(r"\w+", " ".join(lines))) & set(order[place + 1 :])
+        assert not later, f"{name} needs {', '.join(later)}, made after it"
+
+
 # --- the trainings themselves
 
 
@@ -200,7 +285,7 @@ def test_mnist_unet_from_start_to_products(folder, monkeypatch):
 
 def test_judges_split_is_clean():
     """No test image among the training images."""
-    x, y, x_test, y_test = judges.split(8)
+    x, y, x_test, y_test = judges.split("digits")
     assert len(x) + len(x_test) == 1797 and len(x) == len(y) and len(x_test) == len(y_test)
     assert float(torch.cdist(x_test.flatten(1), x.flatten(1)).min()) > 0
 

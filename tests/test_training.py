@@ -11,7 +11,7 @@ from torch import nn
 from helpers.data import moons
 from helpers.models import PointMLP
 from helpers.schedule import cosine, linear, zero_terminal_snr
-from helpers.training import EMA, Run, bf16_is_faster, denoising_loss, learning_rate, train
+from helpers.training import EMA, Run, bf16_is_faster, denoising_loss, drop_labels, learning_rate, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -87,7 +87,7 @@ def test_ema_decay_range(decay):
 # --- the loss
 
 
-@pytest.mark.parametrize("prediction", ["eps", "v"])
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 def test_loss_of_known_networks(prediction):
     schedule, g = cosine(100), torch.Generator().manual_seed(0)
     x0, noise, t = torch.randn(64, 2, generator=g), torch.randn(64, 2, generator=g), torch.arange(64)
@@ -263,3 +263,177 @@ def test_the_data_and_the_model_given_are_used_as_they_are():
         pass
     assert run.model is model and torch.equal(data, POINTS)
     assert not torch.equal(weights(model), weights(frozen))
+
+
+# --- labels
+
+
+class Witness(nn.Module):
+    """Notes what it is given; learns one number."""
+
+    def __init__(self, classes=5):
+        super().__init__()
+        self.w, self.classes, self.seen = nn.Parameter(torch.zeros(1)), classes, []
+
+    def forward(self, x, t, *y):
+        self.seen.append((x, t, *y))
+        return self.w * x
+
+
+def watched(steps=20, batch_size=100, **options):
+    model = Witness()
+    for _ in train(Run(model), linear(), POINTS, steps, batch_size, **options):
+        pass
+    return model.seen
+
+
+def test_labels_go_with_their_points():
+    """Data whose value says its label: every pair arrives together."""
+    y = torch.arange(len(POINTS)) % 5
+    data, model = y[:, None].float().expand(-1, 2) * 1000, Witness()
+    for _ in train(Run(model), linear(), data, 10, 100, labels=y, drop=0.0):
+        pass
+    for x, t, labels in model.seen:
+        signal = linear().alpha_bar(t).sqrt() * labels * 1000
+        assert torch.allclose(x.mean(1).double(), signal, atol=5) and labels.dtype == torch.int64
+    assert {int(label) for *_, labels in model.seen for label in labels} == set(range(5))
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.1, 0.5, 1.0])
+def test_share_of_labels_dropped(drop):
+    """Within four standard deviations of the share asked for; 0 drops none and 1 all."""
+    y = torch.arange(len(POINTS)) % 5
+    given = torch.cat([labels for *_, labels in watched(labels=y, drop=drop)])
+    share = float((given == 5).float().mean())
+    assert abs(share - drop) <= 4 * math.sqrt(drop * (1 - drop) / len(given))
+    assert int(given.max()) <= 5
+
+
+def test_drop_is_a_tenth_when_not_said():
+    y = torch.arange(len(POINTS)) % 5
+    found, said = watched(labels=y), watched(labels=y, drop=0.1)
+    assert all(torch.equal(a[2], b[2]) for a, b in zip(found, said, strict=True))
+
+
+def test_dropped_at_random_among_examples():
+    """drop_labels by hand: a label goes where its draw lies below the share; the input stays."""
+    y, g = torch.arange(1000) % 5, torch.Generator().manual_seed(3)
+    before = y.clone()
+    found = drop_labels(y, 0.3, 9, g)
+    gone = torch.rand(1000, generator=torch.Generator().manual_seed(3)) < 0.3
+    assert torch.equal(found, torch.where(gone, 9, before)) and torch.equal(y, before)
+
+
+def test_without_labels_nothing_is_drawn_for_them():
+    """labels=None leaves the stream of draws, and the call model(x, t), as they always were."""
+    plain, g, schedule = watched(steps=3), torch.Generator().manual_seed(0), linear()
+    for seen in plain:
+        pick = torch.randint(len(POINTS), (100,), generator=g)
+        t = torch.randint(1000, (100,), generator=g)
+        noise = torch.randn(100, 2, generator=g)
+        assert len(seen) == 2 and torch.equal(seen[1], t)
+        assert torch.equal(seen[0], schedule.q_sample(POINTS[pick], t, noise))
+    first = watched(steps=1, labels=torch.zeros(len(POINTS), dtype=torch.long))[0]
+    assert torch.equal(first[0], plain[0][0]), "labels are drawn after the rest of a step"
+
+
+def test_labels_are_learnt():
+    """Two far points, a label each: told it, the network knows which; untold, it guesses the mean."""
+    y = torch.arange(500) % 2
+    points = torch.where(y[:, None] == 0, torch.tensor([1.0, 1.0]), torch.tensor([-1.0, -1.0]))
+    run = Run(small(classes=2, prediction="x0"), lr=1e-2)
+    for _ in train(run, cosine(100), points, 300, 64, labels=y, drop=0.2):
+        pass
+    x, t = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)), torch.full((200,), 99)
+    with torch.no_grad():
+        ends = [run.model(x, t, torch.full((200,), label)).mean() for label in (0, 1, 2)]
+    assert ends[0] > 0.7 and ends[1] < -0.7 and abs(ends[2]) < 0.5
+
+
+def test_resumed_with_labels_equals_uninterrupted():
+    y, schedule = torch.arange(len(POINTS)) % 3, cosine(100)
+    whole, part = Run(small(classes=3)), Run(small(classes=3))
+    options = dict(labels=y, drop=0.3, weights=torch.linspace(0.5, 1.5, 100))
+    for _ in train(whole, schedule, POINTS, 20, 16, **options):
+        pass
+    for step in train(part, schedule, POINTS, 20, 16, **options):
+        if step.step == 7:
+            break
+    resumed = Run(small(seed=9, classes=3), seed=9)
+    resumed.load_state_dict(copy.deepcopy(part.state_dict()))
+    for _ in train(resumed, schedule, POINTS, 20, 16, **options):
+        pass
+    assert torch.equal(weights(resumed.model), weights(whole.model))
+    state, other = (run.optimizer.state_dict()["state"] for run in (whole, resumed))
+    assert all(torch.equal(state[k][n], other[k][n]) for k in state for n in state[k])
+    assert not torch.equal(weights(part.model), weights(whole.model))
+
+
+# --- weights
+
+
+def test_weights_by_level():
+    """The loss is the mean of weight * loss; Step.losses stay what they were; all ones change nothing."""
+    w = torch.linspace(0.1, 3.0, 100)
+    runs = [Run(small()) for _ in range(3)]
+    steps = [next(train(run, cosine(100), POINTS, 5, 64, weights=given))
+             for run, given in zip(runs, (None, torch.ones(100), w), strict=True)]  # fmt: skip
+    plain, ones, weighted = steps
+    assert torch.equal(plain.losses, weighted.losses) and torch.equal(plain.t, weighted.t)
+    assert plain.loss == pytest.approx(float(plain.losses.mean()), rel=1e-6) == ones.loss
+    assert weighted.loss == pytest.approx(float((w[weighted.t] * weighted.losses).mean()), rel=1e-5)
+    assert abs(weighted.loss - plain.loss) > 0.01
+    assert torch.equal(weights(runs[0].model), weights(runs[1].model))
+
+
+def test_weight_zero_teaches_nothing():
+    """Levels of weight 0 have no say in the gradient."""
+    schedule, w = cosine(100), torch.zeros(100)
+    run = Run(small(), weight_decay=0.0)
+    before = weights(run.model).clone()
+    next(train(run, schedule, POINTS, 5, 64, weights=w))
+    assert torch.equal(weights(run.model), before)
+    w[:50] = 1.0
+    low, g = Run(small()), torch.Generator().manual_seed(0)
+    next(train(low, schedule, POINTS, 5, 64, weights=w))
+    by_hand = small()
+    pick, t = torch.randint(len(POINTS), (64,), generator=g), torch.randint(100, (64,), generator=g)
+    losses = denoising_loss(by_hand, schedule, POINTS[pick], t, torch.randn(64, 2, generator=g))
+    (losses * (t < 50)).mean().backward()
+    nn.utils.clip_grad_norm_(by_hand.parameters(), 1.0)
+    for p, q in zip(low.model.parameters(), by_hand.parameters(), strict=True):
+        assert torch.allclose(p.grad, q.grad, atol=1e-7)
+
+
+# --- the optimiser
+
+
+def test_fused_adamw_is_adamw():
+    """The fused update is the plain one but for rounding."""
+    fused, plain = Run(small()), Run(small())
+    assert fused.optimizer.defaults["fused"]
+    plain.optimizer = torch.optim.AdamW(plain.model.parameters(), lr=1e-3, weight_decay=0.01, foreach=False)
+    for run in (fused, plain):
+        for _ in train(run, cosine(100), POINTS, 30, 32):
+            pass
+    assert torch.allclose(weights(fused.model), weights(plain.model), atol=1e-5)
+
+
+def test_a_state_saved_before_the_fused_optimiser_goes_on():
+    """A resume file of plain AdamW, with its options in it, continues to the same end."""
+    whole, old = Run(small()), Run(small())
+    for run in (whole, old):
+        run.optimizer = torch.optim.AdamW(run.model.parameters(), lr=1e-3, weight_decay=0.01)
+    for _ in train(whole, cosine(100), POINTS, 20, 16):
+        pass
+    for step in train(old, cosine(100), POINTS, 20, 16):
+        if step.step == 8:
+            break
+    file = io.BytesIO()
+    torch.save(old.state_dict(), file)
+    file.seek(0)
+    resumed = Run(small(seed=9), seed=9)
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    for _ in train(resumed, cosine(100), POINTS, 20, 16):
+        pass
+    assert torch.allclose(weights(resumed.model), weights(whole.model), atol=1e-6)

@@ -16,8 +16,22 @@ TRAININGS = {
     "digits": ["checkpoints/digits_unet.safetensors", "results/digits.json"],
     "digits_box": ["results/digits_box.json"],
     "digits_ablation": ["results/digits_ablation.json", "results/digits_ablation.safetensors"],
+    "objectives": ["results/objectives.json", "results/objectives.safetensors"],
+    "knobs": ["results/knobs.json", "results/knobs.safetensors"],
+    "memorise": ["results/memorise.json", "results/memorise.safetensors"],
     "mnist_unet": ["checkpoints/mnist_unet.safetensors"],
     "mnist_results": ["results/mnist.json", "results/mnist.safetensors", "results/mnist.gif"],
+    "samplers": ["results/samplers.json", "results/samplers.safetensors"],
+    "sampler_seconds": ["results/sampler_seconds.json"],
+    "mnist_classes": ["checkpoints/mnist_classes.safetensors"],
+    "fashion": [
+        "checkpoints/fashion_lab.safetensors",
+        "checkpoints/mnist_lab.safetensors",
+        "results/fashion.json",
+        "results/fashion.safetensors",
+    ],
+    "lab_seconds": ["results/lab_seconds.json"],
+    "guidance_results": ["results/guidance.json", "results/guidance.safetensors"],
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
+from functools import partial
 
 import torch
 
@@ -11,6 +11,7 @@ from helpers import checkpoints, data, metrics
 from helpers.models import UNet, parameter_count
 from helpers.sampling import ddim, last, reverse
 from helpers.schedule import cosine
+from helpers.train.series import forget, run_series
 from helpers.training import Run, bf16_is_faster, train
 
 STEPS, BATCH, LR, DRAW_STEPS, SEEDS = 3400, 64, 2e-3, 50, (0, 1)
@@ -125,23 +126,6 @@ def summary(runs: list[dict]) -> dict:
             "spread": {k: round(max(v) - min(v), 4) for k, v in values.items()}, "seeds": runs}  # fmt: skip
 
 
-def remembered(name: str, key: str, measure) -> dict:
-    """measure(), kept in data/checkpoints/.name.resume under key, so that an interrupted series goes on."""
-    path = checkpoints.CHECKPOINTS / f".{name}.resume"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if key not in known:
-        known[key] = measure()
-        print(name, key, {k: v for k, v in known[key].items() if not isinstance(v, list)}, flush=True)
-        with checkpoints.whole_or_not_at_all(path) as part:
-            part.write_text(json.dumps(known), encoding="utf-8")
-    return known[key]
-
-
-def forget(name: str) -> None:
-    """The series is written: drop what `remembered` kept."""
-    (checkpoints.CHECKPOINTS / f".{name}.resume").unlink(missing_ok=True)
-
-
 def main() -> None:
     """Train two seeds; ship the first; write data/results/digits.json."""
 
@@ -154,8 +138,9 @@ def main() -> None:
         score = {**scores(draw(run.ema.model)), "deterministic": scores(draw(run.ema.model, eta=0.0))}
         return dict(seed=seed, **score, loss=log["loss"][-1:], **times)
 
-    runs = [remembered("digits", str(seed), lambda seed=seed: one(seed)) for seed in SEEDS]
-    checkpoints.save_results("digits", dict(recipe=recipe(), floors=floors(), **summary(runs)))
+    runs = run_series("digits", {str(seed): partial(one, seed) for seed in SEEDS})
+    results = dict(recipe=recipe(), floors=floors(), **summary(list(runs.values())))
+    checkpoints.save_results("digits", results)
     forget("digits")
 
 

@@ -3,11 +3,14 @@ budget."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from helpers import checkpoints
 from helpers.models import UNet, parameter_count
-from helpers.train.digits import draw, fit, floors, forget, recipe, remembered, scores, summary
+from helpers.train.digits import draw, fit, floors, recipe, scores, summary
+from helpers.train.series import forget, run_series
 
 SEEDS, STEPS, SHOWN = (0, 1), 600, 10
 VARIANTS = {
@@ -30,9 +33,10 @@ def one(config: dict, seed: int) -> dict:
 def main() -> None:
     """Train the four variants, two seeds each; write data/results/digits_ablation.json
     and .safetensors (a few samples of each)."""
-    variants, images = {}, {}
+    jobs = {f"{name} {s}": partial(one, config, s) for name, config in VARIANTS.items() for s in SEEDS}
+    found, variants, images = run_series("digits_ablation", jobs), {}, {}
     for name, config in VARIANTS.items():
-        runs = [remembered("digits_ablation", f"{name} {s}", lambda c=config, s=s: one(c, s)) for s in SEEDS]
+        runs = [found[f"{name} {s}"] for s in SEEDS]
         samples = [run.pop("samples") for run in runs][0]
         images[name] = torch.tensor(samples)[:, None] / 127.5 - 1
         variants[name] = dict(parameters=parameter_count(UNet(**config)), **summary(runs))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from helpers import checkpoints
 from helpers.schedule import cosine, linear
 from helpers.train.digits import STEPS as FULL
-from helpers.train.digits import draw, fit, floors, forget, recipe, remembered, scores, summary
+from helpers.train.digits import draw, fit, floors, recipe, scores, summary
+from helpers.train.series import forget, run_series
 
 SEEDS, STEPS = (0, 1), 600
 SCORES = ("seed", "confident", "frechet", "smallest_class", "nearest")
@@ -31,17 +34,12 @@ def main() -> None:
 
     Needs the trained digits network and its results (helpers.train.digits) for the long v with cosine.
     """
-    box = {}
-    for prediction in ("eps", "v"):
-        for name, make in SCHEDULES.items():
-            runs = [
-                remembered(
-                    "digits_box", f"{prediction} {name} {s}", lambda p=prediction, m=make, s=s: one(p, m(), s)
-                )
-                for s in SEEDS
-            ]
-            box[f"{prediction}_{name}"] = summary(runs)
-    eps = [remembered("digits_box", f"long eps cosine {s}", lambda s=s: long(s)) for s in SEEDS]
+    corners = [(prediction, name) for prediction in ("eps", "v") for name in SCHEDULES]
+    jobs = {f"{p} {n} {s}": partial(one, p, SCHEDULES[n](), s) for p, n in corners for s in SEEDS}
+    jobs |= {f"long eps cosine {s}": partial(long, s) for s in SEEDS}
+    found = run_series("digits_box", jobs)
+    box = {f"{p}_{n}": summary([found[f"{p} {n} {s}"] for s in SEEDS]) for p, n in corners}
+    eps = [found[f"long eps cosine {s}"] for s in SEEDS]
     unclipped = scores(draw(checkpoints.load_model("digits_unet"), clip=None))
     v = [{k: seed[k] for k in SCORES} for seed in checkpoints.load_results("digits")["seeds"]]
     v[0]["unclipped"] = unclipped

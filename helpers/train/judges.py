@@ -1,4 +1,4 @@
-"""The classifiers that measure samples: two for digits, two for MNIST, with other seeds and widths."""
+"""The classifiers that measure samples: two each for digits, MNIST, Fashion-MNIST; other seeds and widths."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import torch.nn.functional as F
 from helpers import checkpoints, classifiers, data
 from helpers.training import bf16_is_faster
 
-# name: image size, first width, seed, epochs, standard deviation of the noise added to inputs
+# data and kind: image size, first width, seed, epochs, standard deviation of the noise added to inputs
 JUDGES = {
     "digits_features": (8, 32, 1, 60, 0.10), "digits_judge": (8, 24, 2, 60, 0.10),
     "mnist_features": (28, 24, 3, 4, 0.10), "mnist_judge": (28, 32, 4, 4, 0.10),
+    "fashion_features": (28, 24, 5, 8, 0.10), "fashion_judge": (28, 32, 6, 8, 0.10),
 }  # fmt: skip
 
 
-def split(size: int):
+def split(source: str):
     """(train images, labels, test images, labels); the digits' test set is every fifth image."""
-    if size == 28:
-        return (*data.mnist(True), *data.mnist(False))
+    if source != "digits":
+        load = data.mnist if source == "mnist" else data.fashion_mnist
+        return (*load(True), *load(False))
     x, y = data.digits()
     test = torch.arange(len(x)) % 5 == 0
     return x[~test], y[~test], x[test], y[test]
@@ -33,8 +35,9 @@ def shift(x, g, most: int):
 
 def train_one(name: str) -> dict:
     """Train and save one classifier; returns its test accuracy and share of confident test images."""
+    source = name.partition("_")[0]
     size, width, seed, epochs, noise = JUDGES[name]
-    x, y, x_test, y_test = split(size)
+    x, y, x_test, y_test = split(source)
     torch.manual_seed(seed)
     g = torch.Generator().manual_seed(seed)
     model = classifiers.Classifier(size, width)
@@ -56,7 +59,6 @@ def train_one(name: str) -> dict:
     accuracy, confident = (p.argmax(1) == y_test).float().mean(), (p.max(1).values > 0.95).float().mean()
     scores = dict(accuracy=round(accuracy.item(), 4), confident=round(confident.item(), 4))
     scores["test_images"] = len(x_test)
-    source = "digits" if size == 8 else "mnist"
     recipe = dict(data=source, epochs=epochs, batch_size=batch, lr=2e-3, seed=seed, noise=noise)
     checkpoints.save_model(checkpoints.CHECKPOINTS / f"{name}.safetensors", model, recipe, scores)
     print(name, scores, flush=True)
@@ -64,7 +66,7 @@ def train_one(name: str) -> dict:
 
 
 def main() -> None:
-    """Train all four; write data/results/judges.json."""
+    """Train all six; write data/results/judges.json."""
     checkpoints.save_results("judges", {name: train_one(name) for name in JUDGES})
 
 

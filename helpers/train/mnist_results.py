@@ -51,9 +51,10 @@ def scores(images, real) -> dict:
 
 
 def spread(values) -> dict:
-    """Mean and standard deviation (of the sample, n - 1) over seeds."""
+    """Mean and standard deviation (of the sample, n - 1; 0 for a single run) over seeds."""
     values = torch.tensor(values, dtype=torch.float64)
-    return dict(mean=round(float(values.mean()), 3), std=round(float(values.std()), 3), runs=values.tolist())
+    std = float(values.std()) if len(values) > 1 else 0.0
+    return dict(mean=round(float(values.mean()), 3), std=round(std, 3), runs=values.tolist())
 
 
 def history(model) -> dict:

@@ -686,7 +686,7 @@ def told_the_step_number(x, t):
 
 told_the_step_number.prediction = "v"
 forgets_to_rescale = dataclasses.replace(
-    good, move=lambda s, x, t, t_next, eps, x0, draw: good.move(s, x, t, t_next, eps, x - eps, draw))
+    good, move=lambda s, x, t, t_next, eps, x0, *more: good.move(s, x, t, t_next, eps, x - eps, *more))
 left = linear(200, rescale=False).alpha_bar(199)  # what T = 200 leaves of the signal's power
 start_level = int((schedule.alphas_cumprod - left).abs().argmin())
 starts_too_low = dataclasses.replace(good, levels=lambda T: [t for t in good.levels(T) if t <= start_level])

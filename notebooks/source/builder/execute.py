@@ -48,7 +48,7 @@ def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[fl
             timeout=SECONDS_A_CELL,
             kernel_name="python3",
             record_timing=False,
-            store_widget_state=False,
+            store_widget_state=True,  # Output widgets need it while they run; tidy drops it
             extra_arguments=["--log-level=ERROR"],  # else each kernel warns of its TCP connection
             resources={"metadata": {"path": str(course.complete)}},
         )

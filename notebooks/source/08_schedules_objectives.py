@@ -1,0 +1,823 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# # 08 Schedules and objectives
+#
+# Seven notebooks used the cosine schedule, asked the network for $v$, and weighted all levels alike. Each of these is a choice. Here you take them apart, measure what each is worth, and learn to read such measurements:
+# how large a difference has to be before it means anything. At the end stands what came after, and what came before.
+#
+# **What you will be able to do**
+#
+# - turn $\epsilon$, $x_0$ and $v$ into each other, and an error of one into an error of another;
+# - say what a loss weights, level by level, and measure it;
+# - build four schedules and the min-SNR weights;
+# - read an ablation table with its error bars, and tell a difference from luck;
+# - test three claims that are often repeated about diffusion models.
+#
+# **What to know** Notebooks 01 to 03 (schedules, the loss, $v$, Frechet distance and its floor), DDIM.
+#
+# **Time** About 120 minutes for a person, about one and a half minutes for two CPU cores.
+
+# %% slideshow={"slide_type": "skip"} tags=["setup"]
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "helpers").is_dir())))
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from helpers import checkpoints, show
+from helpers.exercises import check
+from helpers.models import UNet
+from helpers.modes import choose
+from helpers.sampling import ddim, last, reverse
+from helpers.schedule import Schedule, cosine, linear
+from helpers.train import digits, objectives
+from helpers.training import Run, train
+
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="8.1"
+# ## 1. Three names for one prediction
+#
+# Noising mixes two things, $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$, and the network sees the mixture. If it names one part, the other follows. Notebook 03 asked for a third thing that names both,
+# $v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0$. So there are three questions with the same content:
+#
+# | asked for | $\epsilon$ is | $x_0$ is |
+# |---|---|---|
+# | $\epsilon$ | the output | $\big(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon\big)/\sqrt{\bar\alpha_t}$ |
+# | $x_0$ | $\big(x_t-\sqrt{\bar\alpha_t}\,x_0\big)/\sqrt{1-\bar\alpha_t}$ | the output |
+# | $v$ | $\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t$ | $\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ |
+#
+# Whoever samples may not care which was asked for. Whoever trains has to: the three losses weight the levels differently, and that is what this notebook is about.
+#
+# ### Exercise 8.1: all three
+#
+# `output` (B, ..) is what the network said, `given` names what it means, "eps", "x0" or "v". Return all three, in the order eps, x0, v.
+#
+# Difficulty: ●●○○○, 10 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# Three cases, a line of the table each. The third return value is the same formula in all of them.
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)`, then `signal, sigma = a.sqrt(), (1 - a).sqrt()`. At the end `return eps, x0, signal * eps - sigma * x0`.
+#
+# </details>
+
+# %% exercise="8.1" slideshow={"slide_type": "subslide"}
+def all_three(output, given, x_t, t, schedule):
+    """(eps, x0, v), each (B, ..), from an output (B, ..) that means `given`, at x_t (B, ..), t (B,)."""
+    # TODO 8.1: eps and x0 in each of three cases, then v
+    ### BEGIN SOLUTION
+    a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)
+    signal, sigma = a.sqrt(), (1 - a).sqrt()
+    if given == "eps":
+        eps, x0 = output, (x_t - sigma * output) / signal
+    elif given == "x0":
+        eps, x0 = (x_t - signal * output) / sigma, output
+    else:
+        eps, x0 = signal * output + sigma * x_t, signal * x_t - sigma * output
+    return eps, x0, signal * eps - sigma * x0
+    ### END SOLUTION
+
+
+all_three = check("8.1", all_three)
+
+# %% slideshow={"slide_type": "fragment"}
+x_train, x_test = digits.split()  # 1,437 digits to train on, 360 held out, as in notebook 03
+schedule = cosine(T=1000)
+x0, t = x_test[:6], torch.tensor([0, 100, 400, 700, 900, 998])
+noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+x_t = schedule.q_sample(x0, t, noise)
+for given in ("eps", "x0", "v"):
+    answers = all_three(schedule.target(x0, t, noise, given), given, x_t, t, schedule)
+    truth = [schedule.target(x0, t, noise, name) for name in ("eps", "x0", "v")]
+    gaps = [(a - b).abs().amax((1, 2, 3)).max() for a, b in zip(answers, truth, strict=True)]
+    print(f"given {given:3s}: eps off by {gaps[0]:.0e}, x_0 by {gaps[1]:.0e}, v by {gaps[2]:.0e}")
+
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="8.2"
+# *What to see.* The algebra is exact, the arithmetic is not. Computed with seven digits, a *perfect* $x_0$ gives an $\epsilon$ that is off hundreds of times more than the one from a perfect $v$: it was divided by $\sqrt{1-\bar\alpha_t}$, almost 0 at the lowest level. A perfect $\epsilon$ gives a worse $x_0$, divided by $\sqrt{\bar\alpha_t}$ at the highest. A network's error is far larger than a rounding error, and is divided by the same numbers.
+#
+# ## 2. One error in three units
+#
+# Let the network be wrong. $x_t$ is given, so an error in one part is an error in the other. As squares, with $\mathrm{SNR}_t=\bar\alpha_t/(1-\bar\alpha_t)$:
+#
+# $$\lVert\epsilon-\hat\epsilon\rVert^2=\mathrm{SNR}_t\,\lVert x_0-\hat x_0\rVert^2,\qquad \lVert v-\hat v\rVert^2=(\mathrm{SNR}_t+1)\,\lVert x_0-\hat x_0\rVert^2 .$$
+#
+# Read from the right: "the mean squared error of $\epsilon$" *is* the mean squared error of $x_0$, weighted with the SNR. All three losses are one loss with three weightings.
+#
+# <details>
+# <summary>Where the factors come from</summary>
+#
+# Write $c=\sqrt{\bar\alpha_t}$ and $s=\sqrt{1-\bar\alpha_t}$, and $\Delta$ for "estimate minus truth". Both sides of $x_t=c\,\hat x_0+s\,\hat\epsilon$ are fixed, so $c\,\Delta x_0+s\,\Delta\epsilon=0$, that is
+#
+# $$\Delta\epsilon=-\frac cs\,\Delta x_0,\qquad \lVert\Delta\epsilon\rVert^2=\frac{c^2}{s^2}\lVert\Delta x_0\rVert^2=\mathrm{SNR}\,\lVert\Delta x_0\rVert^2 .$$
+#
+# For $v=c\,\epsilon-s\,x_0$, using $c^2+s^2=1$:
+#
+# $$\Delta v=c\,\Delta\epsilon-s\,\Delta x_0=-\Big(\frac{c^2}{s}+s\Big)\Delta x_0=-\frac1s\,\Delta x_0,\qquad \lVert\Delta v\rVert^2=\frac{1}{1-\bar\alpha_t}\lVert\Delta x_0\rVert^2=(\mathrm{SNR}+1)\,\lVert\Delta x_0\rVert^2 .$$
+#
+# </details>
+#
+# ### Exercise 8.2: change the unit of a loss
+#
+# `loss` and `snr` have the same shape. `given` and `wanted` are "eps", "x0" or "v". Return the loss in the wanted unit.
+#
+# Difficulty: ●●○○○, 8 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# Go through $x_0$: from the given unit to that of $x_0$, from there to the wanted one.
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# A dictionary with the factor from $x_0$ to each unit: `{"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}`. Multiply by the wanted one, divide by the given one.
+#
+# </details>
+
+# %% exercise="8.2" slideshow={"slide_type": "subslide"}
+def in_unit(loss, given, wanted, snr):
+    """A mean squared error of `given` as one of `wanted`; loss and snr have one shape."""
+    # TODO 8.2: divide by the factor of the given unit, multiply by that of the wanted one
+    ### BEGIN SOLUTION
+    factor = {"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}
+    return loss * factor[wanted] / factor[given]
+    ### END SOLUTION
+
+
+in_unit = check("8.2", in_unit)
+
+# %% expected="8.2" slideshow={"slide_type": "subslide"}
+snr, off = schedule.snr(), torch.full((1000,), 0.01)
+names = {"eps": r"$\epsilon$", "x0": r"$x_0$", "v": "$v$"}
+colours = dict(zip(names, show.COLOURS, strict=False))
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
+for ax, wanted in zip(axes, ("x0", "eps"), strict=True):
+    for given, name in names.items():
+        ax.plot(in_unit(off, given, wanted, snr), color=colours[given], label=f"asked for {name}")
+    ax.set(yscale="log", ylim=(1e-5, 1e5), xlabel="level t", title=f"error that arrives in {names[wanted]}")
+axes[0].axhline(x_train.var(), color="black", linestyle="--", label="guess the mean digit")
+axes[1].axhline(1, color="black", linestyle="--", label="guess no noise")
+[ax.legend(fontsize=9, loc=place) for ax, place in zip(axes, ("upper left", "upper right"), strict=True)]
+show.figure(fig, "Let the output be wrong by a mean square of 0.01 at every level. Left: in x_0 the error "
+            "of an eps network rises without bound towards T, of the others it stays. Right: in eps "
+            "that of x_0 falls from far above.")
+
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="8.3"
+# *What to see.* Each curve is a network that is equally wrong at all levels, a mean square of 0.01 in what it was asked for. Above the dashed line one would do better without a network.
+#
+# - **$\epsilon$ is a bad question near $t=T$**: left, its error arrives in $x_0$ divided by the SNR. There $x_t$ is nearly all noise, so naming the noise is easy, and being right to $1\,\%$ says nothing about the picture.
+# - **$x_0$ is a bad question near $t=0$**: right, the mirror image. There $x_t$ is nearly the picture; an error that nobody would see is larger than all the noise that is there to be removed.
+# - **$v$** never multiplies an error: both of its curves stay at or below 0.01.
+#
+# **Question** The loss of an $\epsilon$ network is smallest at the highest levels. Is the network best there?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# No. Copying the input, $\hat\epsilon=x_t$, already has a mean squared error of about $\bar\alpha_t$ times a constant, which goes to 0. In units of $x_0$ the error is largest at these levels, because nobody can know which digit it was. A small loss says that the question was easy.
+#
+# </details>
+#
+# A loss says two things at once: how wrong, and how much that counts.
+#
+# ## 3. Four schedules
+#
+# The other choice is where the levels lie. You know the **linear** and the **cosine** schedule. The **sigmoid** schedule (Jabri et al. 2022; Chen 2023) was proposed for larger pictures. A falling sigmoid between `start` and `end`, with width $\tau$,
+# is shifted and stretched so that it goes from exactly 1 to exactly 0. With $u=(t+1)/T$, so that $u=0$ is clean and $u=1$ the last level:
+#
+# $$s(u)=\operatorname{sigmoid}\!\Big(-\frac{\text{start}+u\,(\text{end}-\text{start})}{\tau}\Big),\qquad \bar\alpha_t=\frac{s(u)-s(1)}{s(0)-s(1)} .$$
+#
+# ### Exercise 8.3: the sigmoid schedule
+#
+# Return $\bar\alpha_0,\dots,\bar\alpha_{T-1}$ as (T,), in float64.
+#
+# Difficulty: ●●○○○, 8 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# There are $T+1$ values of $u$ from 0 to 1. The first is the clean data, $t=-1$, and is not returned.
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `u = torch.arange(T + 1, dtype=torch.float64) / T`; compute `s`; then `((s - s[-1]) / (s[0] - s[-1]))[1:]`.
+#
+# </details>
+
+# %% exercise="8.3" slideshow={"slide_type": "subslide"}
+def sigmoid_alpha_bar(T, start=-3.0, end=3.0, tau=1.0):
+    """alpha_bar at t = 0 .. T-1, (T,) float64: a falling sigmoid from 1 (before level 0) to 0."""
+    # TODO 8.3: T + 1 values of u, the sigmoid, stretched; without the clean one
+    ### BEGIN SOLUTION
+    u = torch.arange(T + 1, dtype=torch.float64) / T
+    s = torch.sigmoid(-(start + u * (end - start)) / tau)
+    return ((s - s[-1]) / (s[0] - s[-1]))[1:]
+    ### END SOLUTION
+
+
+sigmoid_alpha_bar = check("8.3", sigmoid_alpha_bar)
+
+# %% [markdown] slideshow={"slide_type": "subslide"} exercise_text="8.4"
+# **Zero terminal SNR** is not a schedule but a repair of any (Lin et al. 2023; notebook 01 used the finished function). The linear schedule ends at $\sqrt{\bar\alpha_{T-1}}=0.006$, not at 0: a trace of the picture is left where sampling starts from pure noise.
+# The *amplitude* $r_t=\sqrt{\bar\alpha_t}$ is shifted down so that its last value is 0, then stretched so that its first value is what it was:
+#
+# $$r'_t=(r_t-r_{T-1})\,\frac{r_0}{r_0-r_{T-1}},\qquad \bar\alpha'_t=r_t'^{\,2} .$$
+#
+# ### Exercise 8.4: zero terminal SNR
+#
+# `alpha_bar` is (T,); return the repaired one, (T,).
+#
+# Difficulty: ●○○○○, 5 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# Work on the square root, and square at the end. `[0]` and `[-1]` are the first level and the last.
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `root = alpha_bar.sqrt()`, then the first formula above as it stands, then `root**2`.
+#
+# </details>
+
+# %% exercise="8.4" slideshow={"slide_type": "subslide"}
+def zero_terminal(alpha_bar):
+    """alpha_bar (T,) moved so that the last value is 0 and the first stays."""
+    # TODO 8.4: shift and stretch the square root
+    ### BEGIN SOLUTION
+    root = alpha_bar.sqrt()
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    return root**2
+    ### END SOLUTION
+
+
+zero_terminal = check("8.4", zero_terminal)
+
+# %% slideshow={"slide_type": "fragment"}
+def schedule_of(alpha_bar, name, largest_beta):
+    """A Schedule with these alpha_bar: beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, cut from above."""
+    before = torch.cat([torch.ones(1, dtype=alpha_bar.dtype), alpha_bar[:-1]])
+    return Schedule((1 - alpha_bar / before).clamp(max=largest_beta), name)
+
+
+repaired = zero_terminal(linear().alpha_bar(torch.arange(1000)))
+schedules = {"linear": linear(), "cosine": cosine(),
+             "sigmoid": schedule_of(sigmoid_alpha_bar(1000), "sigmoid", 0.999),
+             "ztsnr": schedule_of(repaired, "linear, zero terminal SNR", 1.0)}
+for name, ours in schedules.items():
+    theirs, mid = objectives.SCHEDULES[name](), (ours.snr() > 0.1) & (ours.snr() < 10)
+    gap = (ours.alphas_cumprod - theirs.alphas_cumprod).abs().max()
+    print(f"{name:8s} ends at sqrt(alpha_bar) = {ours.alphas_cumprod[-1].sqrt():.5f}; "
+          f"{mid.float().mean():.0%} of its levels between SNR 10 and 0.1, "
+          f"{(ours.snr() <= 0.1).float().mean():.0%} below; off helpers by {gap:.0e}")
+
+# %% slideshow={"slide_type": "subslide"}
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
+tint = dict(zip(schedules, show.COLOURS[:2] + show.COLOURS[2:4], strict=True))
+for name, s in schedules.items():
+    axes[0].plot(s.alphas_cumprod, color=tint[name], label=s.name)
+    axes[1].plot(s.snr().log10(), color=tint[name], linestyle="--" if name == "ztsnr" else "-")
+axes[1].axhspan(-1, 1, color="0.9")
+axes[0].set(xlabel="level t", title=r"$\bar\alpha_t$: share of the data's variance")
+axes[1].set(xlabel="level t", ylim=(-6, 4.2), title=r"$\log_{10}$ SNR")
+axes[0].legend(fontsize=9)
+show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early and lie flat near 0 from "
+            "level 700; cosine and sigmoid fall evenly through the middle. Right, log SNR: linear "
+            "stops at -4.4, the others drop away at the end.")
+
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="8.5"
+# *What to see.* As pictures of $\bar\alpha$ they look like four opinions about one curve. On the right the difference is plain: a schedule is a choice of **how many levels to spend at which SNR**. The grey band holds the SNR from 10 to 0.1, where the digit comes out of the noise. The linear schedule hurries through it and spends
+# half of its levels below, where there is little to see. The repair only bends the last few levels down to $-\infty$.
+#
+# As levels are drawn evenly in training, the schedule is also a *weighting*. Twice as many levels at some SNR is twice the weight there. So prediction, schedule and weights are three handles on one thing: how much the error of $x_0$ counts at each SNR.
+#
+# **Question** Why is "$\epsilon$ with zero terminal SNR" missing in the table below?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# At the last level $x_{T-1}$ *is* the noise. The network copies its input, its error is 0, and what we need, $x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$, is $0/0$. The first step of sampling cannot be taken. Asked for $x_0$ or $v$ there, the network answers the mean digit, which is the right thing to start with.
+#
+# </details>
+#
+# ## 4. Weights on purpose: min-SNR
+#
+# If the question fixes a weighting by accident, why not choose one? Hang et al. (2023) look at the error of $x_0$ and ask for the weight
+#
+# $$w^{x_0}_t=\min(\mathrm{SNR}_t,\ \gamma),\qquad \gamma=5 .$$
+#
+# Growing with the SNR, like the $\epsilon$ loss, but not without bound: at low noise the last traces are removed, which costs capacity and is hardly visible. For a network that predicts something else the same weighting is written in its unit, by section 2:
+#
+# $$w^{\epsilon}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t},\qquad w^{v}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t+1} .$$
+#
+# ### Exercise 8.5: the min-SNR weights
+#
+# `snr` is (T,), `prediction` is "eps", "x0" or "v". Return the weights (T,).
+#
+# Difficulty: ●○○○○, 5 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# Cut first, divide then. What has to be divided by is the dictionary of exercise 8.2.
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `snr.clamp(max=gamma)` is $\min(\mathrm{SNR},\gamma)$. Divide by 1, by `snr` or by `snr + 1`.
+#
+# </details>
+#
+# *In the picture behind it*, left, is how much an error of $x_0$ counts under each loss. Uniform $\epsilon$ counts errors at an SNR of 1,000 a million times more than at 0.001; uniform $x_0$ counts all alike; $v$ takes the larger of the two. Min-SNR is $\epsilon$ with a lid. Right: what the loss is multiplied by, on the cosine schedule.
+
+# %% exercise="8.5" slideshow={"slide_type": "subslide"}
+def min_snr_weights(snr, prediction, gamma=5.0):
+    """Weights (T,) of the loss of `prediction` that put min(SNR, gamma) on the error of x_0."""
+    # TODO 8.5: cut the SNR, then change the unit
+    ### BEGIN SOLUTION
+    factor = {"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}
+    return snr.clamp(max=gamma) / factor[prediction]
+    ### END SOLUTION
+
+
+min_snr_weights = check("8.5", min_snr_weights)
+
+# %% expected="8.5" slideshow={"slide_type": "subslide"}
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
+range_of_snr = torch.logspace(-3, 3, 200)
+for given, name in names.items():
+    counts = in_unit(torch.ones(200), "x0", given, range_of_snr)
+    axes[0].plot(range_of_snr, counts, color=colours[given], label=f"{name}, uniform")
+    axes[1].plot(min_snr_weights(snr, given), color=colours[given], label=f"for {name}")
+axes[0].plot(range_of_snr, range_of_snr.clamp(max=5), "k--", label="min-SNR-5, all three")
+axes[0].set(xscale="log", yscale="log", xlabel="SNR", title="weight on the error of $x_0$")
+axes[1].set(xlabel="level t", title="min-SNR-5 weights, cosine schedule")
+[ax.legend(fontsize=9) for ax in axes]
+show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarithmic. eps is a diagonal, "
+            "x_0 flat, v follows the larger of both, min-SNR is the diagonal with a lid at 5. Right: "
+            "the weights by level: for x_0 5 falling to 0, for eps rising to 1, for v a hump below 1.")
+
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="8.6"
+# ## 5. Where the loss really is
+#
+# So far the errors were assumed. A training step hands out its losses (B,) and levels (B,): `step.losses`, `step.t`. Sorted into bins of levels they say what the network is good at.
+#
+# ### Exercise 8.6: the loss level by level
+#
+# `losses` (N,), `t` (N,) whole numbers from 0 to T-1, any number of examples in any order. Return the mean loss in each of `bins` equal parts of the levels, (bins,); 0 where no example fell.
+#
+# Difficulty: ●●○○○, 8 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# Which bin does level $t$ belong to? With $T=1000$ and 20 bins, levels 0 to 49 are bin 0. Then a sum and a count for every bin.
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `k = t * bins // T`. Sums: `torch.zeros(bins).index_add(0, k, losses)`. Counts: `torch.bincount(k, minlength=bins)`, at least 1 before you divide.
+#
+# </details>
+
+# %% exercise="8.6" slideshow={"slide_type": "subslide"}
+def loss_by_level(losses, t, T, bins):
+    """Mean of the losses (N,) at levels t (N,) in `bins` equal parts of 0 .. T-1, (bins,); 0 if empty."""
+    # TODO 8.6: number of the bin, sums, counts
+    ### BEGIN SOLUTION
+    k = t * bins // T
+    sums = torch.zeros(bins).index_add(0, k, losses)
+    counts = torch.bincount(k, minlength=bins)
+    return sums / counts.clamp(min=1)
+    ### END SOLUTION
+
+
+loss_by_level = check("8.6", loss_by_level)
+
+# %% slideshow={"slide_type": "fragment"}
+# Live: what the first papers did, and what this course does. A small U-Net, a short training, one seed.
+steps = choose(read=300, smoke=4)
+settings = {"eps, linear": ("eps", linear()), "v, cosine": ("v", cosine())}
+live = {}
+for name, (prediction, chosen) in settings.items():
+    torch.manual_seed(0)
+    run = Run(UNet(channels=(16, 32), prediction=prediction), lr=2e-3, seed=0)
+    walk = list(show.progress(train(run, chosen, x_train, steps, batch_size=64), total=steps, label=name))
+    late = walk[steps // 2 :]
+    losses, levels = torch.cat([step.losses for step in late]), torch.cat([step.t for step in late])
+    live[name] = dict(model=run.ema.model, losses=losses, t=levels)
+    print(f"{name:12s} mean loss in the second half {losses.mean():.3f}")
+
+# %% slideshow={"slide_type": "subslide"}
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.4))
+middle = np.arange(25, 1000, 50)
+for (name, (prediction, chosen)), colour in zip(settings.items(), show.COLOURS, strict=False):
+    losses, t = live[name]["losses"], live[name]["t"]
+    clean = in_unit(losses, prediction, "x0", chosen.snr()[t])
+    axes[0].plot(middle, loss_by_level(losses, t, 1000, 20), "o-", color=colour, label=name)
+    axes[1].plot(middle, loss_by_level(clean, t, 1000, 20), "o-", color=colour, label=name)
+axes[0].set(xlabel="level t", yscale="log", title="in the unit asked for")
+axes[1].set(xlabel="level t", yscale="log", title="as an error of $x_0$")
+axes[0].legend()
+show.figure(fig, "The live networks' loss in 20 bins of levels, logarithmic. Left: that of eps falls by "
+            "far from the lowest to the highest levels, that of v much less. Right: as errors of x_0 "
+            "both rise, that of eps far above 1.")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# *What to see.* Left, the claim "noise prediction is equally hard at all levels": it is not, the lowest and the highest bin differ about a hundredfold. $v$ is more even, not flat either. Right, the same losses as errors of $x_0$: both networks know the picture at low noise and lose it as the noise grows, as anyone would; but the small loss of $\epsilon$ at the highest levels stands for an error in $x_0$ that is far larger than guessing the mean digit would make (about 0.56).
+#
+# Training losses come from few examples. The next figure measures properly: the 360 held-out digits, averaged weights, three seeds, cosine schedule and uniform weights, each network judged in *all three* units. These networks, and all below, were trained beforehand by `make train`: a small U-Net of
+# <!--r:objectives.recipe.parameters|,-->159,265<!--/--> parameters, <!--r:objectives.recipe.steps|,-->600<!--/--> steps of batch 64.
+
+# %% slideshow={"slide_type": "subslide"}
+shipped = checkpoints.load_results("objectives")
+fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.6))
+for ax, unit in zip(axes, names, strict=True):
+    for given, name in names.items():
+        by_level = shipped["settings"][f"{given}_cosine_uniform"]["levels"][unit]
+        ax.plot(middle, by_level, "o-", markersize=3, color=colours[given], label=f"asked for {name}")
+    ax.set(yscale="log", ylim=(1e-3, 1e2), xlabel="level t", title=f"error in {names[unit]}")
+axes[2].legend(fontsize=9)
+for given in names:
+    own = shipped["settings"][f"{given}_cosine_uniform"]["levels"][given]
+    print(f"asked for {given:3s}: own loss, worst bin over best: {max(own) / min(own):,.0f}")
+show.figure(fig, "Held-out error by level of three networks, in eps, x_0 and v. The network asked for x_0 "
+            "is worst at low levels in eps; the one asked for eps is far worse than the others at the"
+            " highest levels in x_0.")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# *What to see.* Two things. First the claim, on digits the network has not seen: the loss of $\epsilon$ falls from <!--r:objectives.settings.eps_cosine_uniform.levels.eps.0|.2f-->0<!--/--> in the lowest bin to <!--r:objectives.settings.eps_cosine_uniform.levels.eps.19|.4f-->0<!--/--> in the highest. Difficulty is not the same at all levels; $v$, which stays within a factor of three, comes closer.
+#
+# Second, between the ends the three curves lie on top of each other, in every panel. Whatever the network is asked, it *knows* the same. The questions differ just where section 2 said: the network asked for $\epsilon$ fails in $x_0$ at the highest levels, where the clamp to $[-1,1]$ still leaves an error of <!--r:objectives.settings.eps_cosine_uniform.levels.clipped.19|.2f-->0<!--/-->
+# ($v$: <!--r:objectives.settings.v_cosine_uniform.levels.clipped.19|.2f-->0<!--/-->); the one asked for $x_0$ has in the lowest bin an error in $\epsilon$ of <!--r:objectives.settings.x0_cosine_uniform.levels.eps.0|.1f-->0<!--/--> ($v$: <!--r:objectives.settings.v_cosine_uniform.levels.eps.0|.2f-->0<!--/-->), worse than assuming no noise at all.
+#
+# ## 6. One controlled ablation
+#
+# Three predictions, four schedules, two weightings: <!--r:objectives.recipe.steps|,-->600<!--/--> steps each, the same network, batch size and learning rate, three seeds. A seed fixes the first weights, the batches and the noise that samples start from, and is the same in every row, so rows can be compared seed by seed.
+# The weights are scaled to mean 1, so that a row does not simply train with larger steps. Scores of 1,000 samples, <!--r:objectives.recipe.draw_steps|d-->20<!--/--> DDIM steps, $\hat x_0$ kept in $[-1,1]$: Frechet distance and confident share as in notebook 03. Each is a mean $\pm$ the standard deviation over seeds.
+#
+# The budget is small, on purpose: it shows who learns *fast*. The last column leaves out the clamp of $\hat x_0$ (seed 0 only).
+
+# %% slideshow={"slide_type": "subslide"}
+def pm(found, form):
+    """mean ± standard deviation, as text."""
+    return f"{found['mean']:{form}} ± {found['std'] or 0:{form}}"
+
+
+rows = shipped["settings"]
+print(f"{'prediction schedule weighting':30s} Frechet distance    confident        unclipped")
+for key in sorted(rows, key=lambda key: rows[key]["frechet"]["mean"]):
+    row, free = rows[key], rows[key]["unclipped"]["confident"]["mean"]
+    free = "broken" if free is None else f"{free:.1%}"
+    print(f"{key.replace('_', ' ', 2):30s} {pm(row['frechet'], '6.1f'):>15s} "
+          f"{pm(row['confident'], '6.1%'):>18s} {free:>12s}")
+floor = shipped["floors"]
+print(f"{'real digits':30s} {floor['frechet']:6.1f} ± {floor['frechet_std']:6.1f} {floor['confident']:9.1%}")
+
+# %% slideshow={"slide_type": "subslide"}
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.0))
+for key, row in rows.items():
+    given, chosen, weighting = key.split("_", 2)
+    place = list(schedules).index(chosen) + 0.22 * (list(names).index(given) - 1)
+    shift, fill = (-0.05, None) if weighting == "uniform" else (0.05, "white")
+    look = dict(fmt="o", capsize=3, color=colours[given], mfc=fill)
+    for ax, score in zip(axes, ("frechet", "confident"), strict=True):
+        ax.errorbar(place + shift, row[score]["mean"], row[score]["std"], **look)
+        ax.axhline(floor[score], color="black", linestyle="--", linewidth=1)
+[ax.set_xticks(range(4), list(schedules)) for ax in axes]
+axes[0].set(yscale="log", title="Frechet distance"), axes[1].set(title="confident share")
+dots = [plt.Line2D([], [], marker="o", linestyle="", color=colours[given]) for given in names]
+axes[1].legend(dots, list(names.values()), fontsize=9)
+show.figure(fig, "Frechet distance and confident share of the 22 settings by schedule, a colour for each "
+            "prediction, open: min-SNR-5; error bars over the seeds, floors dashed.")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ### How large must a difference be?
+#
+# Before reading on: what would we see if nothing mattered? Two things vary by chance. The **training**: we trained the base setting ($v$, cosine, uniform) from more seeds. The **sampling**: one and the same network, sampled anew with other noise. And the **floor** itself varies.
+#
+# For two means over three seeds, each seed with standard deviation $s$, the difference has standard deviation $s\sqrt{2/3}$. Twice that is a fair threshold: smaller differences prove nothing. Where rows share their seeds the difference can be taken seed by seed instead, which removes what the seeds have in common.
+
+# %% slideshow={"slide_type": "subslide"}
+knobs = checkpoints.load_results("knobs")
+trained, drawn = knobs["base_seeds"], knobs["base_draws"]
+for score, form in (("frechet", ".2f"), ("confident", ".1%"), ("entropy", ".2f")):
+    n = len(trained[score]["values"])
+    print(f"{score:10s} {n} trainings {pm(trained[score], form):>16s}   one network drawn "
+          f"{len(drawn[score]['values'])} times {pm(drawn[score], form):>16s}")
+need = {score: 2 * trained[score]["std"] * np.sqrt(2 / 3) for score in ("frechet", "confident")}
+print(f"so two rows like these must differ by {need['frechet']:.1f} in the distance or "
+      f"{need['confident']:.1%} in the confident share")
+
+# %% slideshow={"slide_type": "fragment"}
+def effect(change, score):
+    """Mean change of a score, seed by seed, over all pairs of rows that differ in this one thing."""
+    pairs = [(key, key.replace(*change)) for key in rows if change[0] in key and key.replace(*change) in rows]
+    gaps = [np.subtract(rows[b][score]["values"], rows[a][score]["values"]) for a, b in pairs]
+    return np.mean(gaps, axis=0), len(pairs)
+
+
+changes = [("linear", "cosine"), ("cosine", "sigmoid"), ("linear", "ztsnr"), ("eps_", "v_"), ("x0_", "v_"),
+           ("uniform", "min_snr")]  # fmt: skip
+for change in changes:
+    (gaps, n), (share, _) = effect(change, "frechet"), effect(change, "confident")
+    before, after = (word.strip("_") for word in change)
+    print(f"{before:>8s} to {after:8s} ({n:2d} pairs): Frechet distance {gaps.mean():+6.1f} ± "
+          f"{gaps.std(ddof=1):4.1f}, confident share {share.mean():+6.1%} ± {share.std(ddof=1):.1%}")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# *What to see.* Read the effects with the threshold in mind, in this order.
+#
+# 1. **Weighting.** Min-SNR is ahead in every pair, whatever the prediction and the schedule. Why? In section 5's units it gives up a little at both ends (for $v$ in the highest bin <!--r:objectives.settings.v_cosine_min_snr.levels.x0.19|.2f-->0<!--/--> in $x_0$ instead of <!--r:objectives.settings.v_cosine_uniform.levels.x0.19|.2f-->0<!--/-->) and spends it in the middle, where the digit is decided.
+# 2. **Schedule.** Cosine and sigmoid cannot be told apart, as their curves suggested; both are ahead of linear. The zero-terminal repair changes nothing here: the linear schedule with $T=1000$ already ends at 0.006, and these digits do not mind. (With the short chains of notebook 01, or for pictures that should be very dark or very bright, it does matter.)
+# 3. **Prediction.** Given the clamp, the smallest of the three effects; the order of $\epsilon$ and $v$ even depends on the rest of the row. It is the *last column* that tells them apart: without the clamp $\epsilon$ with cosine falls to <!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->0<!--/--> confident, $v$ stays at <!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->0<!--/-->. The clamp repairs in sampling what the question left open. With the linear schedule, which never gets as close to pure noise, $\epsilon$ loses far less.
+#
+# Note what moves *together*: a seed that is bad in one row is bad in all (they share first weights and starting noise). The plain error bars contain this shift, the paired differences do not; that is why a paired difference can be trusted where the bars overlap. And a caution: this is one small network, one data set, one short budget, one sampler. With fresh noise at each step ($\eta=1$, seed 0)
+# the base gets <!--r:objectives.settings.v_cosine_uniform.stochastic.frechet.mean|.1f-->0<!--/--> instead of <!--r:objectives.settings.v_cosine_uniform.frechet.values.0|.1f-->0<!--/-->: the sampler is worth as much as anything in the table.
+#
+# ### And live?
+#
+# The two networks trained in section 5, at half the budget of the table: do they agree?
+
+# %% slideshow={"slide_type": "fragment"}
+for name, (_, chosen) in settings.items():
+    rule = ddim(choose(read=20, smoke=2))
+    samples = last(reverse(live[name]["model"], chosen, rule, (1000, 1, 8, 8), seed=1, clip_x0=1.0))
+    found, row = digits.scores(samples), rows[name.replace(", ", "_") + "_uniform"]
+    print(f"{name:12s} live, {steps} steps, one seed: Frechet distance {found['frechet']:6.1f}, confident "
+          f"{found['confident']:.1%}; table {pm(row['frechet'], '.1f')}, {pm(row['confident'], '.1%')}")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# *What to see.* The order is that of the table, at half its budget. From one seed that would show nothing by itself; it is the table behind it that makes it a check.
+#
+# ## 7. What practitioners turn first
+#
+# The same again for the settings that people change before they think about objectives. One at a time, from the same base ($v$, cosine, uniform; <!--r:knobs.recipe.steps|,-->600<!--/--> steps, batch 64, learning rate 0.002, $T=1000$, average of the weights with 0.999, attention, one block a resolution, 16 and 32 channels, SiLU), three seeds each.
+
+# %% slideshow={"slide_type": "subslide"}
+places = {"length": "600", "lr": "2e-3", "batch": "64", "batch_images": "64", "T": "1000", "ema": "999"}
+titles = {"length": "training steps", "lr": "learning rate", "batch": "batch, equal steps",
+          "batch_images": "batch, equal images", "T": "noise levels T", "ema": "average of weights",
+          "attention": "attention", "depth": "blocks a resolution", "width": "channels at 8x8",
+          "activation": "activation"}  # fmt: skip
+base_names = {**places, "attention": "with", "depth": "1", "width": "16", "activation": "silu"}
+
+
+def with_base(knob):
+    """The settings of a knob in order, the base among them: {name: scores}."""
+    found = {**knobs["knobs"][knob], base_names[knob]: knobs["base"]}
+    numbers = all(name.replace("e-", "").isdigit() for name in found) and knob != "ema"
+    return dict(sorted(found.items(), key=lambda item: float(item[0]))) if numbers else found
+
+
+# %% slideshow={"slide_type": "subslide"}
+fig, axes = plt.subplots(2, 5, figsize=(show.WIDTH, 5.2), sharey=True)
+low, high = (knobs["base"]["frechet"]["mean"] + sign * need["frechet"] for sign in (-1, 1))
+for ax, knob in zip(axes.flat, titles, strict=True):
+    for i, (name, found) in enumerate(with_base(knob).items()):
+        colour = show.COLOURS[1 if name == base_names[knob] else 0]
+        ax.errorbar(i, found["frechet"]["mean"], found["frechet"]["std"], fmt="o", color=colour, capsize=3)
+    ax.axhspan(low, high, color="0.9", zorder=0)
+    labels = [name.replace("_", " ") for name in with_base(knob)]
+    ax.set(xticks=range(len(labels)), xlim=(-0.6, len(labels) - 0.4), yscale="log")
+    ax.set_title(titles[knob], fontsize=10)
+    ax.set_xticklabels(labels, fontsize=8, rotation=60 if len(labels) > 4 else 0)
+[ax.set_ylabel("Frechet distance", fontsize=10) for ax in axes[:, 0]]
+show.figure(fig, "Ten small panels, one knob each: Frechet distance (logarithmic, less is better) with "
+            "error bars over three seeds, the base orange, differences that mean nothing grey.")
+
+# %% slideshow={"slide_type": "subslide"}
+def verdict(found):
+    """Better or worse than the base by more than seeds explain? By the Frechet distance."""
+    gap = found["frechet"]["mean"] - knobs["base"]["frechet"]["mean"]
+    return "no difference shown" if abs(gap) < need["frechet"] else "better" if gap < 0 else "worse"
+
+
+for knob, title in titles.items():
+    for name, found in with_base(knob).items():
+        said = "base" if name == base_names[knob] else verdict(found)
+        print(f"{title:19s} {name:>9s}  Frechet distance {pm(found['frechet'], '5.1f'):>13s}  "
+              f"confident {pm(found['confident'], '5.1%'):>13s}  {said}")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# *What to see.* TODO-KNOBS
+#
+# ## 8. Two more claims, tested
+#
+# **"Mode collapse: train longer."** The word comes from GANs, where the generator may win by drawing only one kind of picture. A diffusion model is trained to denoise *every* training picture, so it has nothing to win by leaving one out. But an unfinished one might still draw some classes less often. So count: shares of the ten classes, by the
+# judge, for each length of training. The **effective number of classes** is $e^{H}$ with the entropy $H=-\sum_k p_k\ln p_k$: ten when all are equally frequent, one when there is only one.
+
+# %% slideshow={"slide_type": "subslide"}
+lengths = with_base("length")
+fair = np.random.default_rng(0).multinomial(1000, [0.1] * 10, 500).min(1).mean() / 1000
+print(f"a fair draw of 1,000: smallest class {fair:.1%}, real digits {floor['smallest_class']:.1%}")
+for n, found in lengths.items():
+    low, even = pm(found["smallest_class"], ".1%"), pm(found["entropy"], ".2f")
+    print(f"{n:>5s} steps: smallest class {low}, effective number of classes {even}")
+shares = np.array([np.mean(found["classes"], axis=0) for found in lengths.values()])
+fig, ax = plt.subplots(figsize=(show.WIDTH, 3.2))
+ax.imshow(shares, cmap="viridis", vmin=0, vmax=0.25, aspect="auto")
+for (i, k), share in np.ndenumerate(shares):
+    ax.text(k, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=9, color="white")
+ax.set_yticks(range(len(lengths)), list(lengths))
+ax.set(xticks=range(10), xlabel="class", ylabel="training steps")
+ax.grid(False)
+show.figure(fig, "Class shares in per cent: a row for each length of training, a column for each digit.")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# *What to see.* TODO-MODES
+#
+# **"It cannot be memorising."** The usual reason given is that the samples differ from each other, or that the noise is fresh. Neither is a reason: notebook 02 built the *perfect* minimiser of the loss, and it does nothing but repeat training points. Whether a network gets there depends on how much it can store, how long it trains, and how many examples there are.
+# So take examples away: the same network on 25, 100, 400 and all 1,437 training digits, <!--r:memorise.recipe.steps|,-->3,000<!--/--> steps each.
+
+# %% slideshow={"slide_type": "subslide"}
+memory, pictures = checkpoints.load_results("memorise"), checkpoints.load_images("memorise")
+strips = {}
+for n in (25, 100, 1437):
+    strips[f"trained on {n}"] = pictures[f"samples_{n}"]
+    strips["nearest" + " " * len(strips)] = pictures[f"nearest_{n}"]
+show.rows(strips, alt="Six rows: ten samples of the networks trained on 25, on 100 and on 1,437 digits, "
+          "below each sample the nearest training digit.")
+
+# %% slideshow={"slide_type": "subslide"}
+sizes = {int(n): found for n, found in memory["sizes"].items()}
+fig, (near, same, loss) = plt.subplots(1, 3, figsize=(show.WIDTH, 3.4))
+for ax, score, title in ((near, "novelty", "distance to the nearest"), (same, "copies", "share of copies")):
+    mean, std = ([found[score][key] or 0 for found in sizes.values()] for key in ("mean", "std"))
+    ax.errorbar(list(sizes), mean, std, fmt="o-", color=show.COLOURS[1], capsize=3, label="samples")
+    ax.set(title=title, xlabel="training digits", xscale="log")
+near.axhline(1, color="black", linestyle="--", label="fresh digits")
+same.plot(list(sizes), [found["held_out_copies"]["mean"] for found in sizes.values()], "k--")
+for n, colour in zip((25, 1437), show.COLOURS[2:], strict=False):
+    for part, line in (("training", "-"), ("held_out", "--")):
+        label = f"{n}, {part.replace('_', ' ')}"
+        loss.plot(middle, sizes[n]["levels"][part], line, color=colour, label=label)
+loss.set(title="loss of $v$ by level", xlabel="level t", yscale="log")
+[ax.legend(fontsize=9) for ax in (near, same, loss)]
+show.figure(fig, "ALT-MEMORY")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# *What to see.* TODO-MEMORY
+#
+# **Question** A friend shows you a grid of fine, varied samples and says: no two are alike, so nothing was memorised. What do you ask for?
+#
+# <details>
+# <summary>Answer</summary>
+#
+# The nearest training picture of each sample, and the same distance for pictures the network has never seen. Variety proves nothing: 25 memorised pictures drawn at random are varied too. A held-out loss beside the training loss helps as well: a gap between them means that the network knows the training set itself.
+#
+# </details>
+#
+# ## 9. Learned variance, a sketch
+#
+# The network gives the *mean* of each reverse step. Its variance was fixed so far: $\beta_t$, or $\tilde\beta_t=\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\beta_t$. These are the two extremes: the right variance if the data were pure noise, and if they were a single point. Real data lie between. Nichol & Dhariwal (2021) let the network say where, by a second output $\nu\in[0,1]$ for each pixel, in the logarithm:
+#
+# $$\sigma_t^2=\exp\big(\nu\ln\beta_t+(1-\nu)\ln\tilde\beta_t\big).$$
+#
+# The mean squared error does not contain $\sigma_t$, so it cannot teach it. The likelihood bound of notebook 02 does: $L_\text{vlb}$ with a small factor is added, $L_\text{simple}+0.001\,L_\text{vlb}$ ("Looking inside" has more).
+
+# %% slideshow={"slide_type": "subslide"}
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.2))
+for T, colour in ((1000, 0), (50, 1)):
+    s = cosine(T)
+    t = torch.arange(1, T)  # at t = 0 the lower bound is 0
+    upper = s.betas64[t]
+    lower = upper * (1 - s.alpha_bar(t - 1)) / (1 - s.alpha_bar(t))
+    axes[0].fill_between(t / (T - 1), lower, upper, color=show.COLOURS[colour], alpha=0.6, label=f"T = {T}")
+    axes[1].plot(t / (T - 1), lower / upper, color=show.COLOURS[colour], label=f"T = {T}")
+axes[0].set(yscale="log", xlabel="t / (T - 1)", title=r"from $\tilde\beta_t$ to $\beta_t$")
+axes[1].set(xlabel="t / (T - 1)", title=r"$\tilde\beta_t\,/\,\beta_t$")
+[ax.legend() for ax in axes]
+show.figure(fig, "Left: the band between both variances by level, thin except at the left end, wider for T"
+            " = 50 than for 1000. Right: their ratio rises from below one half to 1, for T = 1000 at "
+            "once, for T = 50 slowly.")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# *What to see.* With 1,000 levels the two agree nearly everywhere but in the first few steps: there is little to learn for the samples. With 50 levels the band is open much longer; so a learned variance pays for *short* ancestral chains, and for likelihoods, which the first few steps dominate. DDIM and DPM-Solver++, which have no variance at all, have since taken
+# over the short chains.
+#
+# ## 10. Where the field went next
+#
+# You have now built what was known by about 2022. What came after changes surprisingly little of it; nearly every line keeps "noise, a level, a network that denoises".
+#
+# | | idea | what it changes | source |
+# |---|---|---|---|
+# | **Latent diffusion** | noise and denoise the code of an autoencoder, not pixels | the space; schedule, loss and sampler stay. 512x512 pixels become 64x64x4 numbers (Stable Diffusion) | Rombach et al. 2022, arXiv:2112.10752 |
+# | **EDM** | choose prediction, schedule, weighting and sampler separately; scale inputs and outputs to variance 1 | the bookkeeping: $\sigma$ instead of $t$. This notebook's question, asked thoroughly | Karras et al. 2022, arXiv:2206.00364 |
+# | **Flow matching, rectified flow** | straight lines $x_t=(1-t)\,x_0+t\,\epsilon$, learn the velocity $\epsilon-x_0$ | the schedule and the question: a $v$ for another path. Straighter paths need fewer steps; the base of many later image models | Lipman et al. 2022, arXiv:2210.02747; Liu et al. 2022, arXiv:2209.03003; Esser et al. 2024, arXiv:2403.03206 |
+# | **Progressive distillation** | a student makes one step where its teacher makes two; repeat | the number of steps; $v$ was invented here | Salimans & Ho 2022, arXiv:2202.00512 |
+# | **Consistency models** | all points of one deterministic path must be mapped to the same $x_0$; then one step is enough | the loss: two neighbouring levels must agree | Song et al. 2023, arXiv:2303.01469 |
+# | **LCM** | the same in the latent space, with guidance built in | 2 to 8 steps from a Stable Diffusion model | Luo et al. 2023, arXiv:2310.04378 |
+# | **Turbo** (adversarial distillation) | a student of 1 to 4 steps, judged by a discriminator *and* by its teacher | brings the GAN's loss back, and some of its trouble | Sauer et al. 2023, arXiv:2311.17042 |
+# | **Transformers** for the U-Net | patches as tokens, the level by modulation | the network only | Peebles & Xie 2023, arXiv:2212.09748 |
+#
+# ### And where it came from
+#
+# - **2005, 2011: score matching.** Hyvärinen fits $\nabla\log p$ without knowing the normalising constant; Vincent shows that denoising does the same. That is why the noise a network predicts *is* a score (notebook 02).
+# - **2015: nonequilibrium thermodynamics.** Sohl-Dickstein et al. (arXiv:1503.03585) take the idea from physics: destroy structure slowly, by diffusion, and learn to run it backwards; if each step is small, the reverse step is Gaussian too. The forward chain, the reverse chain and the bound of notebook 02 are all there. The samples were not yet good.
+# - **2019: scores at many noise levels.** Song & Ermon (arXiv:1907.05600) train one network for all levels and walk down with Langevin steps.
+# - **2020: DDPM.** Ho et al. (arXiv:2006.11239) join the two lines, drop the weights of the bound ($L_\text{simple}$), take a U-Net with attention: samples as good as a GAN's.
+# - **2021: one equation.** Song et al. (arXiv:2011.13456) write both as a stochastic differential equation, with an ordinary one beside it that has the same distributions at every level: what DDIM and DPM-Solver++ follow.
+
+# %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
+# ## Looking inside (optional)
+#
+# ### Min-SNR for $v$, step by step
+#
+# Let $e_t=\lVert x_0-\hat x_0\rVert^2$ be the error the network makes in $x_0$ at level $t$, whatever it predicts. We want the total $\sum_t\min(\mathrm{SNR}_t,\gamma)\,e_t$. A $v$ network reports $\ell_t=\lVert v-\hat v\rVert^2=(\mathrm{SNR}_t+1)\,e_t$ (section 2). So $e_t=\ell_t/(\mathrm{SNR}_t+1)$ and
+#
+# $$\sum_t\min(\mathrm{SNR}_t,\gamma)\,e_t=\sum_t\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t+1}\,\ell_t .$$
+#
+# At high noise, $\mathrm{SNR}\to0$, the weight goes to 0 like the SNR; at low noise it goes to $\gamma/\mathrm{SNR}$, also 0. Uniform $v$ therefore keeps a floor under the high-noise levels that min-SNR takes away. With zero terminal SNR this has a price: at the last level, the one where sampling *starts*, the weight is exactly 0. The network answers there only
+# because it answers smoothly in $t$.
+#
+# ### The hybrid loss of learned variances
+#
+# $L_\text{vlb}$ is the sum of the divergences $\mathrm{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\Vert\,p_\theta(x_{t-1}\mid x_t)\big)$ between Gaussians with variances $\tilde\beta_t$ and $\sigma_t^2$, a pixel at a time:
+#
+# $$\mathrm{KL}=\frac12\Big(\ln\frac{\sigma_t^2}{\tilde\beta_t}+\frac{\tilde\beta_t+(\tilde\mu_t-\mu_\theta)^2}{\sigma_t^2}-1\Big).$$
+#
+# Set its derivative in $\sigma_t^2$ to zero: the best variance is $\sigma_t^2=\tilde\beta_t+\mathbb E(\tilde\mu_t-\mu_\theta)^2$, the variance for a known $x_0$ *plus* what we do not know about $x_0$. That is why it lies above $\tilde\beta_t$. The bound's terms differ by orders of magnitude between levels, which makes its gradient noisy; so the mean is taught by
+# $L_\text{simple}$ alone (the gradient of $L_\text{vlb}$ through $\mu_\theta$ is stopped), the variance by $0.001\,L_\text{vlb}$.
+#
+# ### EDM's preconditioning
+#
+# EDM writes noisy data without shrinking, $y=x_0+\sigma n$, and builds the denoiser from a raw network $F$:
+#
+# $$D(y,\sigma)=c_\text{skip}\,y+c_\text{out}\,F(c_\text{in}\,y,\ \sigma),\quad c_\text{skip}=\frac{\sigma_d^2}{\sigma^2+\sigma_d^2},\quad c_\text{out}=\frac{\sigma\,\sigma_d}{\sqrt{\sigma^2+\sigma_d^2}},\quad c_\text{in}=\frac{1}{\sqrt{\sigma^2+\sigma_d^2}},$$
+#
+# where $\sigma_d$ is the standard deviation of the data. The three factors follow from three wishes: the input of $F$ has variance 1, the target of $F$ has variance 1, and errors of $F$ are magnified as little as possible.
+#
+# The loss is weighted so that every level starts with the same weight on $F$, and the levels are drawn from a bell curve in $\ln\sigma$ instead of evenly: the two jobs that our schedule does at once are separated. And for $\sigma_d=1$ the raw network is an old friend: with $y=x_t/\sqrt{\bar\alpha_t}$ and $\sigma^2=1/\mathrm{SNR}_t$ it is exactly $F=-v$. The cell checks it.
+
+# %% slideshow={"slide_type": "fragment"} tags=["optional"]
+t = torch.tensor([10, 200, 500, 800, 950, 990])
+x_t = schedule.q_sample(x0, t, noise)
+sigma = (1 / schedule.snr()[t]).sqrt().reshape(-1, 1, 1, 1)
+y, v = x_t / schedule.alpha_bar(t).sqrt().float().reshape(-1, 1, 1, 1), schedule.target(x0, t, noise, "v")
+c_skip, c_out, c_in = 1 / (sigma**2 + 1), sigma / (sigma**2 + 1).sqrt(), 1 / (sigma**2 + 1).sqrt()
+print(f"c_in y is x_t: off by {(c_in * y - x_t).abs().max():.0e}")
+print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs().max():.0e}")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## What we learned
+#
+# - $\epsilon$, $x_0$ and $v$ say the same thing; their losses are one loss with the weights $\mathrm{SNR}$, $1$ and $\mathrm{SNR}+1$ on the error of $x_0$.
+# - A prediction, a schedule and a weighting are three handles on one curve: how much each SNR counts.
+# - $\epsilon$ leaves $x_0$ open where the noise is high, $x_0$ leaves $\epsilon$ open where it is low; $v$ magnifies neither.
+# - A difference in a table means something when it is larger than what seeds alone do; three seeds and error bars are the least.
+# - Claims can be tested for the price of a few minutes: losses are not equal at all levels, classes can be counted, copies can be looked up.
+#
+# ### Self-check
+#
+# Can you
+#
+# - [ ] derive the factor between the error of $\epsilon$ and the error of $x_0$?
+# - [ ] say what a schedule weights, without looking at its formula?
+# - [ ] write the min-SNR weight for $v$, and say what it does at the last level?
+# - [ ] say how large a difference of two means over three seeds must be?
+# - [ ] name the measurement that tells memorising from learning?
+#
+# ### Further exercises
+#
+# - (●●○○○, 15 min) Live, with `train(..., weights=...)`: the min-SNR weights for $\epsilon$ and 300 steps. Which bins of `loss_by_level` go down, which up?
+# - (●●○○○, 20 min) Draw the weighting that a *schedule* is: a histogram of $\log\mathrm{SNR}$ for each of the four, and multiply by $\mathrm{SNR}+1$.
+# - (●●●○○, 30 min) Try $\tau=0.5$ and $\tau=1.5$ for the sigmoid schedule, two seeds each. Is the difference larger than the seeds'?
+# - (●●●●○, 60 min) Draw levels from a bell curve in $\log\mathrm{SNR}$ instead of evenly, as EDM does, and compare with $v$, cosine at the same budget.
+#
+# ### References
+#
+# - Salimans, Ho 2022, *Progressive distillation for fast sampling of diffusion models*, arXiv:2202.00512: section 4 (predictions and their weights).
+# - Hang et al. 2023, *Efficient diffusion training via min-SNR weighting strategy*, arXiv:2303.09556: section 3.
+# - Jabri, Fleet, Chen 2022, *Scalable adaptive computation for iterative generation*, arXiv:2212.11972 (sigmoid schedule).
+# - Chen 2023, *On the importance of noise scheduling for diffusion models*, arXiv:2301.10972: section 2.
+# - Lin et al. 2023, *Common diffusion noise schedules and sample steps are flawed*, arXiv:2305.08891: algorithm 1.
+# - Nichol, Dhariwal 2021, *Improved denoising diffusion probabilistic models*, arXiv:2102.09672: eqs. 15 to 17.
+# - Karras et al. 2022, *Elucidating the design space of diffusion-based generative models*, arXiv:2206.00364: table 1 and section 5.
+# - Kingma et al. 2021, *Variational diffusion models*, arXiv:2107.00630: section 5 (the schedule as a change of variable).
+# - Carlini et al. 2023, *Extracting training data from diffusion models*, arXiv:2301.13188 (memorising, measured on large models).
+# - Hyvärinen 2005, *Estimation of non-normalized statistical models by score matching*, JMLR 6; Vincent 2011, *A connection between score matching and denoising autoencoders*, Neural Computation 23.
+# - Those of section 10: Sohl-Dickstein et al. 2015, arXiv:1503.03585; Song, Ermon 2019, arXiv:1907.05600; Ho et al. 2020, arXiv:2006.11239; Song et al. 2021, arXiv:2011.13456; Rombach et al. 2022, arXiv:2112.10752.
+
+# %% slideshow={"slide_type": "skip"}
+check.summary("08")

@@ -1,0 +1,203 @@
+"""Classifier-free guidance: against the formula written out, one call a step, and inside the one loop."""
+
+import pytest
+import torch
+
+from helpers.guidance import Guided
+from helpers.models import PointMLP, UNet
+from helpers.sampling import ancestral, ddim, dpm_solver, last, reverse
+from helpers.schedule import cosine
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CLASSES = 3
+
+
+def network(kind, prediction="eps"):
+    """A network with labels, every weight awake."""
+    torch.manual_seed(0)
+    if kind == "points":
+        model = PointMLP(16, 1, 2, 8, prediction=prediction, classes=CLASSES)
+    else:
+        model = UNet((8, 16), emb_dim=8, prediction=prediction, classes=CLASSES)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    return model.eval().requires_grad_(False)
+
+
+def batch(kind, n=4):
+    g = torch.Generator().manual_seed(1)
+    x = torch.randn((n, 2) if kind == "points" else (n, 1, 8, 8), generator=g)
+    return x, torch.tensor([5, 300, 700, 999])[:n]
+
+
+def written_out(model, x, t, y, scale):
+    """Two calls, one for each branch, and the line through them."""
+    out_u = model(x, t, torch.full((len(x),), CLASSES))
+    return out_u + scale * (model(x, t, torch.as_tensor(y).expand(len(x))) - out_u)
+
+
+kinds = pytest.mark.parametrize("kind", ["points", "images"])
+
+
+@kinds
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("scale", [-1.0, 0.0, 0.5, 1.0, 2.0, 8])
+def test_the_formula(kind, prediction, scale):
+    model, (x, t) = network(kind, prediction), batch(kind)
+    guided = Guided(model, 1, scale)
+    assert guided.prediction == prediction
+    assert torch.allclose(guided(x, t), written_out(model, x, t, 1, scale), atol=1e-4, rtol=1e-4)
+
+
+@kinds
+def test_scales_that_have_a_name(kind):
+    """0: as without label, 1: as with it, and the label has a say at all."""
+    model, (x, t) = network(kind), batch(kind)
+    none, two = model(x, t), model(x, t, torch.full((4,), 2))
+    assert torch.equal(none, model(x, t, torch.full((4,), CLASSES)))
+    assert not torch.allclose(none, two, atol=1e-2)
+    assert torch.allclose(Guided(model, 2, 0.0)(x, t), none, atol=1e-5)
+    assert torch.allclose(Guided(model, 2, 1.0)(x, t), two, atol=1e-5)
+    doubled = Guided(model, 2)(x, t)
+    assert torch.allclose(doubled - two, two - none, atol=1e-4), "by default as far past the label again"
+
+
+def test_one_call_for_both_branches():
+    model, (x, t) = network("points"), batch("points")
+    asked = []
+
+    class Counted(torch.nn.Module):
+        classes, prediction = CLASSES, "eps"
+
+        def forward(self, x, t, y):
+            asked.append((x, t, y))
+            return model(x, t, y)
+
+    Guided(Counted(), 2, 3.0)(x, t)
+    [(x2, t2, y2)] = asked
+    assert torch.equal(x2, torch.cat([x, x])) and torch.equal(t2, torch.cat([t, t]))
+    assert y2.dtype == torch.int64 and sorted(y2.tolist()) == [2] * 4 + [CLASSES] * 4
+
+
+@kinds
+def test_a_label_for_each_example(kind):
+    model, (x, t) = network(kind), batch(kind)
+    y = torch.tensor([2, 0, CLASSES, 1])
+    out = Guided(model, y, 2.5)(x, t)
+    for i in range(4):
+        alone = Guided(model, int(y[i]), 2.5)(x[i : i + 1], t[i : i + 1])
+        assert torch.allclose(out[i : i + 1], alone, atol=1e-4, rtol=1e-4)
+    assert torch.allclose(out[2], model(x, t)[2], atol=1e-5), "guided towards no label: as without"
+    assert torch.equal(Guided(model, [2, 0, 3, 1], 2.5)(x, t), out), "a list will do"
+
+
+def test_a_batch_of_another_size():
+    with pytest.raises(RuntimeError):
+        Guided(network("points"), torch.tensor([0, 1, 2]))(*batch("points"))
+
+
+@kinds
+def test_band(kind):
+    """Inside, both ends included, the scale; outside 1, the label as it is. Each example by its level."""
+    model, (x, t) = network(kind), batch(kind)
+    found = Guided(model, 1, 4.0, band=(300, 700))(x, t)
+    for i, scale in enumerate([1.0, 4.0, 4.0, 1.0]):
+        expected = written_out(model, x, t, 1, scale)[i]
+        assert torch.allclose(found[i], expected, atol=1e-4, rtol=1e-4), f"t = {int(t[i])}"
+    assert torch.equal(Guided(model, 1, 4.0, band=(0, 999))(x, t), Guided(model, 1, 4.0)(x, t))
+
+
+@pytest.mark.parametrize("scale", [0.0, 2.0, 5.0])
+def test_the_same_in_eps_x0_and_v(scale):
+    """One network read three ways: guiding any of them and converting gives one eps and one x_0."""
+    model, schedule, (x, t) = network("points"), cosine(), batch("points")
+    x = x.double()
+
+    class Read(torch.nn.Module):
+        def __init__(self, prediction):
+            super().__init__()
+            self.prediction, self.classes = prediction, CLASSES
+
+        def forward(self, x, t, y):
+            eps = model(x.float(), t, y).double()
+            x0 = schedule.predict_x0(x, t, eps)
+            return schedule.target(x0, t, eps, self.prediction)
+
+    found = {}
+    for prediction in ("eps", "x0", "v"):
+        guided = Guided(Read(prediction), 1, scale)
+        found[prediction] = schedule.from_output(guided(x, t), x, t, prediction)
+    for prediction in ("x0", "v"):
+        for a, b in zip(found[prediction], found["eps"], strict=True):
+            assert torch.allclose(a, b, rtol=1e-5, atol=1e-5), prediction
+
+
+@kinds
+@pytest.mark.parametrize(
+    "rule", [ancestral(), ddim(6), ddim(6, eta=1.0), dpm_solver(6)], ids=lambda r: r.name
+)
+def test_inside_the_loop(kind, rule):
+    """The loop sees a plain network: the same walk as with a function that has the formula written out."""
+    model, schedule = network(kind, "v"), cosine(50)
+    shape = batch(kind)[0].shape
+    y = torch.tensor([0, 1, 2, 1])
+
+    def plain(x, t):
+        return written_out(model, x, t, y, 2.0)
+
+    plain.prediction = "v"
+    guided = last(reverse(Guided(model, y), schedule, rule, shape, seed=3, clip_x0=1.0))
+    assert torch.allclose(guided, last(reverse(plain, schedule, rule, shape, seed=3, clip_x0=1.0)), atol=1e-3)
+    other = last(reverse(Guided(model, y.flip(0)), schedule, rule, shape, seed=3, clip_x0=1.0))
+    assert not torch.allclose(guided, other, atol=1e-2)
+
+
+def test_in_the_precision_of_x():
+    """Under bfloat16 the line through the branches is still drawn in float32."""
+    model, (x, t) = network("images"), batch("images")
+    with torch.autocast("cpu", torch.bfloat16):
+        both = torch.full((4,), 1), torch.full((4,), CLASSES)
+        out_c, out_u = (model(x, t, y).float() for y in both)
+        found = Guided(model, 1, 8.0)(x, t)
+    assert found.dtype == torch.float32
+    assert float((found - (out_u + 8.0 * (out_c - out_u))).abs().max()) < 0.05 * float(found.abs().max())
+    assert not torch.equal(found, found.bfloat16().float())
+
+
+def test_gradients_pass_and_parameters_are_seen():
+    model = network("points").requires_grad_(True)
+    guided = Guided(model, 0, 2.0)
+    assert [id(p) for p in guided.parameters()] == [id(p) for p in model.parameters()]
+    guided(*batch("points")).sum().backward()
+    rows = model.label.weight.grad.abs().sum(1)
+    assert rows[0] > 0 and rows[CLASSES] > 0 and (rows[1:CLASSES] == 0).all()
+
+
+# --- errors
+
+
+@pytest.mark.parametrize("model", [PointMLP(8, 1, 2, 8), UNet((8, 8), emb_dim=8), torch.nn.Linear(2, 2)],
+                         ids=lambda m: type(m).__name__)  # fmt: skip
+def test_network_without_labels(model):
+    with pytest.raises(ValueError, match="network with labels"):
+        Guided(model, 1)
+
+
+@pytest.mark.parametrize("y", [-1, CLASSES + 1, 1.0, torch.tensor([0, 7]), torch.tensor([0.0, 1.0])], ids=str)
+def test_labels_it_does_not_know(y):
+    with pytest.raises(ValueError, match=r"0 \.\. 2 \(3: no label\)"):
+        Guided(network("points"), y)
+
+
+def test_band_upside_down():
+    with pytest.raises(ValueError, match=r"\(700, 300\)"):
+        Guided(network("points"), 1, 2.0, band=(700, 300))
+    Guided(network("points"), 1, 2.0, band=(300, 300))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_labels_follow_to_the_gpu():
+    model, (x, t) = network("points"), batch("points")
+    cpu = Guided(model, 1, 2.0, band=(0, 500))(x, t)
+    gpu = Guided(model.cuda(), 1, 2.0, band=(0, 500))(x.cuda(), t.cuda())
+    assert torch.allclose(cpu, gpu.cpu(), atol=1e-4)

@@ -1,0 +1,239 @@
+"""Notebook 06: what it builds in the open agrees with helpers, and its figures are reached (data/results)."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import checkpoints, training
+from helpers.exercises import exercises, judge
+from helpers.guidance import Guided
+from helpers.models import PointMLP, UNet, embed_label, timestep_embedding
+from helpers.sampling import ddim, dpm_solver, last, reverse
+from helpers.schedule import cosine
+from helpers.train import guidance_results, mnist_classes
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "notebooks" / "source" / "06_guidance.py"
+RESULTS = ROOT / "data" / "results" / "guidance.json"
+
+
+@pytest.fixture(scope="module")
+def opened():
+    """What the notebook's exercise cells define, without their check."""
+    from builder.source import exercises as cells_of
+    from builder.source import read_source
+
+    names = {"torch": torch, "nn": nn, "timestep_embedding": timestep_embedding}
+    for parsed in cells_of(read_source(SOURCE)).values():
+        exec(parsed.solution, names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def results():
+    if not RESULTS.exists():
+        pytest.skip("data/results/guidance.json is not there: make train")
+    return json.loads(RESULTS.read_text(encoding="utf-8"))
+
+
+def points_network():
+    torch.manual_seed(0)
+    return shaken(PointMLP(width=16, depth=1, features=2, time_dim=16, classes=3, prediction="v"))
+
+
+def image_network(prediction="v"):
+    torch.manual_seed(0)
+    return shaken(UNet(channels=(8, 16), emb_dim=16, heads=2, classes=5, prediction=prediction))
+
+
+def shaken(model):
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return model.eval().requires_grad_(False)
+
+
+def batch(model, n=6):
+    g = torch.Generator().manual_seed(1)
+    shape = (n, 2) if isinstance(model, PointMLP) else (n, 1, 8, 8)
+    y = torch.randint(model.classes, (n,), generator=g)
+    return torch.randn(shape, generator=g), torch.randint(1000, (n,), generator=g), y
+
+
+def test_the_solutions_are_right(opened):
+    for exercise in exercises("06").values():
+        verdict = judge(exercise, opened[exercise.title])
+        assert verdict.state == "right", verdict.message
+
+
+def test_told_is_what_the_networks_are_told(opened):
+    """The open module with a PointMLP's layers gives the PointMLP's embedding, with and without labels."""
+    model = points_network()
+    told = opened["Told"](model.classes, 16)
+    told.time, told.label = model.time, model.label
+    _, t, y = batch(model)
+    level = model.time(timestep_embedding(t, 16))
+    for labels in (y, torch.full_like(y, model.classes), None):
+        torch.testing.assert_close(told(t, labels), level + embed_label(model, t, labels))
+
+
+def test_a_network_with_labels_starts_as_one_without():
+    """The table starts at zero, so a label changes nothing before training."""
+    model = UNet(channels=(8, 16), emb_dim=16, heads=2, classes=5)
+    x, t, y = batch(model)
+    nn.init.normal_(model.leave[-1].weight)
+    assert torch.equal(model(x, t, y), model(x, t))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.7, 1.0])
+def test_drop_labels_is_that_of_training(opened, share):
+    y = torch.randint(10, (500,), generator=torch.Generator().manual_seed(0))
+    draws = torch.rand(500, generator=torch.Generator().manual_seed(3))
+    theirs = training.drop_labels(y, share, 10, torch.Generator().manual_seed(3))
+    assert torch.equal(opened["drop_labels"](y, share, 10, draws), theirs)
+    assert abs(float((theirs == 10).float().mean()) - share) < 0.06
+
+
+@pytest.mark.parametrize("network", [points_network, image_network])
+@pytest.mark.parametrize("s", [-1.0, 0.0, 1.0, 2.0, 8.0])
+def test_guided_is_that_of_helpers(opened, network, s):
+    model = network()
+    x, t, y = batch(model)
+    ours = opened["guided"](model, x, t, y, s)
+    torch.testing.assert_close(ours, Guided(model, y, s)(x, t))
+    torch.testing.assert_close(ours, opened["guide"](model(x, t), model(x, t, y), s), rtol=1e-4, atol=1e-5)
+
+
+def test_the_ends_of_the_scale(opened):
+    model = image_network()
+    x, t, y = batch(model)
+    torch.testing.assert_close(Guided(model, y, 0.0)(x, t), model(x, t), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(Guided(model, y, 1.0)(x, t), model(x, t, y), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("s", [-1.0, 0.5, 3.0, 8.0])
+def test_both_conventions(opened, s):
+    g = torch.Generator().manual_seed(0)
+    out_u, out_c = torch.randn(2, 5, 1, 4, 3, generator=g)
+    w = s - 1
+    torch.testing.assert_close(opened["guide"](out_u, out_c, s), (1 + w) * out_c - w * out_u)
+
+
+def test_it_does_not_matter_what_is_guided(opened):
+    """eps, v and x_0 guided at one x_t are the same point."""
+    schedule, guide = cosine(1000), opened["guide"]
+    g = torch.Generator().manual_seed(0)
+    x_t, v_u, v_c = torch.randn(3, 40, 2, generator=g, dtype=torch.float64)
+    t = torch.randint(1, 990, (40,), generator=g)
+    (eps_u, x0_u), (eps_c, x0_c) = (schedule.from_output(v, x_t, t, "v") for v in (v_u, v_c))
+    eps, x0 = schedule.from_output(guide(v_u, v_c, 3.0), x_t, t, "v")
+    torch.testing.assert_close(eps, guide(eps_u, eps_c, 3.0))
+    torch.testing.assert_close(x0, guide(x0_u, x0_c, 3.0))
+
+
+def test_band_is_that_of_helpers(opened):
+    model = image_network()
+    x, _, y = batch(model)
+    t, band = torch.tensor([0, 332, 333, 500, 665, 666]), (333, 665)
+    s = opened["scale_at"](t, 4.0, band).reshape(-1, 1, 1, 1)
+    ours = opened["guide"](model(x, t), model(x, t, y), s)
+    torch.testing.assert_close(ours, Guided(model, y, 4.0, band)(x, t), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [ddim(4), dpm_solver(4)], ids=lambda rule: rule.name)
+def test_a_guided_walk(opened, rule):
+    """The open function in the loop draws what Guided draws."""
+    model = points_network()
+    x, _, y = batch(model)
+
+    def ours(x, t):
+        return opened["guided"](model, x, t, y, 3.0)
+
+    ours.prediction = "v"
+    networks = (ours, Guided(model, y, 3.0))
+    first, second = (last(reverse(network, cosine(), rule, x_T=x)) for network in networks)
+    torch.testing.assert_close(first, second)
+
+
+def test_diversity_is_that_of_the_results(opened):
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(60, 1, 6, 5, generator=g), torch.randint(4, (60,), generator=g)
+    ours = float(opened["diversity"](x, y))
+    assert guidance_results.diversity(x, y) == pytest.approx(ours, rel=1e-4)
+    assert guidance_results.diversity(torch.ones(6, 1, 4, 4), torch.tensor([0, 0, 0, 1, 1, 1])) == 0
+
+
+def test_the_results_draw_what_guided_draws(monkeypatch):
+    """Sample i is of class i % 10, its noise that of the seed, whatever the scale and the chunks."""
+    torch.manual_seed(0)
+    model = shaken(UNet(channels=(8, 16), emb_dim=16, heads=2, classes=10))
+    monkeypatch.setattr(guidance_results, "STEPS", 2)
+    monkeypatch.setattr(guidance_results, "CHUNK", 8)
+    ours = guidance_results.draw(model, 12, seed=4, scale=2.0)
+    x_T = torch.randn(12, 1, 28, 28, generator=torch.Generator().manual_seed(4))
+    theirs = Guided(model, torch.arange(12) % 10, 2.0)
+    theirs = last(reverse(theirs, cosine(), dpm_solver(2), x_T=x_T, clip_x0=1.0))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+# The figures reached ------------------------------------------------------------------------------
+
+
+def mean(results, name, key):
+    return results["settings"][name][key]["mean"]
+
+
+def test_the_goal_for_the_label(results):
+    """To reach: at s = 2 at least 99 % of 1,000 samples (over the seeds) are read as the class asked for."""
+    row = results["settings"]["s_2"]["accuracy"]
+    assert results["sampler"]["samples"] * len(row["all"]) >= 1000
+    assert row["mean"] >= 0.99
+
+
+def test_the_sweep_is_complete(results):
+    assert set(results["settings"]) == set(guidance_results.settings())
+    scales, sampler = guidance_results.SCALES, results["sampler"]
+    assert (sampler["samples"], sampler["seeds"]) == (guidance_results.SAMPLES, list(guidance_results.SEEDS))
+    rows = [results["settings"][guidance_results.key(s)] for s in scales]
+    assert [row["scale"] for row in rows] == list(scales)
+    assert all(len(row["accuracy"]["all"]) == len(sampler["seeds"]) >= 2 for row in rows)
+
+
+def test_the_story_of_the_sweep(results):
+    """Accuracy up, diversity down, and large s further from the data than s = 1, by more than the spread."""
+    assert mean(results, "s_0", "accuracy") < 0.2 < 0.85 < mean(results, "s_1", "accuracy")
+    assert mean(results, "s_1", "accuracy") < mean(results, "s_2", "accuracy")
+    chain = [mean(results, name, "diversity_features") for name in ("s_1", "s_2", "s_4", "s_8")]
+    assert chain == sorted(chain, reverse=True)
+    pixels = [mean(results, name, "diversity") for name in ("s_1", "s_2", "s_4")]
+    assert pixels == sorted(pixels, reverse=True)
+    far, near = results["settings"]["s_8"]["distance"], results["settings"]["s_1"]["distance"]
+    assert far["mean"] - near["mean"] > 3 * (far["std"] + near["std"])
+    assert results["real"]["distance"]["mean"] < near["mean"]
+
+
+def test_the_story_of_the_bands(results):
+    """The high third alone does to the distance what guidance everywhere does, the low third nothing."""
+    none, everywhere = (mean(results, name, "distance") for name in ("s_1", "s_4"))
+    assert abs(mean(results, "band_high", "distance") - everywhere) < 0.3 * (everywhere - none)
+    assert abs(mean(results, "band_low", "distance") - none) < 0.1 * (everywhere - none)
+
+
+def test_away_from_the_label(results):
+    """s = -1 comes out as the class to avoid less often than chance."""
+    assert mean(results, "s_minus_1", "accuracy") < 0.05
+
+
+def test_the_checkpoint_is_the_one_scored(results):
+    model = checkpoints.load_model("mnist_classes")
+    assert (model.classes, model.prediction, model.config["channels"]) == (10, "v", [16, 48, 96])
+    assert model.recipe["step"] == mnist_classes.STEPS, "the training is not finished"
+    assert model.recipe == results["recipe"] and model.recipe["drop"] == 0.1
+
+
+def test_images_that_ship(results):
+    images = checkpoints.load_images("guidance")
+    assert set(images) == guidance_results.SHOWN
+    assert all(v.shape == (64, 1, 28, 28) and v.abs().max() <= 1 for v in images.values())
