@@ -274,16 +274,21 @@ def distance(results, sampler, count):
 
 def test_it_is_measured(results):
     """Nothing invented: the run says where it was made, from how many samples and seeds."""
-    assert "development" not in results and results["device"] and results["seconds"] > 60
-    assert results["scoring"]["samples"] == 1000 and len(results["scoring"]["seeds"]) == 3
+    assert results["machine"] and results["seconds"] > 60
+    assert results["scoring"]["samples"] == samplers.SAMPLES == results["floor"]["samples"]
+    assert tuple(results["scoring"]["seeds"]) == samplers.SEEDS
+    assert results["short_recipe"]["steps"] == samplers.SHORT_STEPS
     assert results["recipe"]["step"] == checkpoints.load_model("mnist_unet").recipe["step"]
 
 
 def test_every_count_is_there(results, seconds):
+    """Three seeds up to 20 evaluations, one above; 1,000 for the ancestral walk alone."""
     for sampler in ("ancestral", "ddim", "dpm"):
-        assert [int(n) for n in results["quality"][sampler]] == sorted(samplers.EVALUATIONS, reverse=True)
+        counts = [n for n in samplers.EVALUATIONS if n < 1000 or sampler == "ancestral"]
+        assert [int(n) for n in results["quality"][sampler]] == counts
         assert [int(n) for n in seconds[sampler]] == list(samplers.EVALUATIONS)
-        assert all(len(r["distance"]["runs"]) == 3 for r in results["quality"][sampler].values())
+        for n, row in results["quality"][sampler].items():
+            assert len(row["distance"]["runs"]) == (3 if int(n) <= samplers.REPEATED else 1)
 
 
 def test_a_second_and_the_distance(results, seconds):
@@ -292,15 +297,14 @@ def test_a_second_and_the_distance(results, seconds):
     assert [
         (sampler, n)
         for sampler in ("dpm", "ddim", "ancestral")
-        for n in samplers.EVALUATIONS
-        if distance(results, sampler, n) <= goal and seconds[sampler][str(n)] <= 1
+        for n in results["quality"][sampler]
+        if distance(results, sampler, n) <= goal and seconds[sampler][n] <= 1
     ]
 
 
 def test_naive_skipping_fails_and_ddim_does_not(results):
-    for every in ("5", "20", "50"):
-        naive, proper = results["naive"][every]["distance"], results["skipping"]["ddim"][every]["distance"]
-        assert naive["mean"] > 2 * proper["mean"]
+    for every in samplers.SKIPS:
+        assert results["naive"][str(every)]["distance"]["mean"] > 2 * distance(results, "ddim", 1000 // every)
 
 
 def test_the_higher_order_is_more_precise(results):
@@ -312,7 +316,7 @@ def test_the_higher_order_is_more_precise(results):
 
 def test_the_terminal_signal_shows(results):
     """Started from pure noise, the uncorrected network draws too brightly; from a true x_T it does not."""
-    real, short = results["real"]["brightness"], results["short"]
+    real, short = results["short_recipe"]["brightness"], results["short"]
     off = {k: abs(w["brightness"]["mean"] - real) for k, w in short["uncorrected"]["walks"].items()}
     assert off["trailing-30"] > 2 * off["true_start-30"] and off["leading-30"] > off["trailing-30"]
     for kind in ("zero_terminal", "rescaled"):

@@ -292,6 +292,14 @@ def test_few_digits_are_memorised_and_many_are_not():
     assert sizes["25"]["novelty"]["mean"] < 0.5 * sizes["1437"]["novelty"]["mean"]
 
 
+@pytest.mark.parametrize("name", ["objectives", "knobs", "memorise"])
+def test_results_are_those_of_the_whole_training(name):
+    """Not a quick run made to write the notebook on: `python -m helpers.train --again NAME`."""
+    found = result(name)
+    assert "quick" not in found, f"data/results/{name}.json is of a quick run: train anew with --again"
+    assert len(found["recipe"]["seeds"]) >= 2
+
+
 def test_all_knobs_are_there():
     found = result("knobs")
     assert set(found["knobs"]) == {*knobs.KNOBS, "ema"}

@@ -55,7 +55,7 @@ def power_levels(T: int, steps: int, power: float) -> list[int]:
 
 
 def draw(model, schedule, rule: Rule, n: int, seed: int, bf16=False, clip=CLIP, x_T=None) -> torch.Tensor:
-    """n samples (n, 1, 28, 28), on the model's device. The same seed starts from the same noise."""
+    """n samples (n, 1, 28, 28), or one for each of x_T. The same seed starts from the same noise."""
     parts = (noise(n, seed) if x_T is None else x_T).split(100)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         return torch.cat([

@@ -466,10 +466,10 @@ show.figure(fig, "Held-out error by level of three networks, in eps, x_0 and v. 
             " highest levels in x_0.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* Two things. First the claim, on digits the network has not seen: the loss of $\epsilon$ falls from <!--r:objectives.settings.eps_cosine_uniform.levels.eps.0|.2f-->0<!--/--> in the lowest bin to <!--r:objectives.settings.eps_cosine_uniform.levels.eps.19|.4f-->0<!--/--> in the highest. Difficulty is not the same at all levels; $v$, which stays within a factor of three, comes closer.
+# *What to see.* Two things. First the claim, on digits the network has not seen: the loss of $\epsilon$ falls from <!--r:objectives.settings.eps_cosine_uniform.levels.eps.0|.2f-->0.63<!--/--> in the lowest bin to <!--r:objectives.settings.eps_cosine_uniform.levels.eps.19|.4f-->0.0047<!--/--> in the highest. Difficulty is not the same at all levels; $v$, which stays within a factor of three, comes closer.
 #
-# Second, between the ends the three curves lie on top of each other, in every panel. Whatever the network is asked, it *knows* the same. The questions differ just where section 2 said: the network asked for $\epsilon$ fails in $x_0$ at the highest levels, where the clamp to $[-1,1]$ still leaves an error of <!--r:objectives.settings.eps_cosine_uniform.levels.clipped.19|.2f-->0<!--/-->
-# ($v$: <!--r:objectives.settings.v_cosine_uniform.levels.clipped.19|.2f-->0<!--/-->); the one asked for $x_0$ has in the lowest bin an error in $\epsilon$ of <!--r:objectives.settings.x0_cosine_uniform.levels.eps.0|.1f-->0<!--/--> ($v$: <!--r:objectives.settings.v_cosine_uniform.levels.eps.0|.2f-->0<!--/-->), worse than assuming no noise at all.
+# Second, between the ends the three curves lie on top of each other, in every panel. Whatever the network is asked, it *knows* the same. The questions differ just where section 2 said: the network asked for $\epsilon$ fails in $x_0$ at the highest levels, where the clamp to $[-1,1]$ still leaves an error of <!--r:objectives.settings.eps_cosine_uniform.levels.clipped.19|.2f-->0.94<!--/-->
+# ($v$: <!--r:objectives.settings.v_cosine_uniform.levels.clipped.19|.2f-->0.30<!--/-->); the one asked for $x_0$ has in the lowest bin an error in $\epsilon$ of <!--r:objectives.settings.x0_cosine_uniform.levels.eps.0|.1f-->8.0<!--/--> ($v$: <!--r:objectives.settings.v_cosine_uniform.levels.eps.0|.2f-->0.63<!--/-->), worse than assuming no noise at all.
 #
 # ## 6. One controlled ablation
 #
@@ -548,12 +548,12 @@ for change in changes:
 # %% [markdown] slideshow={"slide_type": "slide"}
 # *What to see.* Read the effects with the threshold in mind, in this order.
 #
-# 1. **Weighting.** Min-SNR is ahead in every pair, whatever the prediction and the schedule. Why? In section 5's units it gives up a little at both ends (for $v$ in the highest bin <!--r:objectives.settings.v_cosine_min_snr.levels.x0.19|.2f-->0<!--/--> in $x_0$ instead of <!--r:objectives.settings.v_cosine_uniform.levels.x0.19|.2f-->0<!--/-->) and spends it in the middle, where the digit is decided.
+# 1. **Weighting.** Min-SNR is ahead in every pair, whatever the prediction and the schedule. Why? In section 5's units it gives up a little at both ends (for $v$ in the highest bin <!--r:objectives.settings.v_cosine_min_snr.levels.x0.19|.2f-->0.38<!--/--> in $x_0$ instead of <!--r:objectives.settings.v_cosine_uniform.levels.x0.19|.2f-->0.30<!--/-->) and spends it in the middle, where the digit is decided.
 # 2. **Schedule.** Cosine and sigmoid cannot be told apart, as their curves suggested; both are ahead of linear. The zero-terminal repair changes nothing here: the linear schedule with $T=1000$ already ends at 0.006, and these digits do not mind. (With the short chains of notebook 01, or for pictures that should be very dark or very bright, it does matter.)
-# 3. **Prediction.** Given the clamp, the smallest of the three effects; the order of $\epsilon$ and $v$ even depends on the rest of the row. It is the *last column* that tells them apart: without the clamp $\epsilon$ with cosine falls to <!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->0<!--/--> confident, $v$ stays at <!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->0<!--/-->. The clamp repairs in sampling what the question left open. With the linear schedule, which never gets as close to pure noise, $\epsilon$ loses far less.
+# 3. **Prediction.** Given the clamp, the smallest of the three effects; the order of $\epsilon$ and $v$ even depends on the rest of the row. It is the *last column* that tells them apart: without the clamp $\epsilon$ with cosine falls to <!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->20%<!--/--> confident, $v$ stays at <!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->72%<!--/-->. The clamp repairs in sampling what the question left open. With the linear schedule, which never gets as close to pure noise, $\epsilon$ loses far less.
 #
 # Note what moves *together*: a seed that is bad in one row is bad in all (they share first weights and starting noise). The plain error bars contain this shift, the paired differences do not; that is why a paired difference can be trusted where the bars overlap. And a caution: this is one small network, one data set, one short budget, one sampler. With fresh noise at each step ($\eta=1$, seed 0)
-# the base gets <!--r:objectives.settings.v_cosine_uniform.stochastic.frechet.mean|.1f-->0<!--/--> instead of <!--r:objectives.settings.v_cosine_uniform.frechet.values.0|.1f-->0<!--/-->: the sampler is worth as much as anything in the table.
+# the base gets <!--r:objectives.settings.v_cosine_uniform.stochastic.frechet.mean|.1f-->8.4<!--/--> instead of <!--r:objectives.settings.v_cosine_uniform.frechet.values.0|.1f-->11.6<!--/-->: the sampler is worth as much as anything in the table.
 #
 # ### And live?
 #
@@ -620,7 +620,12 @@ for knob, title in titles.items():
               f"confident {pm(found['confident'], '5.1%'):>13s}  {said}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* TODO-KNOBS
+# *What to see.* Inside the grey band a setting cannot be told from the base; the last column of the table says the same in words. "No difference shown" does not mean that there is none, only that three seeds do not show it. Some things to know when reading:
+#
+# - **Two batch panels, two questions.** At equal steps a larger batch sees more images and costs more time. At equal images it makes fewer steps. A comparison that does not say which of the two it keeps equal says nothing.
+# - **Larger networks** are compared at equal steps, not at equal time; a larger one takes longer for the same steps.
+# - **$T$** costs nothing here: training sees one level at a time, and sampling uses the same few levels for every $T$.
+# - **The average.** 0.999 and 0.9999 give *the same* network, to the last digit, because the warm-up $(1+n)/(10+n)$ of notebook 03 has not reached 0.999 after <!--r:knobs.recipe.steps|,-->600<!--/--> steps. "Cold" is without the warm-up: with 0.9999 the random first weights still make up $0.9999^{600}\approx94\,\%$ of the average. The training, and its loss, are the very same: compare the distances.
 #
 # ## 8. Two more claims, tested
 #
@@ -645,10 +650,11 @@ ax.grid(False)
 show.figure(fig, "Class shares in per cent: a row for each length of training, a column for each digit.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* TODO-MODES
+# *What to see.* In a fair draw of 1,000 the rarest class is not at $10\,\%$ either, so that is what to compare with. The base, far from finished, already draws every class, an effective number of <!--r:objectives.settings.v_cosine_uniform.entropy.mean|.1f-->9.9<!--/-->: nothing has collapsed that longer training would have to repair. And the network of notebook 03, several times as long in training, has a rarest class
+# of <!--r:digits.smallest_class|.1%-->7.2%<!--/--> where this one has <!--r:objectives.settings.v_cosine_uniform.smallest_class.mean|.1%-->7.5%<!--/-->. If samples are all alike, look for a bug (one seed for all of them, an average of the weights that is too young), not for patience.
 #
 # **"It cannot be memorising."** The usual reason given is that the samples differ from each other, or that the noise is fresh. Neither is a reason: notebook 02 built the *perfect* minimiser of the loss, and it does nothing but repeat training points. Whether a network gets there depends on how much it can store, how long it trains, and how many examples there are.
-# So take examples away: the same network on 25, 100, 400 and all 1,437 training digits, <!--r:memorise.recipe.steps|,-->3,000<!--/--> steps each.
+# So take examples away: the same network on 25, 100, 400 and all 1,437 training digits, <!--r:memorise.recipe.steps|,-->4<!--/--> steps each.
 
 # %% slideshow={"slide_type": "subslide"}
 memory, pictures = checkpoints.load_results("memorise"), checkpoints.load_images("memorise")
@@ -674,10 +680,10 @@ for n, colour in zip((25, 1437), show.COLOURS[2:], strict=False):
         loss.plot(middle, sizes[n]["levels"][part], line, color=colour, label=label)
 loss.set(title="loss of $v$ by level", xlabel="level t", yscale="log")
 [ax.legend(fontsize=9) for ax in (near, same, loss)]
-show.figure(fig, "ALT-MEMORY")
+show.figure(fig, "Distance to the nearest and share of copies by training size; loss by level, 25 and 1,437.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* TODO-MEMORY
+# *What to see.* Memorising shows in three places at once: the samples move towards their nearest training picture (left: 1 is as far as a fresh digit would be, 0 a copy), more of them are copies by a common rule (at most a third as far from the nearest as from the second nearest), and the loss on held-out digits parts from the loss on the training digits. Compare 25 with 1,437.
 #
 # **Question** A friend shows you a grid of fine, varied samples and says: no two are alike, so nothing was memorised. What do you ask for?
 #
