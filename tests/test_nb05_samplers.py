@@ -314,6 +314,22 @@ def test_the_higher_order_is_more_precise(results):
     assert min(ratios) > 1.5
 
 
+def test_seed_by_seed_the_second_order_is_nearer(results):
+    """DPM-Solver++ against DDIM from the same starting noises: nearer at every count, with every seed."""
+    for n, row in results["quality"]["dpm"].items():
+        runs = zip(row["distance"]["runs"], results["quality"]["ddim"][n]["distance"]["runs"], strict=True)
+        assert all(dpm < ddim for dpm, ddim in runs), n
+
+
+def test_starting_below_the_top_is_too_bright(results):
+    real, rows = results["real"]["brightness"], results["spacing"]
+    for count in ("10", "20"):
+        off = {s: rows[s][count]["brightness"]["mean"] - real for s in rows}
+        assert off["leading"] > max(0, off["trailing"], off["linspace"])
+        worst = max(rows, key=lambda s: rows[s][count]["distance"]["mean"])
+        assert worst == "leading"
+
+
 def test_the_terminal_signal_shows(results):
     """Started from pure noise, the uncorrected network draws too brightly; from a true x_T it does not."""
     real, short = results["short_recipe"]["brightness"], results["short"]

@@ -1,10 +1,10 @@
 """The exercises of notebook 07, a lab from empty stubs to saved pictures, and the lab's network."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from helpers.models import timestep_embedding
 
 from .exercise import Complaint, Exercise, Mistake, as_module, exhaust, kind
 
@@ -129,7 +129,7 @@ SCHEDULE = Exercise(
     "LabSchedule",
     LabSchedule,
     schedule_cases,
-    verified="betas, alpha_bar and x_t for T = 100, 300 and 1,000; at the top 0.6 % of the picture is left.",
+    verified="betas, alpha_bar and x_t for T = 100, 300, 1,000; at the top 0.6 % of the amplitude is left.",
     call=schedule_call,
     mistakes=[
         Mistake("betas not scaled", _stops_short, NotScaled),
@@ -182,119 +182,7 @@ SCHEDULE = Exercise(
     ],
 )
 
-# 7.2 timestep_embedding ---------------------------------------------------------------------------
-
-
-def timestep_embedding(t, dim):
-    i = torch.arange(dim // 2)
-    frequencies = torch.exp(-math.log(10_000) * i / (dim // 2)).to(t.device)
-    angles = t.float()[:, None] * frequencies[None, :]
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def _embedding(make, join=lambda a: torch.cat([a.sin(), a.cos()], dim=1)):
-    """A variant: make(t, i, half) gives the angles (B, half), join the embedding."""
-
-    def variant(t, dim):
-        return join(make(t.float()[:, None], torch.arange(dim // 2), dim // 2))
-
-    return variant
-
-
-def _angles(t, i, half):
-    return t * torch.exp(-math.log(10_000) * i / half)
-
-
-def log_of_a_float(t, dim):
-    i = torch.arange(dim // 2)
-    angles = t.float()[:, None] * torch.exp(-(10_000.0).log() * i / (dim // 2))[None, :]
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def no_outer_product(t, dim):
-    angles = _angles(t.float(), torch.arange(dim // 2), dim // 2)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def embedding_cases():
-    return [
-        (torch.tensor([0, 1, 17, 150, 299]), 64),
-        (torch.tensor([0, 40, 299]), 8),
-        (torch.tensor([999, 3]), 32),
-    ]
-
-
-EMBEDDING = Exercise(
-    "7.2",
-    "timestep_embedding",
-    timestep_embedding,
-    embedding_cases,
-    verified="half sines, half cosines, from one turn in 6 levels to less than a turn in all of them.",
-    atol=1e-4,
-    mistakes=[
-        Mistake(
-            "log of a Python float",
-            "`.log()` is a method of tensors, and 10000.0 is a Python float: use math.log(10_000). The lab "
-            "that this one grew out of stops here, in its own solution.",
-            log_of_a_float,
-            raises=True,
-        ),
-        Mistake(
-            "no outer product",
-            "t is (B,) and the frequencies are (dim/2,): make them (B, 1) and (1, dim/2), so that the "
-            "product is a table.",
-            no_outer_product,
-            raises=True,
-        ),
-        Mistake(
-            "t as a fraction",
-            lambda got, want: (
-                f"Two neighbouring levels differ by {(got[1] - got[0]).abs().max():.4f} at most, where "
-                f"{(want[1] - want[0]).abs().max():.2f} was expected: t was scaled down first, and the "
-                f"network could hardly tell levels apart."
-            ),
-            _embedding(lambda t, i, half: _angles(t / 1000, i, half)),
-        ),
-        Mistake(
-            "frequencies rise",
-            "The exponent needs a minus sign: frequencies fall from 1; rising ones spin so fast that "
-            "neighbouring levels look unrelated.",
-            _embedding(lambda t, i, half: t * torch.exp(math.log(10_000) * i / half)),
-        ),
-        Mistake(
-            "frequencies not geometric",
-            "The frequencies fall on a straight line. In the exponent, i / (dim/2), they fall by the same "
-            "factor each, so that some are fast and some slow.",
-            _embedding(lambda t, i, half: t * (1 - i / half)),
-        ),
-        Mistake(
-            "divided by dim",
-            "There are dim/2 frequencies, so divide i by dim // 2; dividing by dim uses only the faster "
-            "half.",
-            _embedding(lambda t, i, half: _angles(t, i, 2 * half)),
-        ),
-        Mistake(
-            "sines only",
-            "Both halves are sines. A sine alone has the same value on both sides of its peak; the cosine "
-            "tells which side it is.",
-            _embedding(_angles, lambda a: torch.cat([a.sin(), a.sin()], dim=1)),
-        ),
-        Mistake(
-            "cosines first",
-            "All the numbers are there, in another order: sines first. It would train as well, but the "
-            "shipped weights expect this order.",
-            _embedding(_angles, lambda a: torch.cat([a.cos(), a.sin()], dim=1)),
-        ),
-        Mistake(
-            "interleaved",
-            "Sines and cosines alternate; the order asked for is all sines, then all cosines. It would "
-            "train as well, but the shipped weights expect this order.",
-            _embedding(_angles, lambda a: torch.stack([a.sin(), a.cos()], dim=2).flatten(1)),
-        ),
-    ],
-)
-
-# 7.3 LabUNet --------------------------------------------------------------------------------------
+# 7.2 LabUNet --------------------------------------------------------------------------------------
 
 
 class Block(nn.Module):
@@ -456,7 +344,7 @@ def unet_cases():
 
 
 UNET = Exercise(
-    "7.3",
+    "7.2",
     "LabUNet",
     LabUNet,
     unet_cases,
@@ -529,7 +417,7 @@ UNET = Exercise(
     ],
 )
 
-# 7.4 train_step -----------------------------------------------------------------------------------
+# 7.3 train_step -----------------------------------------------------------------------------------
 
 
 def train_step(model, optimizer, schedule, x0, t, noise):
@@ -595,7 +483,7 @@ def step_cases():
 
 
 STEP = Exercise(
-    "7.4",
+    "7.3",
     "train_step",
     train_step,
     step_cases,
@@ -657,7 +545,7 @@ STEP = Exercise(
     ],
 )
 
-# 7.5 ancestral ------------------------------------------------------------------------------------
+# 7.4 ancestral ------------------------------------------------------------------------------------
 
 
 def ancestral(model, schedule, x, draw):
@@ -733,7 +621,7 @@ def _last_grain(got, want):
 
 
 ANCESTRAL = Exercise(
-    "7.5",
+    "7.4",
     "ancestral",
     ancestral,
     ancestral_cases,
@@ -795,7 +683,7 @@ ANCESTRAL = Exercise(
     ],
 )
 
-# 7.6 every_kth ------------------------------------------------------------------------------------
+# 7.5 every_kth ------------------------------------------------------------------------------------
 
 
 def every_kth(model, schedule, x, k):
@@ -848,7 +736,7 @@ def every_cases():
 
 
 EVERY = Exercise(
-    "7.6",
+    "7.5",
     "every_kth",
     every_kth,
     every_cases,
@@ -912,4 +800,100 @@ EVERY = Exercise(
     ],
 )
 
-EXERCISES = [SCHEDULE, EMBEDDING, UNET, STEP, ANCESTRAL, EVERY]
+# 7.6 sheet ----------------------------------------------------------------------------------------
+
+
+def sheet(images, columns):
+    n, _, h, w = images.shape
+    grey = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    grey = grey.reshape(n // columns, columns, h, w)
+    return grey.permute(0, 2, 1, 3).reshape(n // columns * h, columns * w)
+
+
+def _bytes(x):
+    """To uint8, wrapping around as a processor does it: 256 becomes 0."""
+    return x.to(torch.int64).to(torch.uint8)
+
+
+def _sheet(
+    grey_of=lambda x: ((x.clamp(-1, 1) + 1) * 127.5).round(), order=(0, 2, 1, 3), down_first=False,
+    exchanged=False,
+):  # fmt: skip
+    """sheet with one part replaced."""
+
+    def variant(images, columns):
+        n, _, h, w = images.shape
+        rows, grey = n // columns, _bytes(grey_of(images))
+        if exchanged:
+            rows, columns = columns, rows
+        if down_first:
+            grey = grey.reshape(columns, rows, h, w).transpose(0, 1)
+        grey = grey.reshape(rows, columns, h, w).permute(*order)
+        return grey.reshape(rows * h, columns * w)
+
+    return variant
+
+
+def sheet_cases():
+    g = torch.Generator().manual_seed(0)
+    shapes = ((6, 1, 5, 4), 3), ((6, 1, 3, 7), 2), ((4, 1, 6, 3), 4)
+    return [(0.8 * torch.randn(shape, generator=g), columns) for shape, columns in shapes]
+
+
+SHEET = Exercise(
+    "7.6",
+    "sheet",
+    sheet,
+    sheet_cases,
+    verified="bytes, in reading order, for 2 x 3, 3 x 2 and 1 x 4 pictures that are not square.",
+    mistakes=[
+        Mistake(
+            "values not clamped",
+            "Some values lie beyond [-1, 1], and what is above 255 starts again at 0: white specks turn "
+            "black. Clamp first.",
+            _sheet(lambda x: ((x + 1) * 127.5).round()),
+        ),
+        Mistake(
+            "taken for 0 to 1",
+            "The pictures go from -1 to 1: times 255 alone makes everything below 0 black.",
+            _sheet(lambda x: (x.clamp(0, 1) * 255).round()),
+        ),
+        Mistake(
+            "not rounded",
+            "Conversion to bytes cuts fractions off: round first.",
+            _sheet(lambda x: (x.clamp(-1, 1) + 1) * 127.5),
+        ),
+        Mistake(
+            "stretched to fit",
+            "The pictures are stretched from their own darkest to their own brightest value: faint ones "
+            "would look strong. -1 is black and 1 is white, always.",
+            _sheet(lambda x: ((x - x.min()) / (x.max() - x.min()) * 255).round()),
+        ),
+        Mistake(
+            "axes not exchanged",
+            "Every picture is torn into lines: memory runs along a line of the sheet, through all its "
+            "columns, so the order of the axes is row, y, column, x. Permute before the last reshape.",
+            _sheet(order=(0, 1, 2, 3)),
+        ),
+        Mistake(
+            "pictures on their side",
+            "Height and width of each picture have changed places: y belongs to the rows, x to the columns.",
+            _sheet(order=(0, 3, 1, 2)),
+        ),
+        Mistake(
+            "filled downwards",
+            "The pictures run down the columns. Reading order is along the rows; a filmstrip would be torn.",
+            _sheet(down_first=True),
+        ),
+        Mistake(
+            "rows and columns exchanged",
+            lambda got, want: (
+                f"The sheet is {got.shape[0]} x {got.shape[1]} pixels and should be {want.shape[0]} x "
+                f"{want.shape[1]}: `columns` is the number of pictures side by side."
+            ),
+            _sheet(exchanged=True),
+        ),
+    ],
+)
+
+EXERCISES = [SCHEDULE, UNET, STEP, ANCESTRAL, EVERY, SHEET]

@@ -299,8 +299,12 @@ add_noise = check("0.2", add_noise)
 # | 02 Denoising points | points in the plane; the best possible denoiser, the loss, a first network, sampling | 120 min | 3 min |
 # | 03 Attention U-Net | 8x8 digits; residual blocks, attention, skips; scores and their floors | 180 min | 3 min |
 # | 04 MNIST sampling | 28x28 digits; two samplers, how good they are, and what goes wrong | 80 min | 3 min |
+# | 05 Fast samplers | fewer evaluations: DDIM derived, DPM-Solver++ written, quality against cost | 120 min | 2 min |
+# | 06 Guidance | a digit on request; labels, classifier-free guidance, what it costs | 90 min | 2 min |
+# | 07 The Fashion-MNIST lab | everything once more, alone, from empty stubs to saved pictures | 90 min | 2 min |
+# | 08 Schedules and objectives | what to predict, how to weight it, which knobs matter: measured | 120 min | 2 min |
 #
-# They build on each other in this order. In a hurry: 01, 02 without "Looking inside", then 04. Each notebook opens with what you will be able to do and closes with a list to check yourself against; the parts under "Looking inside" are optional, and nothing
+# 00 to 04 are the course, 05 to 08 what comes after it. 01 to 04 build on each other in this order; of the rest, 06 uses a sampler of 05, and 07 and 08 can be read after 04. In a hurry: 01, 02 without "Looking inside", then 04. Each notebook opens with what you will be able to do and closes with a list to check yourself against; the parts under "Looking inside" are optional, and nothing
 # later depends on them. Work in a copy (`make start` fills the folder my-work/), so that an update of the course never touches your answers.
 #
 # ## What we learned

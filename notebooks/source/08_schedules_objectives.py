@@ -9,7 +9,7 @@
 # %% [markdown] slideshow={"slide_type": "slide"}
 # # 08 Schedules and objectives
 #
-# Seven notebooks used the cosine schedule, asked the network for $v$, and weighted all levels alike. Each of these is a choice. Here you take them apart, measure what each is worth, and learn to read such measurements:
+# Most networks of this course worked with the cosine schedule, were asked for $v$, and weighted all levels alike. Each of these is a choice. Here you take them apart, measure what each is worth, and learn to read such measurements:
 # how large a difference has to be before it means anything. At the end stands what came after, and what came before.
 #
 # **What you will be able to do**
@@ -119,7 +119,7 @@ for given in ("eps", "x0", "v"):
 # <details>
 # <summary>Where the factors come from</summary>
 #
-# Write $c=\sqrt{\bar\alpha_t}$ and $s=\sqrt{1-\bar\alpha_t}$, and $\Delta$ for "estimate minus truth". Both sides of $x_t=c\,\hat x_0+s\,\hat\epsilon$ are fixed, so $c\,\Delta x_0+s\,\Delta\epsilon=0$, that is
+# Write $c=\sqrt{\bar\alpha_t}$ and $s=\sqrt{1-\bar\alpha_t}$, and $\Delta$ for "estimate minus truth". The truth and the estimates make up the same given $x_t=c\,x_0+s\,\epsilon=c\,\hat x_0+s\,\hat\epsilon$; subtract the two, and $c\,\Delta x_0+s\,\Delta\epsilon=0$, that is
 #
 # $$\Delta\epsilon=-\frac cs\,\Delta x_0,\qquad \lVert\Delta\epsilon\rVert^2=\frac{c^2}{s^2}\lVert\Delta x_0\rVert^2=\mathrm{SNR}\,\lVert\Delta x_0\rVert^2 .$$
 #
@@ -169,7 +169,8 @@ for ax, wanted in zip(axes, ("x0", "eps"), strict=True):
     for given, name in names.items():
         ax.plot(in_unit(off, given, wanted, snr), color=colours[given], label=f"asked for {name}")
     ax.set(yscale="log", ylim=(1e-5, 1e5), xlabel="level t", title=f"error that arrives in {names[wanted]}")
-axes[0].axhline(x_train.var(), color="black", linestyle="--", label="guess the mean digit")
+mean_guess = (x_train - x_train.mean(0)).square().mean()  # the error of answering the mean digit always
+axes[0].axhline(mean_guess, color="black", linestyle="--", label="guess the mean digit")
 axes[1].axhline(1, color="black", linestyle="--", label="guess no noise")
 [ax.legend(fontsize=9, loc=place) for ax, place in zip(axes, ("upper left", "upper right"), strict=True)]
 show.figure(fig, "Let the output be wrong by a mean square of 0.01 at every level. Left: in x_0 the error "
@@ -314,7 +315,7 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
 # <details>
 # <summary>Answer</summary>
 #
-# At the last level $x_{T-1}$ *is* the noise. The network copies its input, its error is 0, and what we need, $x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$, is $0/0$. The first step of sampling cannot be taken. Asked for $x_0$ or $v$ there, the network answers the mean digit, which is the right thing to start with.
+# At the last level $x_{T-1}$ *is* the noise. The network copies its input, its error is 0, and what we need, $x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$, is $0/0$. The first step of sampling cannot be taken. Asked for $x_0$ there, the network answers the mean digit (asked for $v=-x_0$, its negative), which is the right thing to start with.
 #
 # </details>
 #
@@ -324,7 +325,7 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
 #
 # $$w^{x_0}_t=\min(\mathrm{SNR}_t,\ \gamma),\qquad \gamma=5 .$$
 #
-# Growing with the SNR, like the $\epsilon$ loss, but not without bound: at low noise the last traces are removed, which costs capacity and is hardly visible. For a network that predicts something else the same weighting is written in its unit, by section 2:
+# Growing with the SNR, like the $\epsilon$ loss, but not without bound: at low noise the last traces are removed, which costs capacity and is hardly visible. (Their argument: the levels are many tasks for one network, whose gradients pull in different directions; no task should drown the others.) For a network that predicts something else the same weighting is written in its unit, by section 2:
 #
 # $$w^{\epsilon}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t},\qquad w^{v}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t+1} .$$
 #
@@ -426,7 +427,9 @@ for name, (prediction, chosen) in settings.items():
     late = walk[steps // 2 :]
     losses, levels = torch.cat([step.losses for step in late]), torch.cat([step.t for step in late])
     live[name] = dict(model=run.ema.model, losses=losses, t=levels)
-    print(f"{name:12s} mean loss in the second half {losses.mean():.3f}")
+    bins = loss_by_level(losses, levels, 1000, 20)
+    print(f"{name:12s} mean loss in the second half {losses.mean():.3f}, largest bin over "
+          f"smallest {bins.max() / bins[bins > 0].min():.0f}")
 
 # %% slideshow={"slide_type": "subslide"}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.4))
@@ -444,7 +447,7 @@ show.figure(fig, "The live networks' loss in 20 bins of levels, logarithmic. Lef
             "both rise, that of eps far above 1.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* Left, the claim "noise prediction is equally hard at all levels": it is not, the lowest and the highest bin differ about a hundredfold. $v$ is more even, not flat either. Right, the same losses as errors of $x_0$: both networks know the picture at low noise and lose it as the noise grows, as anyone would; but the small loss of $\epsilon$ at the highest levels stands for an error in $x_0$ that is far larger than guessing the mean digit would make (about 0.56).
+# *What to see.* Left, the claim "noise prediction is equally hard at all levels": it is not, the bins differ by far more than a factor of ten (printed above). $v$ is more even, not flat either. Right, the same losses as errors of $x_0$: both networks know the picture at low noise and lose it as the noise grows, as anyone would; but the small loss of $\epsilon$ at the highest levels stands for an error in $x_0$ that is far larger than answering with the mean digit would make (the dashed line of section 2, about 0.3).
 #
 # Training losses come from few examples. The next figure measures properly: the 360 held-out digits, averaged weights, three seeds, cosine schedule and uniform weights, each network judged in *all three* units. These networks, and all below, were trained beforehand by `make train`: a small U-Net of
 # <!--r:objectives.recipe.parameters|,-->159,265<!--/--> parameters, <!--r:objectives.recipe.steps|,-->600<!--/--> steps of batch 64.
@@ -466,7 +469,7 @@ show.figure(fig, "Held-out error by level of three networks, in eps, x_0 and v. 
             " highest levels in x_0.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* Two things. First the claim, on digits the network has not seen: the loss of $\epsilon$ falls from <!--r:objectives.settings.eps_cosine_uniform.levels.eps.0|.2f-->0.63<!--/--> in the lowest bin to <!--r:objectives.settings.eps_cosine_uniform.levels.eps.19|.4f-->0.0047<!--/--> in the highest. Difficulty is not the same at all levels; $v$, which stays within a factor of three, comes closer.
+# *What to see.* Two things. First the claim, on digits the network has not seen: the loss of $\epsilon$ falls from <!--r:objectives.settings.eps_cosine_uniform.levels.eps.0|.2f-->0.63<!--/--> in the lowest bin to <!--r:objectives.settings.eps_cosine_uniform.levels.eps.19|.4f-->0.0047<!--/--> in the highest. Difficulty is not the same at all levels, and which level is the hard one depends on the unit: in $x_0$ it is the highest. $v$, which stays within a factor of three, comes closest to the claim.
 #
 # Second, between the ends the three curves lie on top of each other, in every panel. Whatever the network is asked, it *knows* the same. The questions differ just where section 2 said: the network asked for $\epsilon$ fails in $x_0$ at the highest levels, where the clamp to $[-1,1]$ still leaves an error of <!--r:objectives.settings.eps_cosine_uniform.levels.clipped.19|.2f-->0.94<!--/-->
 # ($v$: <!--r:objectives.settings.v_cosine_uniform.levels.clipped.19|.2f-->0.30<!--/-->); the one asked for $x_0$ has in the lowest bin an error in $\epsilon$ of <!--r:objectives.settings.x0_cosine_uniform.levels.eps.0|.1f-->8.0<!--/--> ($v$: <!--r:objectives.settings.v_cosine_uniform.levels.eps.0|.2f-->0.63<!--/-->), worse than assuming no noise at all.
@@ -481,6 +484,8 @@ show.figure(fig, "Held-out error by level of three networks, in eps, x_0 and v. 
 # %% slideshow={"slide_type": "subslide"}
 def pm(found, form):
     """mean ± standard deviation, as text."""
+    if found["mean"] is None:
+        return "broke down"
     return f"{found['mean']:{form}} ± {found['std'] or 0:{form}}"
 
 
@@ -500,64 +505,78 @@ for key, row in rows.items():
     given, chosen, weighting = key.split("_", 2)
     place = list(schedules).index(chosen) + 0.22 * (list(names).index(given) - 1)
     shift, fill = (-0.05, None) if weighting == "uniform" else (0.05, "white")
-    look = dict(fmt="o", capsize=3, color=colours[given], mfc=fill)
     for ax, score in zip(axes, ("frechet", "confident"), strict=True):
-        ax.errorbar(place + shift, row[score]["mean"], row[score]["std"], **look)
-        ax.axhline(floor[score], color="black", linestyle="--", linewidth=1)
+        ax.errorbar(place + shift, row[score]["mean"], row[score]["std"], fmt="o", capsize=3,
+                    color=colours[given], mfc=fill)  # fmt: skip
 [ax.set_xticks(range(4), list(schedules)) for ax in axes]
-axes[0].set(yscale="log", title="Frechet distance"), axes[1].set(title="confident share")
+axes[0].axhline(floor["frechet"], color="black", linestyle="--", linewidth=1)
+axes[0].set(ylim=(0, None), title="Frechet distance"), axes[1].set(title="confident share")
 dots = [plt.Line2D([], [], marker="o", linestyle="", color=colours[given]) for given in names]
 axes[1].legend(dots, list(names.values()), fontsize=9)
 show.figure(fig, "Frechet distance and confident share of the 22 settings by schedule, a colour for each "
-            "prediction, open: min-SNR-5; error bars over the seeds, floors dashed.")
+            "prediction, open: min-SNR-5; error bars over the seeds; dashed, the distance of real digits.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### How large must a difference be?
 #
-# Before reading on: what would we see if nothing mattered? Two things vary by chance. The **training**: we trained the base setting ($v$, cosine, uniform) from more seeds. The **sampling**: one and the same network, sampled anew with other noise. And the **floor** itself varies.
+# Before reading on: what would we see if nothing mattered? Two things vary by chance. The **training**: the same setting from another seed. The **sampling**: one and the same network, sampled anew with other noise. And the **floor** itself varies.
 #
-# For two means over three seeds, each seed with standard deviation $s$, the difference has standard deviation $s\sqrt{2/3}$. Twice that is a fair threshold: smaller differences prove nothing. Where rows share their seeds the difference can be taken seed by seed instead, which removes what the seeds have in common.
+# If single trainings scatter with standard deviation $s$, a mean over $n$ seeds scatters with $s/\sqrt n$, and the difference of two such means with $s\sqrt{2/n}$. Twice that is a fair threshold: smaller differences prove nothing. From two or three seeds $s$ itself is poorly known, so take the larger of two estimates: of the base setting ($v$, cosine, uniform), and of all 22 rows together.
+# And keep count: a comparison exceeds the threshold by chance about one time in twenty, so among forty comparisons expect two.
+#
+# Where rows share their seeds the difference can be taken seed by seed instead, which removes what the seeds have in common.
 
 # %% slideshow={"slide_type": "subslide"}
 knobs = checkpoints.load_results("knobs")
-trained, drawn = knobs["base_seeds"], knobs["base_draws"]
+trained, drawn, seeds = knobs["base_seeds"], knobs["base_draws"], knobs["recipe"]["seeds"]
+
+
+def threshold(score, n):
+    """Twice the standard deviation of the difference of two means over n seeds each."""
+    of_rows = np.sqrt(np.mean([row[score]["std"] ** 2 for row in rows.values()]))
+    return 2 * max(of_rows, trained[score]["std"] or 0) * np.sqrt(2 / n)
+
+
 for score, form in (("frechet", ".2f"), ("confident", ".1%"), ("entropy", ".2f")):
-    n = len(trained[score]["values"])
-    print(f"{score:10s} {n} trainings {pm(trained[score], form):>16s}   one network drawn "
-          f"{len(drawn[score]['values'])} times {pm(drawn[score], form):>16s}")
-need = {score: 2 * trained[score]["std"] * np.sqrt(2 / 3) for score in ("frechet", "confident")}
-print(f"so two rows like these must differ by {need['frechet']:.1f} in the distance or "
-      f"{need['confident']:.1%} in the confident share")
+    print(f"{score:10s} base from {len(trained[score]['values'])} seeds {pm(trained[score], form):>15s}   "
+          f"one network drawn {len(drawn[score]['values'])} times {pm(drawn[score], form):>15s}   "
+          f"threshold for 3 seeds {threshold(score, 3):{form}}")
 
 # %% slideshow={"slide_type": "fragment"}
 def effect(change, score):
-    """Mean change of a score, seed by seed, over all pairs of rows that differ in this one thing."""
+    """Changes of a score, (pairs, seeds), over all pairs of rows that differ in this one thing."""
     pairs = [(key, key.replace(*change)) for key in rows if change[0] in key and key.replace(*change) in rows]
-    gaps = [np.subtract(rows[b][score]["values"], rows[a][score]["values"]) for a, b in pairs]
-    return np.mean(gaps, axis=0), len(pairs)
+    return np.array([np.subtract(rows[b][score]["values"], rows[a][score]["values"]) for a, b in pairs])
 
 
-changes = [("linear", "cosine"), ("cosine", "sigmoid"), ("linear", "ztsnr"), ("eps_", "v_"), ("x0_", "v_"),
-           ("uniform", "min_snr")]  # fmt: skip
-for change in changes:
-    (gaps, n), (share, _) = effect(change, "frechet"), effect(change, "confident")
-    before, after = (word.strip("_") for word in change)
-    print(f"{before:>8s} to {after:8s} ({n:2d} pairs): Frechet distance {gaps.mean():+6.1f} ± "
-          f"{gaps.std(ddof=1):4.1f}, confident share {share.mean():+6.1%} ± {share.std(ddof=1):.1%}")
+changes = [("linear", "cosine"), ("cosine", "sigmoid"), ("linear", "ztsnr"), ("uniform", "min_snr"),
+           ("eps_", "v_"), ("x0_", "v_")]  # fmt: skip
+for before, after in changes:
+    gaps, share = effect((before, after), "frechet"), effect((before, after), "confident")
+    print(f"{before.strip('_'):>7s} to {after.strip('_'):7s} Frechet distance {gaps.mean():+5.1f} ± "
+          f"{gaps.mean(0).std(ddof=1):3.1f} (less in {(gaps.mean(1) < 0).sum():2d} of {len(gaps):2d} pairs), "
+          f"confident {share.mean():+6.1%} ± {share.mean(0).std(ddof=1):.1%}")
+worst = np.argmax([row["frechet"]["values"] for row in rows.values()], axis=1)
+print("how often each seed is the worst of its row:", np.bincount(worst).tolist())
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* Read the effects with the threshold in mind, in this order.
+# *What to see.* The effects, largest first. Each is averaged over all pairs of rows that differ in this one thing; $\pm$ is its standard deviation over the seeds.
 #
-# 1. **Weighting.** Min-SNR is ahead in every pair, whatever the prediction and the schedule. Why? In section 5's units it gives up a little at both ends (for $v$ in the highest bin <!--r:objectives.settings.v_cosine_min_snr.levels.x0.19|.2f-->0.38<!--/--> in $x_0$ instead of <!--r:objectives.settings.v_cosine_uniform.levels.x0.19|.2f-->0.30<!--/-->) and spends it in the middle, where the digit is decided.
-# 2. **Schedule.** Cosine and sigmoid cannot be told apart, as their curves suggested; both are ahead of linear. The zero-terminal repair changes nothing here: the linear schedule with $T=1000$ already ends at 0.006, and these digits do not mind. (With the short chains of notebook 01, or for pictures that should be very dark or very bright, it does matter.)
-# 3. **Prediction.** Given the clamp, the smallest of the three effects; the order of $\epsilon$ and $v$ even depends on the rest of the row. It is the *last column* that tells them apart: without the clamp $\epsilon$ with cosine falls to <!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->20%<!--/--> confident, $v$ stays at <!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->72%<!--/-->. The clamp repairs in sampling what the question left open. With the linear schedule, which never gets as close to pure noise, $\epsilon$ loses far less.
+# 1. **Schedule.** Cosine is ahead of linear in every pair and with every seed. Cosine and sigmoid cannot be told apart, as their curves suggested. The zero-terminal repair changes nothing here: the linear schedule with $T=1000$ already ends at 0.006, and these digits do not mind. (With the short chains of notebook 01, or for pictures that should be very dark or very bright, it does matter.)
+# 2. **Weighting.** Min-SNR has the smaller mean distance in all eleven pairs, and the larger confident share. For $v$ with cosine or sigmoid alone the gain in distance is below the threshold; it is the eleven pairs together that show it. What has moved? Weight: for $\epsilon$ away from the lowest levels, for $x_0$ from the highest, for $v$ from both. The errors there grow (for $v$ in the highest bin <!--r:objectives.settings.v_cosine_min_snr.levels.x0.19|.2f-->0.38<!--/--> in $x_0$
+# instead of <!--r:objectives.settings.v_cosine_uniform.levels.x0.19|.2f-->0.30<!--/-->), those in between shrink a little. That the distance falls *because* of this is plausible, but this table does not prove it.
+# 3. **Prediction.** With the clamp, there is no order that holds throughout: $\epsilon$ has the smaller distance with the linear schedule, $v$ with cosine under uniform weights, and most of these differences are below the threshold. $v$ against $x_0$: some more confident samples with every seed, the distance not clearly better.
 #
-# Note what moves *together*: a seed that is bad in one row is bad in all (they share first weights and starting noise). The plain error bars contain this shift, the paired differences do not; that is why a paired difference can be trusted where the bars overlap. And a caution: this is one small network, one data set, one short budget, one sampler. With fresh noise at each step ($\eta=1$, seed 0)
-# the base gets <!--r:objectives.settings.v_cosine_uniform.stochastic.frechet.mean|.1f-->8.4<!--/--> instead of <!--r:objectives.settings.v_cosine_uniform.frechet.values.0|.1f-->11.6<!--/-->: the sampler is worth as much as anything in the table.
+# It is the *last column* of the table that tells the predictions apart: without the clamp $\epsilon$ with cosine falls to <!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->20%<!--/--> confident, $v$ stays at <!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->72%<!--/-->. The clamp repairs in sampling what the question left open. With the linear schedule, which never gets as close to pure noise, $\epsilon$ loses far less.
+#
+# Note what moves *together* (last line): one seed is the worst in most rows, because all rows share its first weights, batches and starting noise. The plain error bars contain this shift, the paired differences do not; that is why a paired difference can be trusted where the bars overlap.
+#
+# And a caution: this is one small network, one data set, one short budget, one sampler. With fresh noise at each step ($\eta=1$, seed 0) the base gets <!--r:objectives.settings.v_cosine_uniform.stochastic.frechet.mean|.1f-->8.4<!--/--> instead of <!--r:objectives.settings.v_cosine_uniform.frechet.values.0|.1f-->11.6<!--/-->, and $\epsilon$ with cosine <!--r:objectives.settings.eps_cosine_uniform.stochastic.frechet.mean|.1f-->6.5<!--/--> instead of <!--r:objectives.settings.eps_cosine_uniform.frechet.values.0|.1f-->10.7<!--/-->,
+# ahead of $v$. A choice that is not in the table can move the numbers as much as those that are.
 #
 # ### And live?
 #
-# The two networks trained in section 5, at half the budget of the table: do they agree?
+# The two networks trained in section 5, one seed each, at half the budget of the table: what do they show?
 
 # %% slideshow={"slide_type": "fragment"}
 for name, (_, chosen) in settings.items():
@@ -566,13 +585,14 @@ for name, (_, chosen) in settings.items():
     found, row = digits.scores(samples), rows[name.replace(", ", "_") + "_uniform"]
     print(f"{name:12s} live, {steps} steps, one seed: Frechet distance {found['frechet']:6.1f}, confident "
           f"{found['confident']:.1%}; table {pm(row['frechet'], '.1f')}, {pm(row['confident'], '.1%')}")
+print(f"two single trainings must differ by {threshold('frechet', 1):.1f}, {threshold('confident', 1):.1%}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* The order is that of the table, at half its budget. From one seed that would show nothing by itself; it is the table behind it that makes it a check.
+# *What to see.* Compare the difference between the two with the last line. One training each seldom settles anything; two networks trained once is nevertheless what most reported comparisons consist of. That is what the seeds of the table are for.
 #
 # ## 7. What practitioners turn first
 #
-# The same again for the settings that people change before they think about objectives. One at a time, from the same base ($v$, cosine, uniform; <!--r:knobs.recipe.steps|,-->600<!--/--> steps, batch 64, learning rate 0.002, $T=1000$, average of the weights with 0.999, attention, one block a resolution, 16 and 32 channels, SiLU), three seeds each.
+# The same again for the settings that people change before they think about objectives. One at a time, from the same base ($v$, cosine, uniform; <!--r:knobs.recipe.steps|,-->600<!--/--> steps, batch 64, learning rate 0.002, $T=1000$, average of the weights with 0.999, attention, one block a resolution, 16 and 32 channels, SiLU), from the same seeds each (the table says how many).
 
 # %% slideshow={"slide_type": "subslide"}
 places = {"length": "600", "lr": "2e-3", "batch": "64", "batch_images": "64", "T": "1000", "ema": "999"}
@@ -592,27 +612,30 @@ def with_base(knob):
 
 # %% slideshow={"slide_type": "subslide"}
 fig, axes = plt.subplots(2, 5, figsize=(show.WIDTH, 5.2), sharey=True)
-low, high = (knobs["base"]["frechet"]["mean"] + sign * need["frechet"] for sign in (-1, 1))
+usual, need = knobs["base"]["frechet"]["mean"], threshold("frechet", len(seeds))
 for ax, knob in zip(axes.flat, titles, strict=True):
     for i, (name, found) in enumerate(with_base(knob).items()):
-        colour = show.COLOURS[1 if name == base_names[knob] else 0]
-        ax.errorbar(i, found["frechet"]["mean"], found["frechet"]["std"], fmt="o", color=colour, capsize=3)
-    ax.axhspan(low, high, color="0.9", zorder=0)
+        look = dict(fmt="o", color=show.COLOURS[1 if name == base_names[knob] else 0], capsize=3)
+        ax.errorbar(i, found["frechet"]["mean"] or np.nan, found["frechet"]["std"] or 0, **look)
+    ax.axhspan(usual - need, usual + need, color="0.9", zorder=0)
     labels = [name.replace("_", " ") for name in with_base(knob)]
     ax.set(xticks=range(len(labels)), xlim=(-0.6, len(labels) - 0.4), yscale="log")
     ax.set_title(titles[knob], fontsize=10)
     ax.set_xticklabels(labels, fontsize=8, rotation=60 if len(labels) > 4 else 0)
 [ax.set_ylabel("Frechet distance", fontsize=10) for ax in axes[:, 0]]
 show.figure(fig, "Ten small panels, one knob each: Frechet distance (logarithmic, less is better) with "
-            "error bars over three seeds, the base orange, differences that mean nothing grey.")
+            "error bars over the seeds, the base orange, differences that mean nothing grey.")
 
 # %% slideshow={"slide_type": "subslide"}
 def verdict(found):
     """Better or worse than the base by more than seeds explain? By the Frechet distance."""
-    gap = found["frechet"]["mean"] - knobs["base"]["frechet"]["mean"]
-    return "no difference shown" if abs(gap) < need["frechet"] else "better" if gap < 0 else "worse"
+    if None in found["frechet"]["values"]:
+        return "breaks down"
+    gap = found["frechet"]["mean"] - usual
+    return "no difference shown" if abs(gap) < need else "better" if gap < 0 else "worse"
 
 
+print(f"seeds {seeds}: a difference of {need:.1f} in the Frechet distance is needed")
 for knob, title in titles.items():
     for name, found in with_base(knob).items():
         said = "base" if name == base_names[knob] else verdict(found)
@@ -620,12 +643,12 @@ for knob, title in titles.items():
               f"confident {pm(found['confident'], '5.1%'):>13s}  {said}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* Inside the grey band a setting cannot be told from the base; the last column of the table says the same in words. "No difference shown" does not mean that there is none, only that three seeds do not show it. Some things to know when reading:
+# *What to see.* Inside the grey band a setting cannot be told from the base; the last column of the table says the same in words. "No difference shown" does not mean that there is none, only that these seeds do not show it; and of so many rows one or two may be called better or worse by luck. Some things to know when reading:
 #
 # - **Two batch panels, two questions.** At equal steps a larger batch sees more images and costs more time. At equal images it makes fewer steps. A comparison that does not say which of the two it keeps equal says nothing.
 # - **Larger networks** are compared at equal steps, not at equal time; a larger one takes longer for the same steps.
 # - **$T$** costs nothing here: training sees one level at a time, and sampling uses the same few levels for every $T$.
-# - **The average.** 0.999 and 0.9999 give *the same* network, to the last digit, because the warm-up $(1+n)/(10+n)$ of notebook 03 has not reached 0.999 after <!--r:knobs.recipe.steps|,-->600<!--/--> steps. "Cold" is without the warm-up: with 0.9999 the random first weights still make up $0.9999^{600}\approx94\,\%$ of the average. The training, and its loss, are the very same: compare the distances.
+# - **The average.** 0.99, 0.999 and 0.9999 give *the same* network, to the last digit, because the warm-up $(1+n)/(10+n)$ of notebook 03 has not even reached 0.99 after <!--r:knobs.recipe.steps|,-->600<!--/--> steps. "Cold" is without the warm-up: with 0.9999 the random first weights still make up $0.9999^{600}\approx94\,\%$ of the average. The training, and its loss, are the very same: compare the distances.
 #
 # ## 8. Two more claims, tested
 #
@@ -634,8 +657,8 @@ for knob, title in titles.items():
 
 # %% slideshow={"slide_type": "subslide"}
 lengths = with_base("length")
-fair = np.random.default_rng(0).multinomial(1000, [0.1] * 10, 500).min(1).mean() / 1000
-print(f"a fair draw of 1,000: smallest class {fair:.1%}, real digits {floor['smallest_class']:.1%}")
+fair = np.random.default_rng(0).multinomial(1000, [0.1] * 10, 500).min(1) / 1000
+print(f"smallest class of a fair draw of 1,000: {fair.mean():.1%} ± {fair.std():.1%}")
 for n, found in lengths.items():
     low, even = pm(found["smallest_class"], ".1%"), pm(found["entropy"], ".2f")
     print(f"{n:>5s} steps: smallest class {low}, effective number of classes {even}")
@@ -654,7 +677,7 @@ show.figure(fig, "Class shares in per cent: a row for each length of training, a
 # of <!--r:digits.smallest_class|.1%-->7.2%<!--/--> where this one has <!--r:objectives.settings.v_cosine_uniform.smallest_class.mean|.1%-->7.5%<!--/-->. If samples are all alike, look for a bug (one seed for all of them, an average of the weights that is too young), not for patience.
 #
 # **"It cannot be memorising."** The usual reason given is that the samples differ from each other, or that the noise is fresh. Neither is a reason: notebook 02 built the *perfect* minimiser of the loss, and it does nothing but repeat training points. Whether a network gets there depends on how much it can store, how long it trains, and how many examples there are.
-# So take examples away: the same network on 25, 100, 400 and all 1,437 training digits, <!--r:memorise.recipe.steps|,-->4<!--/--> steps each.
+# So take examples away: the same network on 25, 100, 400 and all 1,437 training digits, <!--r:memorise.recipe.steps|,-->3,000<!--/--> steps each.
 
 # %% slideshow={"slide_type": "subslide"}
 memory, pictures = checkpoints.load_results("memorise"), checkpoints.load_images("memorise")
@@ -673,17 +696,16 @@ for ax, score, title in ((near, "novelty", "distance to the nearest"), (same, "c
     ax.errorbar(list(sizes), mean, std, fmt="o-", color=show.COLOURS[1], capsize=3, label="samples")
     ax.set(title=title, xlabel="training digits", xscale="log")
 near.axhline(1, color="black", linestyle="--", label="fresh digits")
-same.plot(list(sizes), [found["held_out_copies"]["mean"] for found in sizes.values()], "k--")
+same.plot([*sizes], [found["held_out_copies"]["mean"] for found in sizes.values()], "k--", label="fresh")
 for n, colour in zip((25, 1437), show.COLOURS[2:], strict=False):
     for part, line in (("training", "-"), ("held_out", "--")):
-        label = f"{n}, {part.replace('_', ' ')}"
-        loss.plot(middle, sizes[n]["levels"][part], line, color=colour, label=label)
+        loss.plot(middle, sizes[n]["levels"][part], line, c=colour, label=f"{n}, {part}".replace("_", " "))
 loss.set(title="loss of $v$ by level", xlabel="level t", yscale="log")
 [ax.legend(fontsize=9) for ax in (near, same, loss)]
 show.figure(fig, "Distance to the nearest and share of copies by training size; loss by level, 25 and 1,437.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* Memorising shows in three places at once: the samples move towards their nearest training picture (left: 1 is as far as a fresh digit would be, 0 a copy), more of them are copies by a common rule (at most a third as far from the nearest as from the second nearest), and the loss on held-out digits parts from the loss on the training digits. Compare 25 with 1,437.
+# *What to see.* Memorising shows in three places at once: the samples move towards their nearest training picture (left: 1 is as far as a fresh digit would be, 0 a copy; above 1 is not originality but blur and noise, which no real digit has), more of them are copies by a common rule (at most a third as far from the nearest as from the second nearest; Gu et al. 2023), and the loss on held-out digits parts from the loss on the training digits. Compare 25 with 1,437.
 #
 # **Question** A friend shows you a grid of fine, varied samples and says: no two are alike, so nothing was memorised. What do you ask for?
 #
@@ -724,25 +746,25 @@ show.figure(fig, "Left: the band between both variances by level, thin except at
 #
 # ## 10. Where the field went next
 #
-# You have now built what was known by about 2022. What came after changes surprisingly little of it; nearly every line keeps "noise, a level, a network that denoises".
+# You have now built the methods of the years 2020 to 2023. What came beside and after them is here in one table; nearly every line keeps "noise, a level, a network that denoises".
 #
 # | | idea | what it changes | source |
 # |---|---|---|---|
 # | **Latent diffusion** | noise and denoise the code of an autoencoder, not pixels | the space; schedule, loss and sampler stay. 512x512 pixels become 64x64x4 numbers (Stable Diffusion) | Rombach et al. 2022, arXiv:2112.10752 |
 # | **EDM** | choose prediction, schedule, weighting and sampler separately; scale inputs and outputs to variance 1 | the bookkeeping: $\sigma$ instead of $t$. This notebook's question, asked thoroughly | Karras et al. 2022, arXiv:2206.00364 |
-# | **Flow matching, rectified flow** | straight lines $x_t=(1-t)\,x_0+t\,\epsilon$, learn the velocity $\epsilon-x_0$ | the schedule and the question: a $v$ for another path. Straighter paths need fewer steps; the base of many later image models | Lipman et al. 2022, arXiv:2210.02747; Liu et al. 2022, arXiv:2209.03003; Esser et al. 2024, arXiv:2403.03206 |
-# | **Progressive distillation** | a student makes one step where its teacher makes two; repeat | the number of steps; $v$ was invented here | Salimans & Ho 2022, arXiv:2202.00512 |
+# | **Flow matching, rectified flow** | straight lines $x_t=(1-t)\,x_0+t\,\epsilon$, learn the velocity $\epsilon-x_0$ | the schedule and the question: a $v$ for another path. The lines are straight only pair by pair: where they cross, the learned velocity is their mean and its paths bend. Training anew on the pairs (noise, sample) of the first model straightens them, and straight paths need few steps. (Esser's notation; the other two let $t$ run from noise to data) | Lipman et al. 2022, arXiv:2210.02747; Liu et al. 2022, arXiv:2209.03003; Esser et al. 2024, arXiv:2403.03206 |
+# | **Progressive distillation** | a student makes one step where its teacher makes two; repeat | the number of steps; $v$ was introduced here | Salimans & Ho 2022, arXiv:2202.00512 |
 # | **Consistency models** | all points of one deterministic path must be mapped to the same $x_0$; then one step is enough | the loss: two neighbouring levels must agree | Song et al. 2023, arXiv:2303.01469 |
-# | **LCM** | the same in the latent space, with guidance built in | 2 to 8 steps from a Stable Diffusion model | Luo et al. 2023, arXiv:2310.04378 |
-# | **Turbo** (adversarial distillation) | a student of 1 to 4 steps, judged by a discriminator *and* by its teacher | brings the GAN's loss back, and some of its trouble | Sauer et al. 2023, arXiv:2311.17042 |
+# | **LCM** | the same in the latent space, with guidance built in | 2 to 4 steps from a Stable Diffusion model, by distilling it | Luo et al. 2023, arXiv:2310.04378 |
+# | **Turbo** (adversarial distillation) | a student of 1 to 4 steps, judged by a discriminator *and* by its teacher | brings a GAN's loss back, against the blur of very few steps | Sauer et al. 2023, arXiv:2311.17042 |
 # | **Transformers** for the U-Net | patches as tokens, the level by modulation | the network only | Peebles & Xie 2023, arXiv:2212.09748 |
 #
 # ### And where it came from
 #
 # - **2005, 2011: score matching.** Hyvärinen fits $\nabla\log p$ without knowing the normalising constant; Vincent shows that denoising does the same. That is why the noise a network predicts *is* a score (notebook 02).
-# - **2015: nonequilibrium thermodynamics.** Sohl-Dickstein et al. (arXiv:1503.03585) take the idea from physics: destroy structure slowly, by diffusion, and learn to run it backwards; if each step is small, the reverse step is Gaussian too. The forward chain, the reverse chain and the bound of notebook 02 are all there. The samples were not yet good.
+# - **2015: nonequilibrium thermodynamics.** Sohl-Dickstein et al. (arXiv:1503.03585) take the idea from physics: destroy structure slowly, by diffusion, and learn to run it backwards; if each step is small, the reverse step is Gaussian too. The forward chain, the reverse chain and the bound of notebook 02 are all there. The samples were not yet as sharp as those of its rivals.
 # - **2019: scores at many noise levels.** Song & Ermon (arXiv:1907.05600) train one network for all levels and walk down with Langevin steps.
-# - **2020: DDPM.** Ho et al. (arXiv:2006.11239) join the two lines, drop the weights of the bound ($L_\text{simple}$), take a U-Net with attention: samples as good as a GAN's.
+# - **2020: DDPM.** Ho et al. (arXiv:2006.11239) join the two lines, drop the weights of the bound ($L_\text{simple}$), take a U-Net with attention: on CIFAR-10 samples as good as those of the best GANs of the time.
 # - **2021: one equation.** Song et al. (arXiv:2011.13456) write both as a stochastic differential equation, with an ordinary one beside it that has the same distributions at every level: what DDIM and DPM-Solver++ follow.
 
 # %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
@@ -791,7 +813,7 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 # - $\epsilon$, $x_0$ and $v$ say the same thing; their losses are one loss with the weights $\mathrm{SNR}$, $1$ and $\mathrm{SNR}+1$ on the error of $x_0$.
 # - A prediction, a schedule and a weighting are three handles on one curve: how much each SNR counts.
 # - $\epsilon$ leaves $x_0$ open where the noise is high, $x_0$ leaves $\epsilon$ open where it is low; $v$ magnifies neither.
-# - A difference in a table means something when it is larger than what seeds alone do; three seeds and error bars are the least.
+# - A difference in a table means something when it is larger than what seeds alone do; three seeds and error bars are the least, and many comparisons need more.
 # - Claims can be tested for the price of a few minutes: losses are not equal at all levels, classes can be counted, copies can be looked up.
 #
 # ### Self-check
@@ -801,7 +823,7 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 # - [ ] derive the factor between the error of $\epsilon$ and the error of $x_0$?
 # - [ ] say what a schedule weights, without looking at its formula?
 # - [ ] write the min-SNR weight for $v$, and say what it does at the last level?
-# - [ ] say how large a difference of two means over three seeds must be?
+# - [ ] say how large a difference of two means over three seeds must be, and why one training each shows little?
 # - [ ] name the measurement that tells memorising from learning?
 #
 # ### Further exercises
@@ -822,6 +844,7 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 # - Karras et al. 2022, *Elucidating the design space of diffusion-based generative models*, arXiv:2206.00364: table 1 and section 5.
 # - Kingma et al. 2021, *Variational diffusion models*, arXiv:2107.00630: section 5 (the schedule as a change of variable).
 # - Carlini et al. 2023, *Extracting training data from diffusion models*, arXiv:2301.13188 (memorising, measured on large models).
+# - Gu et al. 2023, *On memorization in diffusion models*, arXiv:2310.02664 (the rule for copies, and what makes networks copy).
 # - Hyvärinen 2005, *Estimation of non-normalized statistical models by score matching*, JMLR 6; Vincent 2011, *A connection between score matching and denoising autoencoders*, Neural Computation 23.
 # - Those of section 10: Sohl-Dickstein et al. 2015, arXiv:1503.03585; Song, Ermon 2019, arXiv:1907.05600; Ho et al. 2020, arXiv:2006.11239; Song et al. 2021, arXiv:2011.13456; Rombach et al. 2022, arXiv:2112.10752.
 
