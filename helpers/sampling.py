@@ -148,8 +148,8 @@ def reverse(
 
     model(x (B, ..), t (B,)) is a network whose output means model.prediction ("eps" when it has none).
     shape: of the batch to draw; or start from x_T (B, ..).
-    seed: of the CPU generator all noise comes from, so that one seed gives one picture on any device. Where x_T
-    was drawn from a seed, give another one here: from the same one the first fresh noise would be x_T again.
+    seed: of the CPU generator all noise comes from, so that one seed gives one picture on any device. Where
+    x_T was drawn from a seed, give another one here: else the first fresh noise would be x_T again.
     clip_x0: keep the estimate of x_0 within [-clip_x0, clip_x0] and let eps follow; 1.0 for data in [-1, 1].
     Gradients are off. Raises ValueError without shape and x_T.
     """

@@ -486,7 +486,7 @@ def pm(found, form):
     """mean ± standard deviation, as text."""
     if found["mean"] is None:
         return "broke down"
-    return f"{found['mean']:{form}} ± {found['std'] or 0:{form}}"
+    return f"{found['mean']:{form}} ± " + ("?" if found["std"] is None else f"{found['std']:{form}}")
 
 
 rows = shipped["settings"]
@@ -521,7 +521,7 @@ show.figure(fig, "Frechet distance and confident share of the 22 settings by sch
 #
 # Before reading on: what would we see if nothing mattered? Two things vary by chance. The **training**: the same setting from another seed. The **sampling**: one and the same network, sampled anew with other noise. And the **floor** itself varies.
 #
-# If single trainings scatter with standard deviation $s$, a mean over $n$ seeds scatters with $s/\sqrt n$, and the difference of two such means with $s\sqrt{2/n}$. Twice that is a fair threshold: smaller differences prove nothing. From two or three seeds $s$ itself is poorly known, so take the larger of two estimates: of the base setting ($v$, cosine, uniform), and of all 22 rows together.
+# If single trainings scatter with standard deviation $s$, a mean over $n$ seeds scatters with $s/\sqrt n$, and the difference of two such means with $s\sqrt{2/n}$. Twice that is a fair threshold: smaller differences prove nothing. From three seeds $s$ itself is poorly known, and from one not at all; so take it from all 22 rows together, or from the base setting ($v$, cosine, uniform) where that one scatters more.
 # And keep count: a comparison exceeds the threshold by chance about one time in twenty, so among forty comparisons expect two.
 #
 # Where rows share their seeds the difference can be taken seed by seed instead, which removes what the seeds have in common.
@@ -588,11 +588,11 @@ for name, (_, chosen) in settings.items():
 print(f"two single trainings must differ by {threshold('frechet', 1):.1f}, {threshold('confident', 1):.1%}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* Compare the difference between the two with the last line. One training each seldom settles anything; two networks trained once is nevertheless what most reported comparisons consist of. That is what the seeds of the table are for.
+# *What to see.* Compare the difference between the two with the last line. From one training each, only a large difference can be told from chance, such as that between the two ends of the table; those of one to three in the distance, which fill the table, would drown. That is what its seeds are for.
 #
 # ## 7. What practitioners turn first
 #
-# The same again for the settings that people change before they think about objectives. One at a time, from the same base ($v$, cosine, uniform; <!--r:knobs.recipe.steps|,-->600<!--/--> steps, batch 64, learning rate 0.002, $T=1000$, average of the weights with 0.999, attention, one block a resolution, 16 and 32 channels, SiLU), from the same seeds each (the table says how many).
+# The same again for the settings that people change before they think about objectives. One at a time, from the same base ($v$, cosine, uniform; <!--r:knobs.recipe.steps|,-->600<!--/--> steps, batch 64, learning rate 0.002, $T=1000$, average of the weights with 0.999, attention, one block a resolution, 16 and 32 channels, SiLU), from the same seeds each. The table says how many: the fewer seeds, the wider the grey band (for a single one $\sqrt3$ times as wide as for three, and without error bars).
 
 # %% slideshow={"slide_type": "subslide"}
 places = {"length": "600", "lr": "2e-3", "batch": "64", "batch_images": "64", "T": "1000", "ema": "999"}
@@ -618,10 +618,10 @@ for ax, knob in zip(axes.flat, titles, strict=True):
         look = dict(fmt="o", color=show.COLOURS[1 if name == base_names[knob] else 0], capsize=3)
         ax.errorbar(i, found["frechet"]["mean"] or np.nan, found["frechet"]["std"] or 0, **look)
     ax.axhspan(usual - need, usual + need, color="0.9", zorder=0)
-    labels = [name.replace("_", " ") for name in with_base(knob)]
-    ax.set(xticks=range(len(labels)), xlim=(-0.6, len(labels) - 0.4), yscale="log")
+    labels, ticks = [name.replace("_", " ") for name in with_base(knob)], (5, 10, 20, 50, 100, 200)
+    ax.set(xlim=(-0.6, len(labels) - 0.4), yscale="log", yticks=ticks, yticklabels=ticks)
     ax.set_title(titles[knob], fontsize=10)
-    ax.set_xticklabels(labels, fontsize=8, rotation=60 if len(labels) > 4 else 0)
+    ax.set_xticks(range(len(labels)), labels, fontsize=8, rotation=60 if len(labels) > 4 else 0)
 [ax.set_ylabel("Frechet distance", fontsize=10) for ax in axes[:, 0]]
 show.figure(fig, "Ten small panels, one knob each: Frechet distance (logarithmic, less is better) with "
             "error bars over the seeds, the base orange, differences that mean nothing grey.")
@@ -635,7 +635,7 @@ def verdict(found):
     return "no difference shown" if abs(gap) < need else "better" if gap < 0 else "worse"
 
 
-print(f"seeds {seeds}: a difference of {need:.1f} in the Frechet distance is needed")
+print(f"trained from seeds {seeds}: a difference of {need:.1f} in the Frechet distance is needed")
 for knob, title in titles.items():
     for name, found in with_base(knob).items():
         said = "base" if name == base_names[knob] else verdict(found)
@@ -645,10 +645,13 @@ for knob, title in titles.items():
 # %% [markdown] slideshow={"slide_type": "slide"}
 # *What to see.* Inside the grey band a setting cannot be told from the base; the last column of the table says the same in words. "No difference shown" does not mean that there is none, only that these seeds do not show it; and of so many rows one or two may be called better or worse by luck. Some things to know when reading:
 #
-# - **Two batch panels, two questions.** At equal steps a larger batch sees more images and costs more time. At equal images it makes fewer steps. A comparison that does not say which of the two it keeps equal says nothing.
-# - **Larger networks** are compared at equal steps, not at equal time; a larger one takes longer for the same steps.
-# - **$T$** costs nothing here: training sees one level at a time, and sampling uses the same few levels for every $T$.
-# - **The average.** 0.99, 0.999 and 0.9999 give *the same* network, to the last digit, because the warm-up $(1+n)/(10+n)$ of notebook 03 has not even reached 0.99 after <!--r:knobs.recipe.steps|,-->600<!--/--> steps. "Cold" is without the warm-up: with 0.9999 the random first weights still make up $0.9999^{600}\approx94\,\%$ of the average. The training, and its loss, are the very same: compare the distances.
+# - **Training length** is the strongest of the ordinary knobs: from <!--r:knobs.knobs.length.150.frechet.mean|.0f-->35<!--/--> after 150 steps to <!--r:knobs.knobs.length.2400.frechet.mean|.1f-->5.2<!--/--> after 2,400, and the curve has not ended. Before you turn anything else, train longer; and compare other settings only at equal length.
+# - **Learning rate.** Too small a rate looks like too short a training. Upwards, to five times the usual one, no difference is shown.
+# - **Two batch panels, two questions.** At equal steps 256 is better than 64: it has seen four times the images, in four times the time. At equal images the same 256 is worse: it made a quarter of the steps. A comparison that does not say which of the two it keeps equal says nothing. (With a larger batch one usually raises the learning rate too; here it is fixed.)
+# - **$T$** costs nothing here and changes nothing: training sees one level at a time, and sampling uses the same few levels for every $T$.
+# - **The network.** Half the channels are too few, and tanh is behind the three others, among which no difference is shown; nor is one by leaving attention out. More blocks and more channels have smaller distances; whether by enough, the last column says. They are compared at equal steps, not at equal time: a larger network takes longer for the same steps.
+# - **The average.** 0.99, 0.999 and 0.9999 give *the same* network, to the last digit, because the warm-up $(1+n)/(10+n)$ of notebook 03 has not even reached 0.99 after <!--r:knobs.recipe.steps|,-->600<!--/--> steps. "Cold" is without the warm-up: with 0.9999 the random first weights still make up $0.9999^{600}\approx94\,\%$ of the average. The training, and its loss, are the very same, but the distance is <!--r:knobs.knobs.ema.9999_cold.frechet.mean|.0f-->273<!--/-->: the one knob that ruins everything
+# here, and no loss curve shows it.
 #
 # ## 8. Two more claims, tested
 #
@@ -673,14 +676,15 @@ ax.grid(False)
 show.figure(fig, "Class shares in per cent: a row for each length of training, a column for each digit.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* In a fair draw of 1,000 the rarest class is not at $10\,\%$ either, so that is what to compare with. The base, far from finished, already draws every class, an effective number of <!--r:objectives.settings.v_cosine_uniform.entropy.mean|.1f-->9.9<!--/-->: nothing has collapsed that longer training would have to repair. And the network of notebook 03, several times as long in training, has a rarest class
-# of <!--r:digits.smallest_class|.1%-->7.2%<!--/--> where this one has <!--r:objectives.settings.v_cosine_uniform.smallest_class.mean|.1%-->7.5%<!--/-->. If samples are all alike, look for a bug (one seed for all of them, an average of the weights that is too young), not for patience.
+# *What to see.* In a fair draw of 1,000 the rarest class is not at $10\,\%$ either, so that is what to compare with. After 150 steps, when only <!--r:knobs.knobs.length.150.confident.mean|.0%-->50%<!--/--> of the samples are digits to the judge, every class is drawn already, and the effective number of classes is <!--r:knobs.knobs.length.150.entropy.mean|.2f-->9.76<!--/-->; after 2,400 it is <!--r:knobs.knobs.length.2400.entropy.mean|.2f-->9.89<!--/-->.
+# So there is a slight unevenness, which fades, and at no length a collapse that longer training would have to repair. What longer training does improve is the quality of the single sample. If samples are all alike, look for a bug (one seed for all of them, an average of the weights that is too young), not for patience.
 #
 # **"It cannot be memorising."** The usual reason given is that the samples differ from each other, or that the noise is fresh. Neither is a reason: notebook 02 built the *perfect* minimiser of the loss, and it does nothing but repeat training points. Whether a network gets there depends on how much it can store, how long it trains, and how many examples there are.
 # So take examples away: the same network on 25, 100, 400 and all 1,437 training digits, <!--r:memorise.recipe.steps|,-->3,000<!--/--> steps each.
 
 # %% slideshow={"slide_type": "subslide"}
 memory, pictures = checkpoints.load_results("memorise"), checkpoints.load_images("memorise")
+print("seeds", memory["recipe"]["seeds"])
 strips = {}
 for n in (25, 100, 1437):
     strips[f"trained on {n}"] = pictures[f"samples_{n}"]
@@ -705,7 +709,13 @@ loss.set(title="loss of $v$ by level", xlabel="level t", yscale="log")
 show.figure(fig, "Distance to the nearest and share of copies by training size; loss by level, 25 and 1,437.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* Memorising shows in three places at once: the samples move towards their nearest training picture (left: 1 is as far as a fresh digit would be, 0 a copy; above 1 is not originality but blur and noise, which no real digit has), more of them are copies by a common rule (at most a third as far from the nearest as from the second nearest; Gu et al. 2023), and the loss on held-out digits parts from the loss on the training digits. Compare 25 with 1,437.
+# *What to see.* It can be memorising. Trained on 25 digits, <!--r:memorise.sizes.25.copies.mean|.0%-->99%<!--/--> of the samples are copies, trained on 100 <!--r:memorise.sizes.100.copies.mean|.0%-->50%<!--/-->, on 1,437 <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/-->. It is the same network, trained for the same time. It shows in three places at once:
+#
+# - *left*, the distance of a sample to its nearest training picture: 0 is a copy, 1 as far as a fresh digit would be (a little above 1 is no sign of originality: blurred samples are far from every digit). On 400 digits it is <!--r:memorise.sizes.400.novelty.mean|.2f-->0.88<!--/-->: the samples lean towards the training set before a single one is a copy;
+# - *middle*, the share of copies by a common rule: at most a third as far from the nearest as from the second nearest (Gu et al. 2023);
+# - *right*, the loss on held-out digits (dashed) parts from the loss on the training digits, most at low and middle noise.
+#
+# And what does *not* show it: the samples of the 25 look perfect, and the judge is confident of <!--r:memorise.sizes.25.confident.mean|.0%-->100%<!--/--> of them.
 #
 # **Question** A friend shows you a grid of fine, varied samples and says: no two are alike, so nothing was memorised. What do you ask for?
 #
