@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from helpers import checkpoints
+from helpers import checkpoints, show
 from helpers.models import UNet, parameter_count
 from helpers.train.digits import draw, fit, floors, recipe, scores, summary
 from helpers.train.series import forget, run_series
@@ -25,7 +25,7 @@ def one(config: dict, seed: int) -> dict:
     """Train one variant from one seed; its scores, and its first samples as lists of grey values 0..255."""
     run, log = fit(steps=STEPS, seed=seed, **config)
     samples = draw(run.ema.model)
-    grey = ((samples[:SHOWN, 0].clamp(-1, 1) + 1) * 127.5).round().int().tolist()
+    grey = show.to_grey(samples[:SHOWN]).tolist()
     times = {k: log[k] for k in ("cpu_seconds", "bf16")}
     return dict(seed=seed, **scores(samples), loss=log["loss"][-1:], **times, samples=grey)
 

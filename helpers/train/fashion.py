@@ -13,12 +13,13 @@ from functools import cache
 import torch
 from torch import nn
 
-from helpers import checkpoints, data, metrics
+from helpers import checkpoints, data, metrics, show
 from helpers.classifiers import features, probabilities
 from helpers.exercises.nb07 import LabUNet, T
 from helpers.models import parameter_count
 from helpers.sampling import ancestral, ddim, last, reverse
 from helpers.schedule import cosine, linear
+from helpers.train.mnist_results import spread
 from helpers.train.series import forget, run_series
 from helpers.training import Run, bf16_is_faster, train
 
@@ -81,11 +82,6 @@ def score(images: torch.Tensor, name: str, asked: bool = False) -> dict:
     return found
 
 
-def grey(images: torch.Tensor) -> list:
-    """Images as lists of grey values 0..255, for JSON."""
-    return ((images[:, 0].clamp(-1, 1) + 1) * 127.5).round().int().tolist()
-
-
 def one(kind: str, seed: int) -> dict:
     """Train one network; its loss, its scores on the way, and a few images. Seed 0 leaves its checkpoint."""
     name, make, classes = KINDS[kind]
@@ -106,7 +102,7 @@ def one(kind: str, seed: int) -> dict:
             began = time.perf_counter()
             samples = draw(run.ema.model, schedule, SAMPLES, seed + 1, ddim(T // EVERY))
             snapshots.append(dict(step=step.step, **score(samples, name, bool(classes))))
-            images[str(step.step)] = grey(samples[:SHOWN])
+            images[str(step.step)] = show.to_grey(samples[:SHOWN]).tolist()
             apart += time.perf_counter() - began
     few, model = samples, run.ema.model
     seconds = round(time.perf_counter() - start - apart, 1)
@@ -114,7 +110,8 @@ def one(kind: str, seed: int) -> dict:
     samples = draw(model, schedule, SAMPLES, seed + 1)
     result["final"] = score(samples, name, bool(classes))
     if seed == SEEDS[0]:
-        result |= dict(images=images, final_images=grey(samples[:100]), few_images=grey(few[:64]))
+        result |= dict(images=images, final_images=show.to_grey(samples[:100]).tolist())
+        result["few_images"] = show.to_grey(few[:64]).tolist()
         if kind in SETS:
             path = checkpoints.CHECKPOINTS / f"{kind}_lab.safetensors"
             log = dict(loss=loss, seconds=result["seconds"], threads=torch.get_num_threads())
@@ -129,20 +126,13 @@ def recipe() -> dict:
                 sampling="ancestral, posterior variance")  # fmt: skip
 
 
-def spread(values) -> dict:
-    """Mean and standard deviation (of the sample, n - 1) over trainings."""
-    values = torch.tensor(values, dtype=torch.float64)
-    std = float(values.std()) if len(values) > 1 else 0.0
-    return dict(mean=round(float(values.mean()), 4), std=round(std, 4), runs=values.tolist())
-
-
 def summary(runs: list[dict], floor: float) -> dict:
     """Loss curves; for every snapshot each score over the seeds; ratio: distance divided by the floor."""
 
     def over(rows):
         keys = [key for key in ("distance", "confident", "as_asked") if key in rows[0]]
-        found = {key: spread([row[key] for row in rows]) for key in keys}
-        found["ratio"] = spread([row["distance"] / floor for row in rows])
+        found = {key: spread([row[key] for row in rows], 4) for key in keys}
+        found["ratio"] = spread([row["distance"] / floor for row in rows], 4)
         for key in ("class_shares", "as_asked_by_class"):
             if key in rows[0]:
                 found[key] = torch.tensor([row[key] for row in rows]).mean(0).tolist()
@@ -173,7 +163,7 @@ def fresh(kind: str) -> dict:
     """Scores of the shipped network (the first seed's) in every 10th level with fresh noise (eta = 1)."""
     model = checkpoints.load_model(f"{kind}_lab", LabUNet)
     found = score(draw(model, linear(T), SAMPLES, SEEDS[0] + 1, ddim(T // EVERY, eta=1.0)), kind)
-    return {key: spread([found[key]]) for key in ("distance", "confident")}
+    return {key: spread([found[key]], 4) for key in ("distance", "confident")}
 
 
 def main() -> None:

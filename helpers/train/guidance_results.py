@@ -12,7 +12,7 @@ import time
 import torch
 from torch import Tensor
 
-from helpers import checkpoints, data, metrics
+from helpers import checkpoints, data, metrics, show
 from helpers.classifiers import features, probabilities
 from helpers.guidance import Guided
 from helpers.sampling import ddim, dpm_solver, last, reverse
@@ -89,8 +89,7 @@ def scores(x: Tensor, y: Tensor, real: Tensor) -> dict:
     features, diversity_read: of pixels within the classes that the judge reads; grey: share of pixels neither
     black nor white; beyond: share outside [-1, 1] by more than a twentieth; ink: the mean pixel.
     """
-    p = torch.cat([probabilities(part) for part in x.split(CHUNK)])
-    f = torch.cat([features(part) for part in x.split(CHUNK)])
+    p, f = probabilities(x), features(x)
     read = p.argmax(1)
     found = dict(
         accuracy=(read == y).float().mean(),
@@ -137,7 +136,7 @@ def main(n=SAMPLES, seeds=SEEDS, only=None, folder=None, model=None, plain=None)
     model = model.requires_grad_(False)
     plain = (plain or checkpoints.load_model(PLAIN)).requires_grad_(False)
     test, labels = data.mnist(False)
-    real = torch.cat([features(part) for part in test.split(CHUNK)])
+    real = features(test)
     todo = {name: options for name, options in settings().items() if not only or name in only}
 
     seeds_of = {name: seeds if name in map(key, SCALES) else seeds[:1] for name in todo}
@@ -146,7 +145,7 @@ def main(n=SAMPLES, seeds=SEEDS, only=None, folder=None, model=None, plain=None)
         images = draw(plain if options.get("plain") else model, n, seed, bf16=bf16, **options)
         found = scores(images, asked(n), real)
         if seed == seeds[0] and name in SHOWN:
-            found["images"] = ((images[:KEPT].clamp(-1, 1) + 1) * 127.5).round().int().flatten().tolist()
+            found["images"] = show.to_grey(images[:KEPT]).tolist()
         return found
 
     series = "guidance" if folder is None else "guidance_quick"
@@ -158,10 +157,10 @@ def main(n=SAMPLES, seeds=SEEDS, only=None, folder=None, model=None, plain=None)
         runs = [done[f"{name}, seed {seed}"] for seed in seeds_of[name]]
         rows[name] = {**todo[name], **summary(runs)}
         if "images" in runs[0]:
-            images[name] = torch.tensor(runs[0]["images"]).float().reshape(-1, 1, 28, 28) / 127.5 - 1
+            images[name] = torch.tensor(runs[0]["images"])[:, None] / 127.5 - 1
 
     def real_row(seed: int) -> dict:
-        """Real images, 100 of each class, against all the others."""
+        """Real images, n / 10 of each class, against all the others."""
         pick = balanced(labels, n, seed)
         rest = torch.ones(len(test), dtype=torch.bool)
         rest[pick] = False

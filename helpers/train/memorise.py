@@ -9,14 +9,13 @@ import time
 
 import torch
 
-from helpers import checkpoints, metrics
+from helpers import checkpoints, metrics, show
 from helpers.schedule import cosine
 from helpers.train import digits
 from helpers.train.objectives import (
     SHOWN,
     draw,
     fit,
-    grey,
     images,
     loss_by_level,
     score,
@@ -47,6 +46,7 @@ def one(size: int, seed: int) -> dict:
     model = run.ema.model
     samples = draw(model, cosine(), seed=1 + seed)
     index, distance = metrics.nearest_neighbours(samples, training)
+    shown = torch.cat([samples[:SHOWN], training[index[:SHOWN]]])
     _, fresh = metrics.nearest_neighbours(held_out, training)
     repeats = max(1, round(360 / size))
     return dict(
@@ -61,7 +61,7 @@ def one(size: int, seed: int) -> dict:
             training=loss_by_level(model, cosine(), training, repeats=repeats)["v"],
             held_out=loss_by_level(model, cosine(), held_out)["v"],
         ),
-        samples=grey(samples[:SHOWN]) + grey(training[index[:SHOWN]]) if seed == SEEDS[0] else [],
+        samples=show.to_grey(shown).tolist() if seed == SEEDS[0] else [],
         histogram=dict(
             samples=torch.histc(distance, 40, 0, 1).int().tolist(),
             held_out=torch.histc(fresh, 40, 0, 1).int().tolist(),

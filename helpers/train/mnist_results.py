@@ -27,9 +27,9 @@ def say(*words) -> None:
     print("mnist_results:", *words, flush=True)
 
 
-def noise(n: int, seed: int) -> torch.Tensor:
-    """Pure noise (n, 1, 28, 28); its first 64 are the same for every n >= 64, so that grids compare."""
-    return torch.randn(n, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+def noise(n: int, seed: int, size: int = 28) -> torch.Tensor:
+    """Pure noise (n, 1, size, size); its first 64 are the same for every n >= 64, so that grids compare."""
+    return torch.randn(n, 1, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 def draw(model, n: int, seed: int, steps: int = STEPS, bf16: bool = False, clip=CLIP) -> torch.Tensor:
@@ -50,11 +50,11 @@ def scores(images, real) -> dict:
     )
 
 
-def spread(values) -> dict:
-    """Mean and standard deviation (of the sample, n - 1; 0 for a single run) over seeds."""
+def spread(values, digits: int = 3) -> dict:
+    """Mean and standard deviation (of the sample, n - 1; 0 for a single run), rounded to `digits`."""
     values = torch.tensor(values, dtype=torch.float64)
     std = float(values.std()) if len(values) > 1 else 0.0
-    return dict(mean=round(float(values.mean()), 3), std=round(std, 3), runs=values.tolist())
+    return dict(mean=round(float(values.mean()), digits), std=round(std, digits), runs=values.tolist())
 
 
 def history(model) -> dict:

@@ -15,7 +15,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from helpers import checkpoints, metrics
+from helpers import checkpoints, metrics, show
 from helpers.models import UNet, parameter_count
 from helpers.sampling import ddim, last, reverse
 from helpers.schedule import Schedule, cosine, linear, zero_terminal_snr
@@ -177,17 +177,12 @@ def measure(model, schedule: Schedule, seed: int, more: bool = False) -> dict:
     result = dict(
         **(score(samples) or {}),
         levels=loss_by_level(model, schedule, split()[1]),
-        samples=grey(samples[:SHOWN]) if seed == SEEDS[0] else [],
+        samples=show.to_grey(samples[:SHOWN]).tolist() if seed == SEEDS[0] else [],
     )
     if more:
         result["stochastic"] = score(draw(model, schedule, seed=1 + seed, eta=1.0))
         result["unclipped"] = score(draw(model, schedule, seed=1 + seed, clip=None))
     return result
-
-
-def grey(images: Tensor) -> list:
-    """Images (N, 1, H, W) as lists of whole numbers 0..255."""
-    return ((images[:, 0].clamp(-1, 1) + 1) * 127.5).round().int().tolist()
 
 
 def one(prediction: str, schedule_name: str, weighting: str, seed: int) -> dict:

@@ -41,16 +41,14 @@ def times(model, sampler: str, bf16: bool, counts) -> dict:
 
 def main(counts=EVALUATIONS, folder=None) -> None:
     """Write data/results/sampler_seconds.json (or the same in `folder`)."""
-    start, networks = time.perf_counter(), {}
-    for name in (NAME,):
-        model = checkpoints.load_model(name).requires_grad_(False)
-        networks[name] = dict(
-            bf16={sampler: times(model, sampler, True, counts) for sampler in SAMPLERS},
-            float32={"dpm": times(model, "dpm", False, [c for c in counts if c <= 20])},
-        )
-        print(name, networks[name]["bf16"]["dpm"], flush=True)
+    start, model = time.perf_counter(), checkpoints.load_model(NAME).requires_grad_(False)
+    found = dict(
+        bf16={sampler: times(model, sampler, True, counts) for sampler in SAMPLERS},
+        float32={"dpm": times(model, "dpm", False, [c for c in counts if c <= 20])},
+    )
+    print(NAME, found["bf16"]["dpm"], flush=True)
     results = dict(
-        images=IMAGES, clip_x0=CLIP, networks=networks, threads=torch.get_num_threads(),
+        images=IMAGES, clip_x0=CLIP, networks={NAME: found}, threads=torch.get_num_threads(),
         scaled="counts beyond 100 are scaled from 100", repeats="median of 3 up to 20 evaluations",
         seconds=round(time.perf_counter() - start),
     )  # fmt: skip

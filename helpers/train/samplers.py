@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from helpers import checkpoints, data, metrics
+from helpers import checkpoints, data, metrics, show
 from helpers.classifiers import features
 from helpers.models import UNet
 from helpers.sampling import Rule, ancestral, ddim, dpm_solver, last, reverse
@@ -66,13 +66,12 @@ def draw(model, schedule, rule: Rule, n: int, seed: int, bf16=False, clip=CLIP, 
 
 def found(samples: list[torch.Tensor], real: torch.Tensor) -> dict:
     """Scores of one set of samples a seed, and the first KEEP images of the first set as bytes."""
-    shown = ((samples[0][:KEEP].clamp(-1, 1).cpu() + 1) * 127.5).round().to(torch.uint8)
     return dict(
         distance=spread([metrics.frechet_between(features(x), real) for x in samples]),
         confident=spread([metrics.confident_share(x) for x in samples]),
         smallest_class=round(min(float(metrics.class_shares(x).min()) for x in samples), 4),
         brightness=spread([float(x.mean()) for x in samples]),
-        pixels=shown.tolist(),
+        pixels=show.to_grey(samples[0][:KEEP]).tolist(),
     )
 
 
@@ -84,7 +83,7 @@ def pick(x: torch.Tensor, seed: int, n: int) -> torch.Tensor:
 @torch.no_grad()
 def ask(model, schedule, x, t: int):
     """The network's eps at level t (0 for the clean data) for a batch x."""
-    level = torch.full((len(x),), max(t, 0), device=x.device)
+    level = torch.full((len(x),), max(t, 0))
     return schedule.from_output(model(x, level).float(), x, level, model.prediction)[0]
 
 
@@ -136,11 +135,6 @@ def convergence(model, schedule, n: int) -> dict:
     return dict(**walks, reference="dpm, every level", ddim_every_level=gap(ddim(schedule.T)), images=n)
 
 
-def small_noise(n: int, seed: int) -> torch.Tensor:
-    """Pure noise for 8x8 digits, (n, 1, 8, 8)."""
-    return torch.randn(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
-
-
 def short_study(name: str, x: torch.Tensor, real, n: int, steps: int) -> dict:
     """Train a network on one of the short schedules and draw from it with every spacing."""
     schedule = short_schedules()[name]
@@ -159,13 +153,13 @@ def short_study(name: str, x: torch.Tensor, real, n: int, steps: int) -> dict:
     for count in SHORT_WALKS:
         for spacing in SPACINGS:
             rule = ddim(count, spacing=spacing)
-            starts = [small_noise(n, seed) for seed in SEEDS]
+            starts = [noise(n, seed, 8) for seed in SEEDS]
             scores = found([draw(model, schedule, rule, n, i, x_T=s) for i, s in enumerate(starts)], real)
             top = rule.levels(schedule.T)[0]
             result["walks"][f"{spacing}-{count}"] = dict(**scores, steps=count, spacing=spacing, top=top)
-    samples = [draw(model, schedule, ancestral(), n, 0, x_T=small_noise(n, 0))]
+    samples = [draw(model, schedule, ancestral(), n, 0, x_T=noise(n, 0, 8))]
     result["walks"]["ancestral"] = dict(**found(samples, real), steps=schedule.T, top=schedule.T - 1)
-    starts = [schedule.q_sample(pick(x, seed, n), schedule.T - 1, small_noise(n, seed)) for seed in SEEDS]
+    starts = [schedule.q_sample(pick(x, seed, n), schedule.T - 1, noise(n, seed, 8)) for seed in SEEDS]
     samples = [draw(model, schedule, ddim(30), n, s, x_T=x_T) for s, x_T in enumerate(starts)]
     result["walks"]["true_start-30"] = dict(**found(samples, real), steps=30, top=schedule.T - 1)
     return result
@@ -225,7 +219,7 @@ def nested(results: dict) -> tuple[dict, dict]:
         scored = [(key, value), *((f"{key} {k}", v) for k, v in value.get("walks", {}).items())]
         for name, scores in scored:
             if "pixels" in scores:
-                pictures[name] = torch.tensor(scores.pop("pixels"), dtype=torch.uint8).float() / 127.5 - 1
+                pictures[name] = torch.tensor(scores.pop("pixels"))[:, None] / 127.5 - 1
     return tree, pictures
 
 
