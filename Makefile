@@ -12,7 +12,7 @@ ONE := $(if $(ONLY),--only $(ONLY))
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab start train bench editions execute check numbers clean
+.PHONY: help setup run test lab start slides train bench editions execute check numbers links clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,8 +26,10 @@ $(READY): requirements.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.txt
 	@touch $@
 
+setup: $(READY)  ## make the environment in .venv, nothing else
+
 run: $(READY)  ## execute the notebooks into out/: notebooks, HTML pages, GIFs, PNGs (ONLY=02 for one)
-	@$(BUILD) run $(ONE)
+	@PIP_ARGS="$(PIP_ARGS)" $(BUILD) run $(ONE)
 
 test: $(READY)  ## style, tests, and both editions in smoke mode
 	@$(PY) -m ruff check .
@@ -39,6 +41,9 @@ lab: $(READY)  ## open the series in JupyterLab
 
 start: $(READY)  ## copy the student edition to my-work/; your answers are never overwritten
 	@$(BUILD) start
+
+slides: $(READY)  ## the lecture's slides for a browser, offline: out/slides (ONLY=02 for one)
+	@PIP_ARGS="$(PIP_ARGS)" $(BUILD) slides $(ONE)
 
 train: $(READY)  ## train everything long from scratch; run it again to resume
 	@$(PY) -m helpers.train
@@ -55,8 +60,11 @@ execute: $(READY)  ## execute what is stale and save the outputs (ONLY=02 for on
 check: $(READY)  ## name the notebooks that are out of step with their source or stale
 	@$(BUILD) check $(ONE)
 
-numbers: $(READY)  ## rewrite the marked numbers in prose from data/results
+numbers: $(READY)  ## rewrite the marked numbers and tables in prose (README, TEACHING, sources)
 	@$(BUILD) numbers
+
+links: $(READY)  ## re-point badges and first cells: REPO=owner/name VERSION=tag
+	@$(BUILD) links $(if $(REPO),--repository "$(REPO)") $(if $(VERSION),--version "$(VERSION)")
 
 clean:  ## remove out/ and caches; keeps .venv and my-work/
 	rm -rf out .pytest_cache .ruff_cache

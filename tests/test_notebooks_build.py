@@ -182,11 +182,14 @@ def test_a_failing_cell_is_named_and_nothing_is_saved(executed, tmp_path, capsys
     assert course.complete_path(NAME).read_text() == before
 
 
-def test_run_leaves_pages_in_out_and_the_tree_alone(executed, tmp_path, capsys):
+def test_run_leaves_pages_in_out_and_the_tree_alone(executed, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PIP_ARGS", "--no-index")  # pip finds nothing: as without a network
     course = copy(executed, tmp_path)
     before = {p: p.read_bytes() for p in course.complete.rglob("*") if p.is_file()}
     assert command(course, "run", "--mode", "smoke", "--out", str(tmp_path / "out")) == 0
-    assert f"[1/1] {NAME}: 9 cells" in capsys.readouterr().out
+    said, page = capsys.readouterr().out, (tmp_path / "out" / f"{NAME}.html").read_text()
+    assert f"[1/1] {NAME}: 9 cells" in said and "MathJax could not be fetched" in said
+    assert 'alt="A grey stripe [brighter to the right]"' in page and "cdnjs" in page
     assert {p.name for p in (tmp_path / "out").iterdir()} == {f"{NAME}.ipynb", f"{NAME}.html"}
     assert before == {p: p.read_bytes() for p in course.complete.rglob("*") if p.is_file()}
 

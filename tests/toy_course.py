@@ -63,6 +63,14 @@ print(load_results("toy")["board"])
 """
 
 FILES = {
+    "pyproject.toml": """\
+[tool.noise-to-digits]
+repository = "ada/toy"
+version = "v1"
+
+[tool.other]
+version = "2"
+""",
     "data/results/toy.json": '{"board": {"inside": 0.9412, "runs": [1, 2]}}',
     "helpers/__init__.py": "",
     "helpers/maths.py": '''\

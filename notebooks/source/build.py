@@ -3,17 +3,20 @@
     python notebooks/source/build.py editions         write notebooks/ and notebooks/student/ from the sources
     python notebooks/source/build.py execute --stale  execute what is stale and save the outputs
     python notebooks/source/build.py check            name what is out of step or stale
-    python notebooks/source/build.py numbers          rewrite the marked numbers in prose from data/results
+    python notebooks/source/build.py numbers          rewrite the marked numbers and tables in prose
+    python notebooks/source/build.py slides           write the lecture's decks to out/slides
+    python notebooks/source/build.py links            re-point badges and first cells to a repository
     python notebooks/source/build.py run              execute everything into out/, the tree stays as it is
     python notebooks/source/build.py start            fill my-work/ with copies of the student edition
 
-`editions`, `execute`, `check`, `run` take `--only NN`. README.md and builder/__init__.py say more.
+`editions`, `execute`, `check`, `slides`, `run` take `--only NN`. README.md and builder/__init__.py say more.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -21,12 +24,17 @@ import nbformat
 
 from builder.course import BuildError, Course, notebook_text, read_notebook, write_text
 from builder.editions import RECORD, complete_edition, editions, write_editions, write_grading_editions
+from builder.execute import keep_seconds
 from builder.execute import run as run_notebook
 from builder.fingerprint import changes, fingerprint
+from builder.links import write_links
 from builder.numbers import refill
+from builder.pages import fetch_assets, write_page
 from builder.saved import problems as saved_problems
+from builder.slides import write_deck
 from builder.source import read_source
 from builder.start import start
+from builder.teaching import refill as refill_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,12 +118,13 @@ def execute(course: Course, only: str | None, stale_only: bool, draft: bool) -> 
             say(f"{name}: {len(notebook.cells)} cells ...", end=" ")
             seconds, noise = run_notebook(course, name, notebook, course.root / "out")
             write_text(target, notebook_text(notebook))
+            keep_seconds(course, name, seconds)
             write_editions(course, name[:2], draft, lambda text: None)  # the new expected pictures
         except BuildError as err:
             say(f"\n{err}")
             failed.append(name)
             continue
-        say(f"{seconds:.0f} s, saved")
+        say(f"{seconds['all']:.0f} s, saved")
         for text in noise:
             say(f"  stderr, not saved: {text}")
         for text in saved_problems(notebook):
@@ -126,20 +135,43 @@ def execute(course: Course, only: str | None, stale_only: bool, draft: bool) -> 
 
 def run(course: Course, only: str | None, out: Path, mode: str) -> None:
     """Execute the complete edition into `out`: notebooks, HTML pages, GIFs, PNGs. The tree stays as it is."""
-    from nbconvert import HTMLExporter
-
-    total, paths = 0.0, course.source_paths(only)
+    total, paths, offline = 0.0, course.source_paths(only), True
+    try:
+        fetch_assets(out / "assets", pip_args())
+    except BuildError:
+        offline = False
+        say("MathJax could not be fetched: the pages will take it from the web when they are read")
     for i, path in enumerate(paths, start=1):
         notebook = complete_edition(read_source(path))
         say(f"[{i}/{len(paths)}] {path.stem}: {len(notebook.cells)} cells ...", end=" ")
         seconds, _ = run_notebook(course, path.stem, notebook, out, mode)
-        total += seconds
+        total += seconds["all"]
         write_text(out / f"{path.stem}.ipynb", notebook_text(notebook))
-        page, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": path.stem}})
-        write_text(out / f"{path.stem}.html", page)
-        say(f"{seconds:.0f} s")
+        write_page(notebook, path.stem, out, offline)
+        say(f"{seconds['all']:.0f} s")
     kinds = [f"{len(list(out.glob(f'*.{kind}')))} {kind}" for kind in ("ipynb", "html", "gif", "png")]
     say(f"{len(paths)} notebooks in {total:.0f} s; in {out}: {', '.join(kinds)}")
+
+
+def pip_args() -> list[str]:
+    """What the caller wants pip to be told as well."""
+    return shlex.split(os.environ.get("PIP_ARGS", ""))
+
+
+def slides(course: Course, only: str | None, out: Path, draft: bool) -> None:
+    """Write the decks of all notebooks (or one) and what they need to the folder `out`."""
+    fetch_assets(out / "assets", pip_args())
+    failed = []
+    for path in course.source_paths(only):
+        try:
+            count = write_deck(course, path.stem, out, draft, say)
+        except BuildError as err:
+            failed.append(path.stem)
+            say(err)
+            continue
+        say(f"{out / path.stem}.html: {count} slides")
+    if failed:
+        raise BuildError(f"no deck for {', '.join(failed)}")
 
 
 def main(arguments=None) -> int:
@@ -148,11 +180,11 @@ def main(arguments=None) -> int:
     )
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    names = ("editions", "execute", "check", "numbers", "run", "start")
+    names = ("editions", "execute", "check", "numbers", "slides", "links", "run", "start")
     made = {name: commands.add_parser(name) for name in names}
-    for name in ("editions", "execute", "check", "run"):
+    for name in ("editions", "execute", "check", "slides", "run"):
         made[name].add_argument("--only", metavar="NN", help="this notebook alone")
-    for name in ("editions", "execute"):
+    for name in ("editions", "execute", "slides"):
         made[name].add_argument("--draft", action="store_true", help="say which rules are broken, but go on")
     made["editions"].add_argument(
         "--grading",
@@ -160,6 +192,8 @@ def main(arguments=None) -> int:
         help="instead write student notebooks without solutions to out/grading",
     )
     made["execute"].add_argument("--stale", action="store_true", help="leave alone what is fresh")
+    made["links"].add_argument("--repository", metavar="OWNER/NAME", help="default: as it is")
+    made["links"].add_argument("--version", metavar="TAG", help="a tag or branch, default: as it is")
     made["run"].add_argument("--out", type=Path, help="the folder to fill, default out/")
     made["run"].add_argument("--mode", choices=("read", "smoke", "full"))
     made["start"].add_argument("--into", type=Path, help="the folder to fill, default my-work/")
@@ -176,7 +210,14 @@ def main(arguments=None) -> int:
         elif chosen.command == "check":
             return 0 if check(course, chosen.only) else 1
         elif chosen.command == "numbers":
-            say("\n".join(f"wrote {name}" for name in refill(course)) or "every number is up to date")
+            changed = dict.fromkeys([*refill(course), *refill_tables(course)])
+            say("\n".join(f"wrote {name}" for name in changed) or "every number and table is up to date")
+        elif chosen.command == "links":
+            changed = write_links(course, chosen.repository, chosen.version)
+            changed += write_editions(course, None, False, say)
+            say("\n".join(f"wrote {name}" for name in changed) or "nothing changed")
+        elif chosen.command == "slides":
+            slides(course, chosen.only, course.root / "out" / "slides", chosen.draft)
         elif chosen.command == "run":
             mode = chosen.mode or os.environ.get("NOISE_TO_DIGITS_MODE", "read")
             out = chosen.out or Path(os.environ.get("NOISE_TO_DIGITS_OUT", course.root / "out"))

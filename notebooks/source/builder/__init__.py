@@ -6,6 +6,10 @@ editions.py     source -> complete edition and student edition
 fingerprint.py  what the saved outputs were made from, and what of it has changed since
 execute.py      running notebooks and tidying their outputs
 saved.py        what a saved notebook must not contain
+slides.py       the lecture: decks for a browser
+pages.py        notebooks as HTML pages; the scripts that pages and decks need; templates/ for both
 numbers.py      numbers typed in prose, tied to data/results
 start.py        the student's own copies in my-work/
+links.py        the repository's address and version, and everything that names them
+teaching.py     the tables of TEACHING.md, from slides, exercises and measured seconds
 """

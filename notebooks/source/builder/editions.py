@@ -18,8 +18,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
 from .course import BuildError, Course, natural, notebook_text, read_notebook, write_text
-from .source import exercises, problems, read_source
+from .links import Links, read_links
+from .source import exercises, problems, read_source, tags
 
+BOOTSTRAP = "bootstrap"  # tag and id of the first code cell, which links.py writes
 RECORD = "noise_to_digits"  # the key of what we record in a notebook's metadata
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
 PICTURE_WIDTH, PICTURE_COLOURS = 480, 32  # of an expected picture in the student edition
@@ -65,14 +67,27 @@ def _metadata(cell, **more) -> dict:
     return {**json.loads(json.dumps(cell.metadata)), **more}
 
 
+def open_with(built: list, links: Links, path: str, execution_count=None) -> None:
+    """Put the links under the title of a notebook that will stand at `path`, and the first cell behind it."""
+    built[0].source += f"\n\n{links.line(path)}"
+    metadata = {"slideshow": {"slide_type": "skip"}, "tags": [BOOTSTRAP]}
+    cell = new_code_cell(links.bootstrap(), id=BOOTSTRAP, metadata=metadata, execution_count=execution_count)
+    built.insert(1, cell)
+
+
 # The complete edition -----------------------------------------------------------------------------
 
 
-def complete_edition(cells, saved=None):
-    """The complete edition, with the outputs of `saved` under every code cell that has not changed since."""
-    parsed, kept = exercises(cells), defaultdict(list)
+def complete_edition(cells, saved=None, opening=None):
+    """The complete edition, with the outputs of `saved` under every code cell that has not changed since.
+
+    opening: (Links, path of the notebook in the repository) of the first cell; None leaves it out.
+    """
+    parsed, kept, count = exercises(cells), defaultdict(list), None
     for cell in saved.cells if saved else []:
-        if cell.cell_type == "code":
+        if BOOTSTRAP in tags(cell):
+            count = cell.execution_count  # its code changes with the repository; it shows nothing
+        elif cell.cell_type == "code":
             kept[cell.source].append(cell)
     built = []
     for cell, cell_id in zip(cells, cell_ids(cells), strict=True):
@@ -84,15 +99,18 @@ def complete_edition(cells, saved=None):
         old = kept[code].pop(0) if kept[code] else None
         outputs = {"outputs": old.outputs, "execution_count": old.execution_count} if old else {}
         built.append(new_code_cell(code, id=cell_id, metadata=_metadata(cell), **outputs))
+    if opening:
+        open_with(built, *opening, count)
     return notebook_of(built, saved.metadata.get(RECORD) if saved else None)
 
 
 # The student edition ------------------------------------------------------------------------------
 
 
-def student_edition(cells, complete, previous=None, grading=False):
+def student_edition(cells, complete, previous=None, grading=False, opening=None):
     """The student edition: stubs, folded solutions, folded expected pictures, no outputs.
 
+    opening: as for the complete edition.
     grading: leave the solutions out and put an nbgrader test cell behind each exercise instead.
     complete: the complete edition built from the same cells; its saved pictures are the expected ones.
     previous: the student notebook as it stands; a picture made from the same original is taken from there,
@@ -125,6 +143,8 @@ def student_edition(cells, complete, previous=None, grading=False):
             built.append(_folded("Solution", solution, f"{cell_id}-solution"))
         if expected.get(number):
             built.append(_expected_cell(f"{cell_id}-expected", expected[number], shrunk))
+    if opening:
+        open_with(built, *opening)
     return notebook_of(built)
 
 
@@ -214,8 +234,10 @@ def editions(course: Course, name: str, draft=False, say=print) -> tuple[str, st
         if not draft:
             raise BuildError(report)
         say(report)
-    complete = complete_edition(cells, read_notebook(course.complete_path(name)))
-    student = student_edition(cells, complete, read_notebook(course.student_path(name)))
+    links, page, copy = read_links(course), course.complete_path(name), course.student_path(name)
+    opened, opened_student = ((links, path.relative_to(course.root).as_posix()) for path in (page, copy))
+    complete = complete_edition(cells, read_notebook(page), opened)
+    student = student_edition(cells, complete, read_notebook(copy), opening=opened_student)
     return notebook_text(complete), notebook_text(student)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -11,12 +12,13 @@ from pathlib import Path
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from .course import BuildError, Course
+from .course import BuildError, Course, write_text
 from .editions import LANGUAGE, RECORD
 from .fingerprint import fingerprint
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SECONDS_A_CELL = 1800
+SECONDS = "notebook_seconds"  # the results file
 
 
 @contextmanager
@@ -34,14 +36,21 @@ def environment(**variables):
                 os.environ[key] = value
 
 
-def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[float, list[str]]:
+def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[dict, list[str]]:
     """Execute `notebook` in place and tidy it; GIFs and PNGs go to the folder `out`.
 
-    Returns the seconds it took and what its cells wrote to stderr (which is not kept).
+    Returns seconds, {"all": in all, cell id: of that cell}, and what its cells wrote to stderr (not kept).
     Raises BuildError naming the cell that failed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
+    start, seconds = time.perf_counter(), {}
+
+    def started(cell, cell_index):
+        seconds[cell.id] = time.perf_counter()
+
+    def executed(cell, cell_index, execute_reply):
+        seconds[cell.id] = time.perf_counter() - seconds[cell.id]
+
     with environment(NOISE_TO_DIGITS_MODE=mode, NOISE_TO_DIGITS_OUT=str(out.resolve()), TQDM_DISABLE="1"):
         client = NotebookClient(
             notebook,
@@ -51,6 +60,8 @@ def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[fl
             store_widget_state=True,  # Output widgets need it while they run; tidy drops it
             extra_arguments=["--log-level=ERROR"],  # else each kernel warns of its TCP connection
             resources={"metadata": {"path": str(course.complete)}},
+            on_cell_start=started,
+            on_cell_executed=executed,
         )
         try:
             client.execute()
@@ -62,7 +73,16 @@ def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[fl
     noise = tidy(notebook)
     if mode == "read":
         notebook.metadata[RECORD] = {"mode": mode, "inputs": fingerprint(course, name, notebook)}
-    return time.perf_counter() - start, noise
+    return {"all": time.perf_counter() - start, **seconds}, noise
+
+
+def keep_seconds(course: Course, name: str, seconds: dict) -> None:
+    """Write what a notebook took, and its cells of half a second and more, to data/results/SECONDS.json."""
+    path = course.results / f"{SECONDS}.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    slow = {cell: round(taken, 1) for cell, taken in seconds.items() if cell != "all" and taken >= 0.5}
+    kept[name[:2]] = {"all": round(seconds["all"]), "cells": slow}
+    write_text(path, json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
 
 
 def tidy(notebook) -> list[str]:

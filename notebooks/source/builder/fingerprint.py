@@ -1,8 +1,8 @@
 """What a notebook's saved outputs were made from, so that stale ones can be named.
 
-Recorded in the saved notebook: a hash of its code cells, of each file of helpers it uses (directly or
-through another one) and of each artifact that it or those files load by name. Comments and docstrings of
-helpers do not count: changing them cannot change an output.
+Recorded in the saved notebook: a hash of its code cells (not the first, which fetches the course), of each
+file of helpers it uses (directly or through another one) and of each artifact that it or those files load by
+name. Comments and docstrings of helpers do not count: changing them cannot change an output.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tokenize
 from pathlib import Path
 
 from .course import Course
-from .source import python_of
+from .source import python_of, tags
 
 # function that loads an artifact by its name -> where the artifact lies
 ARTIFACTS = {
@@ -27,7 +27,7 @@ ARTIFACTS = {
 
 def fingerprint(course: Course, name: str, notebook) -> dict[str, str]:
     """What the outputs of `notebook` (the complete edition called `name`) depend on: part -> hash."""
-    codes = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    codes = [c.source for c in notebook.cells if c.cell_type == "code" and "bootstrap" not in tags(c)]
     trees = [ast.parse(python_of(code)) for code in codes]
     helpers = helper_files(course, name[:2], trees)
     for path in helpers:

@@ -16,14 +16,40 @@ SLIDE_TYPES = ("slide", "subslide", "fragment", "skip", "notes", "-")
 CODE_LINES, LINE_LENGTH, CORE_CELLS, CORE_FIGURES = 15, 110, 45, 12
 
 
+@dataclass(frozen=True)
+class Slide:
+    """One slide of the lecture: how long it takes, its markdown ("": that of its cell), its speaker notes."""
+
+    minutes: int
+    text: str
+    notes: str
+
+
+SLIDE = re.compile(r"^<!--slide(?: (\d+) min)?[ ]*\n(.*?)^-->[ ]*$\n?", re.DOTALL | re.MULTILINE)
+
+
+def take_slides(text: str) -> tuple[str, list[Slide]]:
+    """A cell's text without its <!--slide blocks, and these (slides.py says how they are written)."""
+    slides = []
+    for minutes, body in SLIDE.findall(text):
+        shown, _, notes = body.partition("\nNotes:") if not body.startswith("Notes:") else ("", "", body[6:])
+        slides.append(Slide(int(minutes or 0), shown.strip(), notes.strip()))
+    return SLIDE.sub("", text).rstrip("\n"), slides
+
+
 def read_source(path: Path) -> list:
-    """The cells of a py:percent source, with only the metadata that its author wrote."""
+    """The cells of a py:percent source, with only the metadata that its author wrote.
+
+    The <!--slide blocks of markdown cells are taken out of their text and stand in cell.slides.
+    """
     try:
         cells = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
     except Exception as err:
         raise BuildError(f"{path.name}: jupytext cannot read it ({err})") from err
     for cell in cells:
         cell.metadata.pop("lines_to_next_cell", None)
+        if cell.cell_type == "markdown":
+            cell.source, cell["slides"] = take_slides(cell.source)
     return cells
 
 

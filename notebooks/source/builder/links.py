@@ -1,0 +1,123 @@
+"""Where the course lives: its repository and version, and every badge, link and first cell that names them.
+
+They stand in pyproject.toml, [tool.noise-to-digits]; `make links REPO=owner/name VERSION=v1.0` writes them
+there and everywhere else.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .course import BuildError, Course, write_text
+
+TABLE = "noise-to-digits"
+REPOSITORY, VERSION = r"[A-Za-z0-9][A-Za-z0-9-]*/[\w.-]+", r"[\w.-]+"
+# In markdown: (before the repository)(between it and the version, None: no version)
+PLACES = [
+    (r"https://colab\.research\.google\.com/github/", r"/blob/"),
+    (r"https://mybinder\.org/v2/gh/", r"/"),
+    (r"git clone [^\n]*?https://github\.com/", None),
+]
+
+
+@dataclass(frozen=True)
+class Links:
+    """The addresses of one repository (owner/name) at one version (a branch or a tag)."""
+
+    repository: str
+    version: str
+
+    def colab(self, path: str) -> str:
+        return f"https://colab.research.google.com/github/{self.repository}/blob/{self.version}/{path}"
+
+    def binder(self, path: str) -> str:
+        return f"https://mybinder.org/v2/gh/{self.repository}/{self.version}?urlpath=lab/tree/{path}"
+
+    def line(self, path: str) -> str:
+        """What stands below the title of the notebook at `path`."""
+        return f"[Open in Colab]({self.colab(path)}) · [Open in Binder]({self.binder(path)})"
+
+    def bootstrap(self) -> str:
+        """The code of a notebook's first cell."""
+        address, folder = f"https://github.com/{self.repository}", self.repository.split("/")[1]
+        return f'''\
+# On Colab this fetches the course. Anywhere else it does nothing.
+import os, pathlib, subprocess, sys
+
+address, version, folder = "{address}", "{self.version}", "{folder}"
+here = pathlib.Path.cwd()
+if not any((p / "helpers").is_dir() for p in (here, *here.parents)):
+    if "google.colab" not in sys.modules:
+        raise FileNotFoundError(f"open this notebook inside the course's folder: git clone {{address}}")
+    if not pathlib.Path(folder).is_dir():
+        clone = "git clone --quiet --depth=1 --branch".split()
+        subprocess.run([*clone, version, address, folder], check=True)
+    os.chdir(folder)'''
+
+
+def read_links(course: Course) -> Links:
+    """The course's repository and version. Raises BuildError where pyproject.toml does not say them."""
+    path = course.root / "pyproject.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))["tool"][TABLE]
+        return checked(table["repository"], table["version"])
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as err:
+        raise BuildError(f"{path.name}: no repository and version in [tool.{TABLE}] ({err})") from err
+
+
+def checked(repository: str, version: str) -> Links:
+    """Links to repository and version. Raises BuildError unless that is owner/name and a tag or branch."""
+    if not re.fullmatch(REPOSITORY, repository):
+        raise BuildError(f"{repository!r} is no repository: write owner/name, make links REPO=ada/digits")
+    if not re.fullmatch(VERSION, version):
+        raise BuildError(f"{version!r} is not a version: a branch or tag of letters, digits and . _ -")
+    return Links(repository, version)
+
+
+def texts(course: Course) -> list[Path]:
+    """The markdown files that may name the repository."""
+    return sorted([*course.root.glob("*.md"), *course.complete.glob("*.md")])
+
+
+def repoint(text: str, links: Links) -> str:
+    """`text` with every badge, link and clone command pointing to `links`."""
+    for before, between in PLACES:
+        if between is None:
+            text = re.sub(f"({before}){REPOSITORY}", rf"\g<1>{links.repository}", text)
+        else:
+            new = rf"\g<1>{links.repository}\g<2>{links.version}"
+            text = re.sub(f"({before}){REPOSITORY}({between}){VERSION}", new, text)
+    return text
+
+
+def problems(course: Course) -> list[str]:
+    """The markdown files that point elsewhere than pyproject.toml says."""
+    links, said = read_links(course), []
+    for path in texts(course):
+        text = path.read_text(encoding="utf-8")
+        if text != repoint(text, links):
+            name = path.relative_to(course.root).as_posix()
+            said.append(f"{name} points elsewhere than to {links.repository} at {links.version}")
+    return said
+
+
+def write_links(course: Course, repository: str | None, version: str | None) -> list[str]:
+    """Write repository and version (None: as they are) to pyproject.toml and the markdown files.
+
+    Returns the names of the files that changed. The notebooks follow when the editions are built.
+    Raises BuildError before anything is written when they are not valid.
+    """
+    old = read_links(course)
+    links = checked(repository or old.repository, version or old.version)
+    path = course.root / "pyproject.toml"
+    head, table, rest = re.split(rf"(?m)^(\[tool\.{TABLE}\]\n)", path.read_text(encoding="utf-8"), maxsplit=1)
+    for key, value in (("repository", links.repository), ("version", links.version)):
+        rest = re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', rest, count=1)
+    changed = [path] if write_text(path, head + table + rest) else []
+    for text in texts(course):
+        if write_text(text, repoint(text.read_text(encoding="utf-8"), links)):
+            changed.append(text)
+    return [file.relative_to(course.root).as_posix() for file in changed]

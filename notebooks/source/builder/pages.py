@@ -1,0 +1,84 @@
+"""Pages for a browser: a notebook as HTML, and the scripts that pages and slides need to work offline."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from .course import BuildError, write_text
+
+FOLDER = Path(__file__).parent / "templates"
+# how nbconvert finds our templates page/ and deck/, and what both share
+TEMPLATES = dict(extra_template_basedirs=[str(FOLDER)], extra_template_paths=[str(FOLDER / "shared")])
+# wheel -> the files of it that decks need (a name that ends with / is a folder): their place in assets/
+_REVEAL, _FONT = "sphinx_revealjs/_static/revealjs/", "dist/theme/fonts/source-sans-pro/"
+_MATHJAX = "sphinx-mathjax-offline/static/mathjax/"
+_USED = (
+    "dist/reveal.js",
+    "dist/reveal.css",
+    "dist/theme/white.css",
+    _FONT,
+    "plugin/notes/notes.js",
+    "LICENSE",
+)
+ASSETS = {
+    "sphinx-revealjs==3.2.1": {_REVEAL + name: name for name in _USED},
+    "sphinx-mathjax-offline==0.0.2": {_MATHJAX + "tex-svg.js": "mathjax/tex-svg.js"},
+}
+
+
+def write_page(notebook, name: str, folder: Path, offline: bool) -> None:
+    """Write an executed notebook to folder/NAME.html; offline: formulas by folder/assets, not the web."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(template_name="page", **TEMPLATES)
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": name}, "assets": offline})
+    write_text(folder / f"{name}.html", page)
+
+
+def fetch_assets(folder: Path, pip_args=()) -> None:
+    """Put reveal.js and MathJax into `folder`, out of two wheels that pip downloads; once.
+
+    Raises BuildError when pip cannot get them.
+    """
+    if all((folder / place).exists() for files in ASSETS.values() for place in files.values()):
+        return
+    with tempfile.TemporaryDirectory() as wheels:
+        words = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ]
+        words += ["--only-binary=:all:", *pip_args, "--dest", wheels, *ASSETS]
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            raise BuildError(
+                f"pip could not download {' and '.join(ASSETS)}, from which the slides take reveal.js and "
+                f"MathJax (once; with them in {folder} no network is needed):\n{done.stderr.strip()[-500:]}"
+            )
+        for wheel, files in ASSETS.items():
+            stem = wheel.split("==")[0].replace("-", "_")
+            _unpack(next(Path(wheels).glob(f"{stem}-*.whl")), files, folder)
+
+
+def _unpack(wheel: Path, files: dict[str, str], folder: Path) -> None:
+    """Write the wanted files of a wheel to their places under `folder`, each whole or not at all."""
+    with zipfile.ZipFile(wheel) as archive:
+        for source, place in files.items():
+            whole_folder = source.endswith("/")
+            members = [n for n in archive.namelist() if n == source or whole_folder and n.startswith(source)]
+            if not members:
+                raise BuildError(f"{wheel.name} has no {source}")
+            for member in members:
+                target = folder / (place + member.removeprefix(source))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                part = target.with_name(f".{target.name}.part")
+                part.write_bytes(archive.read(member))
+                part.replace(target)

@@ -1,0 +1,125 @@
+"""The tables of notebooks/TEACHING.md: sections with their minutes, and each exercise's common mistakes.
+
+    <!--sections:01--> ... <!--/sections-->   what the sections of notebook 01 take, person and machine
+    <!--mistakes:01--> ... <!--/mistakes-->   the mistakes that its exercises recognise
+
+Everything between two such marks is written from the sources' slides and exercises, helpers/exercises and
+data/results/notebook_seconds.json.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from dataclasses import dataclass, field
+
+from .course import BuildError, Course, write_text
+from .editions import cell_ids
+from .execute import SECONDS
+from .source import exercises, read_source
+
+MARK = re.compile(r"<!--(sections|mistakes):(\d\d)-->\n.*?<!--/\1-->", re.DOTALL)
+MINUTES = re.compile(r"Difficulty: [●○]+[,·\s]+(\d+) minutes")
+LONG = 5  # seconds from which a cell is named: have it run before class
+SHOWN = 4  # mistakes an exercise
+
+
+@dataclass
+class Section:
+    """One ## section of a notebook: what it takes in class."""
+
+    title: str
+    slides: int = 0
+    talk: int = 0
+    exercises: list = field(default_factory=list)  # (id, minutes)
+    seconds: float = 0.0
+    long: list = field(default_factory=list)  # (first line, seconds) of cells that make a room wait
+
+
+def sections(course: Course, number: str) -> list[Section]:
+    """The sections of notebook `number` in order, without those that hold nothing for a class."""
+    cells = read_source(course.source_paths(number)[0])
+    taken, found = seconds(course).get(number, {}).get("cells", {}), [Section("Opening")]
+    for cell, cell_id in zip(cells, cell_ids(cells), strict=True):
+        if cell.cell_type == "markdown":
+            # a cell may close one section and open the next; its slides and exercise belong to the last
+            found += [Section(title.strip()) for title in re.findall(r"(?m)^## +(.+)$", cell.source)]
+            found[-1].slides += len(cell.slides)
+            found[-1].talk += sum(slide.minutes for slide in cell.slides)
+            if minutes := MINUTES.search(cell.source):
+                found[-1].exercises.append((cell.metadata.get("exercise_text"), int(minutes[1])))
+        elif cell_id in taken:
+            found[-1].seconds += taken[cell_id]
+            if taken[cell_id] >= LONG:
+                found[-1].long.append((cell.source.splitlines()[0][:48], taken[cell_id]))
+    return [s for s in found if s.slides or s.exercises or s.seconds >= LONG]
+
+
+def seconds(course: Course) -> dict:
+    path = course.results / f"{SECONDS}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def sections_table(course: Course, number: str) -> str:
+    """The table of what the sections take, as markdown."""
+    lines = ["| section | slides | talk, min | exercises, min | machine |", "|---|---|---|---|---|"]
+    rows = sections(course, number)
+    for row in rows:
+        tried = ", ".join(f"{name} ({minutes})" for name, minutes in row.exercises)
+        waits = f"{row.seconds:.0f} s" if row.seconds >= LONG else ""
+        if row.long:
+            first, slowest = max(row.long, key=lambda pair: pair[1])
+            waits += f"; have run: `{first}` ({slowest:.0f} s)".replace("|", "\\|")
+        lines.append(f"| {row.title} | {row.slides or ''} | {row.talk or ''} | {tried} | {waits} |")
+    slides, talk = sum(row.slides for row in rows), sum(row.talk for row in rows)
+    tried = sum(minutes for row in rows for _, minutes in row.exercises)
+    whole = seconds(course).get(number, {}).get("all")
+    waits = f"**{whole} s in all**" if whole is not None else ""
+    lines.append(f"| **together** | **{slides}** | **{talk}** | **{tried}** | {waits} |")
+    return "\n".join(lines)
+
+
+def mistakes_table(course: Course, number: str) -> str:
+    """The exercises of a notebook and the first mistakes that each recognises, as markdown."""
+    cells = read_source(course.source_paths(number)[0])
+    specs, lines = (
+        _specs(course, number),
+        ["| exercise | common mistakes, as its check names them |", "|---|---|"],
+    )
+    for exercise in exercises(cells).values():
+        names = [mistake.name for mistake in specs[exercise.id].mistakes]
+        more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        lines.append(f"| {exercise.id} `{exercise.name}` | {'; '.join(names[:SHOWN])}{more} |")
+    return "\n".join(lines)
+
+
+def _specs(course: Course, number: str) -> dict:
+    """The exercises of helpers/exercises/nbNN.py by id."""
+    if str(course.root) not in sys.path:
+        sys.path.insert(0, str(course.root))
+    try:
+        return {e.id: e for e in importlib.import_module(f"helpers.exercises.nb{number}").EXERCISES}
+    except ImportError as err:
+        raise BuildError(f"helpers/exercises/nb{number}.py: {err}") from err
+
+
+def filled(course: Course, text: str) -> str:
+    """`text` with every marked table written anew."""
+    tables = {"sections": sections_table, "mistakes": mistakes_table}
+
+    def table(mark) -> str:
+        kind, number = mark.groups()
+        return f"<!--{kind}:{number}-->\n{tables[kind](course, number)}\n<!--/{kind}-->"
+
+    return MARK.sub(table, text)
+
+
+def refill(course: Course) -> list[str]:
+    """Write the tables of notebooks/TEACHING.md; returns the names of changed files."""
+    path = course.complete / "TEACHING.md"
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    return [path.relative_to(course.root).as_posix()] if write_text(path, filled(course, text)) else []

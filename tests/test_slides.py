@@ -1,0 +1,204 @@
+"""Slides: the blocks in the sources, the decks made of them, and what a browser shows at 1280 x 720."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import browser
+import build
+import deck_page
+import toy_course
+from builder import pages, slides
+from builder.course import BuildError, Course
+from builder.source import Slide, read_source, take_slides
+
+COURSE = Course(Path(__file__).resolve().parents[1])
+NAMES = [path.stem for path in COURSE.source_paths()]
+each_notebook = pytest.mark.parametrize("name", NAMES)
+
+BLOCK = """\
+<!--slide 4 min
+## One <!--r:a.b|.0%-->94%<!--/--> step
+
+- a point
+
+Notes:
+Ask: why? (Because.)
+-->"""
+
+
+# Blocks ---------------------------------------------------------------------------------------------
+
+
+def test_a_block_is_taken_out_of_its_cell():
+    text, found = take_slides(f"## A\n\nProse.\n\n{BLOCK}")
+    assert text == "## A\n\nProse."
+    shown = "## One <!--r:a.b|.0%-->94%<!--/--> step\n\n- a point"
+    assert found == [Slide(4, shown, "Ask: why? (Because.)")]
+
+
+def test_two_blocks_in_one_cell_are_two_slides():
+    text, found = take_slides(f"Prose.\n\n{BLOCK}\n\n{BLOCK.replace('4 min', '2 min')}")
+    assert text == "Prose." and [slide.minutes for slide in found] == [4, 2]
+
+
+def test_a_block_without_text_leaves_it_to_its_cell():
+    _, found = take_slides("## A\n\n<!--slide 3 min\nNotes:\nAsk: x? (y)\n-->")
+    assert found == [Slide(3, "", "Ask: x? (y)")]
+
+
+def test_other_comments_stay():
+    text = "94 <!--r:a.b|d-->94<!--/--> and <!-- slide 9 -->"
+    assert take_slides(text) == (text, [])
+
+
+# A made-up course -----------------------------------------------------------------------------------
+
+
+SKIP, SLIDE = 'slideshow={"slide_type": "skip"}', 'slideshow={"slide_type": "slide"}'
+FIGURE = 'tags=["slide-figure"] slideshow={"slide_type": "-"}'
+OPTIONAL = '[markdown] tags=["optional"] '
+MARKED = "Inside: <!--r:toy.board.inside|.0%-->94%<!--/-->.\n"
+
+
+def slide(title, minutes=2, notes="Ask: what? (That.)"):
+    text = f"## {title}\n\nWords on {title}.\n\nNotes:\n{notes}"
+    lines = ["", f"<!--slide {minutes} min", *text.splitlines(), "-->"]
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
+
+
+def lecture(count=12, **options):
+    """The made-up source with `count` slides in its first cell and its picture on the last of them."""
+    blocks = "".join(slide(f"Slide {i}", **options) for i in range(count))
+    source = re.sub(r'"slide_type": "[\w-]+"', '"slide_type": "skip"', toy_course.SOURCE)
+    source = source.replace(f"[markdown] {SKIP}", f"[markdown] {SLIDE}", 1)
+    source = source.replace(MARKED, f"{MARKED}{blocks}")
+    return source.replace(f'expected="1.1" {SKIP}', f'expected="1.1" {FIGURE}')
+
+
+@pytest.fixture
+def course(tmp_path):
+    made = toy_course.make(tmp_path, lecture())
+    build.execute(made, None, stale_only=False, draft=False)
+    return made
+
+
+def test_a_deck_has_each_slide_with_its_notes_behind_it_and_the_figure(course):
+    cells = slides.deck(course, toy_course.NAME).cells
+    kinds = [cell.metadata.slideshow.slide_type for cell in cells]
+    assert kinds == ["slide", "notes"] * 11 + ["slide", "-", "notes"]
+    assert cells[1].source == "**2 min.** Ask: what? (That.)"
+    figure = cells[-2]
+    assert list(figure.outputs[0].data)[0] == "image/png" and figure.metadata.transient.remove_source
+
+
+def test_a_page_shows_the_slides_and_takes_nothing_from_the_network(course, tmp_path):
+    assert slides.write_deck(course, toy_course.NAME, tmp_path / "decks") == 12
+    page = (tmp_path / "decks" / f"{toy_course.NAME}.html").read_text()
+    assert page.count('<aside class="notes">') == 12
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+    assert 'alt="A grey stripe [brighter to the right]"' in page
+
+
+def test_neither_edition_shows_a_slide(course):
+    for path in (course.complete_path(toy_course.NAME), course.student_path(toy_course.NAME)):
+        text = path.read_text()
+        assert "<!--slide" not in text and "Ask:" not in text
+
+
+def test_a_slide_does_not_make_outputs_stale(course):
+    path = course.sources / f"{toy_course.NAME}.py"
+    path.write_text(lecture(count=13))
+    assert build.reasons(course, toy_course.NAME)[1] == []
+
+
+@pytest.mark.parametrize(
+    "source, said",
+    [
+        (lecture(count=3), "there are 3 slides, 12 to 20 are wanted"),
+        (lecture(count=21), "there are 21 slides"),
+        (lecture(notes="Say it."), "no question for the room"),
+        (lecture(minutes=0), "does not say how long"),
+        (lecture().replace("# ## Slide 3", "# Slide 3"), "does not begin with a heading"),
+        (lecture().replace(OPTIONAL + SKIP, OPTIONAL + SLIDE), "has no <!--slide"),
+        (lecture().replace('"slide-figure"', '"slide-figure", "slide-code"'), "more than one"),
+        (lecture().replace('"slide_type": "-"', '"slide_type": "subslide"'), "code has"),
+    ],
+    ids=range(8),
+)
+def test_a_broken_rule_is_named(tmp_path, source, said):
+    course = toy_course.make(tmp_path, source)
+    with pytest.raises(BuildError, match=said):
+        slides.deck(course, toy_course.NAME)
+
+
+def test_a_slide_without_outputs_says_what_to_run(tmp_path):
+    course = toy_course.make(tmp_path, lecture())
+    with pytest.raises(BuildError, match="make execute"):
+        slides.deck(course, toy_course.NAME)
+
+
+# The course's own -----------------------------------------------------------------------------------
+
+
+@each_notebook
+def test_the_slides_keep_the_rules(name):
+    cells = read_source(COURSE.sources / f"{name}.py")
+    fewest = slides.FEWEST // 2 if name.startswith("00") else slides.FEWEST
+    assert slides.problems(cells, fewest) == []
+
+
+@each_notebook
+def test_a_lecture_takes_between_a_quarter_of_an_hour_and_one_and_a_quarter(name):
+    cells = read_source(COURSE.sources / f"{name}.py")
+    assert 15 <= sum(slide.minutes for cell in cells for slide in cell.get("slides", [])) <= 75
+
+
+# In the browser -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def decks(tmp_path_factory):
+    """A folder with reveal.js and MathJax; kept in out/, so that only the first run needs pip's index."""
+    folder = COURSE.root / "out" / "slides"
+    try:
+        pages.fetch_assets(folder / "assets")
+    except BuildError as err:
+        pytest.skip(str(err))
+    return folder
+
+
+@browser.needs_browser
+@each_notebook
+def test_nothing_runs_off_a_slide_and_nothing_needs_the_network(name, decks, tmp_path):
+    count = slides.write_deck(COURSE, name, decks)
+    wrong, asked = [], []
+    with browser.page(tmp_path) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        shown = list(deck_page.slides(page, decks / f"{name}.html"))
+        page.screenshot(path=decks / f"{name}.png")
+    for each in shown:
+        where = f"slide {each['number']} ({each['title']})"
+        wrong += [f"{where}: {text}" for text in each["beyond"]]
+        wrong += [f"{where}: shows raw {text}" for text in each["raw"]]
+        wrong += [f"{where}: no speaker notes"] if "Ask:" not in each["notes"] else []
+        for figure in each["figures"]:
+            if figure["height"] < 90 or (figure["scale"] < 0.75 and not figure["gif"]):
+                wrong.append(f"{where}: a figure is shown only {figure['height']:.0f} px high")
+            wrong += [f"{where}: a figure without alt text"] if not figure["alt"] else []
+    assert not wrong, "\n".join(wrong)
+    assert len(shown) == count
+    assert not page.errors, page.errors
+    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
+
+
+@browser.needs_browser
+def test_the_speaker_view_shows_notes_and_clock(decks, tmp_path):
+    slides.write_deck(COURSE, NAMES[1], decks)
+    with browser.page(tmp_path) as page:
+        deck_page.open_deck(page, decks / f"{NAMES[1]}.html")
+        with page.expect_popup() as opened:
+            page.keyboard.press("s")
+        speaker = opened.value
+        speaker.wait_for_function("() => document.body.innerText.includes('Ask:')", timeout=15_000)
