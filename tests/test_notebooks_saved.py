@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 import build
 from builder import numbers, saved, source
@@ -209,7 +210,20 @@ def test_no_absolute_machine_path_in_a_source():
 def test_conda_and_pip_ask_for_the_same_versions():
     pins = re.findall(r"(?m)^([\w-]+)==([\w.]+)$", (COURSE.root / "requirements.txt").read_text())
     conda = re.findall(r"(?m)^  - ([\w-]+)=([\w.]+)$", (COURSE.root / "environment.yml").read_text())
-    assert {("torch" if name == "pytorch" else name, version) for name, version in conda} == set(pins)
+    conda = {("torch" if name == "pytorch" else name, version) for name, version in conda}
+    assert {pair for pair in conda if pair[0] != "python"} == set(pins)
+
+
+def test_environment_yml_keeps_the_conventions_of_repo2docker():
+    environment = yaml.safe_load((COURSE.root / "environment.yml").read_text())
+    assert set(environment) == {"name", "channels", "dependencies"}
+    assert environment["channels"] == ["conda-forge"]
+    # repo2docker reads the version of Python from this form only
+    python = [d for d in environment["dependencies"] if re.fullmatch(r"python=3\.\d+", d)]
+    assert len(python) == 1 and python[0].split("=")[1] in ("3.11", "3.12", "3.13")
+    assert all(isinstance(d, str) for d in environment["dependencies"]), "a pip: part"
+    # with one of these folders repo2docker would not look at the root
+    assert not [f for f in ("binder", ".binder") if (COURSE.root / f).exists()]
 
 
 def test_every_requirement_is_pinned():

@@ -32,6 +32,7 @@ TRAININGS = {
     ],
     "lab_seconds": ["results/lab_seconds.json"],
     "guidance_results": ["results/guidance.json", "results/guidance.safetensors"],
+    "gallery": [f"gallery/{name}.gif" for name in ("dissolving", "points", "mnist", "on_request", "fashion")],
 }
 
 

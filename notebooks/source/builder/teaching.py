@@ -44,12 +44,14 @@ def sections(course: Course, number: str) -> list[Section]:
     taken, found = seconds(course).get(number, {}).get("cells", {}), [Section("Opening")]
     for cell, cell_id in zip(cells, cell_ids(cells), strict=True):
         if cell.cell_type == "markdown":
-            # a cell may close one section and open the next; its slides and exercise belong to the last
-            found += [Section(title.strip()) for title in re.findall(r"(?m)^## +(.+)$", cell.source)]
-            found[-1].slides += len(cell.slides)
-            found[-1].talk += sum(slide.minutes for slide in cell.slides)
+            opened = [Section(title.strip()) for title in re.findall(r"(?m)^## +(.+)$", cell.source)]
+            # a cell may close one section with prose and open the next, or hold the closing sections together
+            home = opened[0] if cell.source.startswith("## ") else (found + opened)[-1]
+            found += opened
+            home.slides += len(cell.slides)
+            home.talk += sum(slide.minutes for slide in cell.slides)
             if minutes := MINUTES.search(cell.source):
-                found[-1].exercises.append((cell.metadata.get("exercise_text"), int(minutes[1])))
+                home.exercises.append((cell.metadata.get("exercise_text"), int(minutes[1])))
         elif cell_id in taken:
             found[-1].seconds += taken[cell_id]
             if taken[cell_id] >= LONG:
