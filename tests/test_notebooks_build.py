@@ -429,6 +429,12 @@ def test_a_bad_output_is_found(output, message):
 # Numbers in prose -----------------------------------------------------------------------------------
 
 
+def test_a_number_in_a_table_must_not_end_its_cell(course):
+    said = numbers.problems(course, "| inside | <!--r:toy.board.inside|.0%-->94%<!--/--> |\n")
+    assert len(said) == 1 and "write ;" in said[0]
+    assert numbers.problems(course, "| inside | <!--r:toy.board.inside;.0%-->94%<!--/--> |\n") == []
+
+
 def test_numbers_are_recomputed(course):
     path = course.sources / f"{NAME}.py"
     assert numbers.problems(course, path.read_text()) == []

@@ -3,7 +3,8 @@
     <!--r:points.board.inside|.0%-->94%<!--/-->
 
 is the value of ["board"]["inside"] in data/results/points.json in the format .0%. The comments do not show
-when the text is rendered. Keys that are digits index into lists.
+when the text is rendered. Keys that are digits index into lists. In a table write ; for |, which would end the
+cell: <!--r:points.board.inside;.0%-->.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 
 from .course import BuildError, Course, write_text
 
-MARK = re.compile(r"<!--r:([\w.-]+)\|([^>|]*?)-->(.*?)<!--/-->", re.DOTALL)
+MARK = re.compile(r"<!--r:([\w.-]+)([|;])([^>|;]*?)-->(.*?)<!--/-->", re.DOTALL)
 BROKEN = re.compile(r"<!--\s*r:")
 
 
@@ -48,8 +49,12 @@ def problems(course: Course, text: str) -> list[str]:
     said, marks = [], list(MARK.finditer(text))
     if len(BROKEN.findall(text)) != len(marks):
         said.append("a number is marked wrongly; write <!--r:FILE.key|format-->number<!--/-->")
+    said += [
+        f"in a table write ; for | in {row[:40]}..., else the mark ends the cell"
+        for row in re.findall(r"(?m)^(?:# )?(\|.*<!--r:[\w.-]+\|.*)$", text)
+    ]
     for mark in marks:
-        key, form, typed = mark.groups()
+        key, _, form, typed = mark.groups()
         try:
             now = value(course, key, form)
         except BuildError as err:
@@ -65,7 +70,7 @@ def refill(course: Course) -> list[str]:
     changed = []
     for path in texts(course):
         text = path.read_text(encoding="utf-8")
-        new = MARK.sub(lambda m: f"<!--r:{m[1]}|{m[2]}-->{value(course, m[1], m[2])}<!--/-->", text)
+        new = MARK.sub(lambda m: f"<!--r:{m[1]}{m[2]}{m[3]}-->{value(course, m[1], m[3])}<!--/-->", text)
         if write_text(path, new):
             changed.append(str(path.relative_to(course.root)))
     return changed
