@@ -182,6 +182,16 @@ def test_a_failing_cell_is_named_and_nothing_is_saved(executed, tmp_path, capsys
     assert course.complete_path(NAME).read_text() == before
 
 
+def test_seconds_are_kept_for_the_notebook_and_its_slow_code_cells(executed, tmp_path):
+    source = toy_course.SOURCE.replace("print(load", "import time\ntime.sleep(0.6)\nprint(load")
+    course = toy_course.make(tmp_path, source)
+    assert command(course, "execute") == 0
+    kept = json.loads((course.results / "notebook_seconds.json").read_text())["01"]
+    assert kept["all"] >= 1 and 0.6 <= kept["cells"]["results-1"] < 5
+    codes = {cell.id for cell in saved_notebook(course).cells if cell.cell_type == "code"}
+    assert set(kept["cells"]) <= codes
+
+
 def test_run_leaves_pages_in_out_and_the_tree_alone(executed, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PIP_ARGS", "--no-index")  # pip finds nothing: as without a network
     course = copy(executed, tmp_path)

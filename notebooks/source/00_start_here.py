@@ -21,6 +21,19 @@
 # - have seen how exercises answer.
 #
 # **What to know** Python, and a first acquaintance with PyTorch tensors. **Time** About 25 minutes for a person, a few seconds for two CPU cores.
+#
+# <!--slide 1 min
+# # 00 Start here: pictures out of noise
+#
+# A course on diffusion models: from one formula for one pixel to handwritten digits that appear out of nothing, made by a network you have understood part by part.
+#
+# - every claim is measured in front of you
+# - two CPU cores are enough; no GPU, no network connection
+#
+# Notes:
+# Say: today is preparation. At the end everyone has a working installation, knows the notation, and has had a first exercise accepted.
+# Ask: who has used a picture generator, and what do you think it starts from? (A diffusion model starts from noise, and from nothing else.)
+# -->
 
 # %% tags=["setup"] slideshow={"slide_type": "skip"}
 import importlib
@@ -39,8 +52,23 @@ else:
 # ## Does everything work here?
 #
 # Run the next cell. It looks at what the course needs and says of each thing whether it is there; it changes nothing.
+#
+# <!--slide 3 min
+# ## Two cells say whether your machine is ready
+#
+# | `NOISE_TO_DIGITS_MODE` | what happens |
+# |---|---|
+# | `read` (the default) | loads the networks that come with the course, trains live only what takes about a minute |
+# | `smoke` | a few steps everywhere: shows that everything runs; the results mean nothing |
+# | `full` | ignores the shipped networks and trains everything: hours |
+#
+# Notes:
+# Live: everybody runs both cells now; the first lists what is there, the second says what to do and names the mode. Help those who do not read "All is well" while the others look at the table.
+# Say: leave the mode at read. Smoke is for a quick test of an installation, full for those who want to see every network learn. The variable is read when a notebook starts: restart the kernel after a change.
+# Ask: what is the first thing to try after an installation, when a package is still reported as missing? (Restart the kernel: a running kernel does not notice what was installed behind its back. Then see whether the notebook uses the environment one installed into.) Ask also: your samples look like grey mush and everything was very fast; what do you check? (The mode: in smoke mode no result means anything.)
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 needed = ["torch", "torchvision", "numpy", "scipy", "sklearn", "matplotlib", "seaborn", "PIL", "tqdm"]
 needed, missing = [*needed, "safetensors"], []
 for name in needed:
@@ -54,7 +82,7 @@ for name in needed:
         missing.append(name)
         print(f"{name:12s} MISSING or broken: {type(error).__name__}: {error}")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 todo = []
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     todo.append("The course is tested with Python 3.11 to 3.13: make the environment anew with one of these.")
@@ -71,7 +99,7 @@ except Exception as error:
 print(f"Python {platform.python_version()}, {os.cpu_count()} CPU cores, mode: {mode}")
 print("\n".join(todo) if todo else "All is well: go on.")
 
-# %% [markdown] slideshow={"slide_type": "subslide"}
+# %% [markdown] slideshow={"slide_type": "skip"}
 # The **mode** says how much the notebooks compute. It is read from the environment variable `NOISE_TO_DIGITS_MODE` when a notebook starts:
 #
 # | mode | what happens |
@@ -85,8 +113,20 @@ print("\n".join(todo) if todo else "All is well: go on.")
 #
 # Below, a network walks from pure noise to digits. It has seen 60,000 handwritten digits with noise added, and learned one thing: to tell what in a noisy picture is noise. How such a
 # network is built, trained, used and judged is what the course is about. (Where the shipped network cannot be loaded, the cell says so and plays the *noising* of notebook 01 backwards instead.)
+#
+# <!--slide 3 min
+# ## It has learned one thing: what in a picture is noise
+#
+# - **Training** 60,000 handwritten digits, noise added. The question each time: *which part of this is noise?*
+# - **Making a picture** Begin with noise and nothing else. Let the network name the noise, take a little of it away, ask again.
+#
+# Notes:
+# Live: run the cells of "A first taste"; the walk takes about two seconds. Below the text six walks from noise, as a moving picture that begins again by itself.
+# Say: this is the whole idea. How the network is built, trained, used and judged is what notebooks 01 to 04 are about.
+# Ask: the picture at the start contains no digit. Where does the digit come from? (From what the network knows about digits: it takes away what does not fit one. Which digit it will be is decided by the noise one started from.)
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 import torch
 from helpers import checkpoints, data, sampling, schedule, show
 from helpers.modes import choose, out_dir
@@ -101,16 +141,30 @@ except (FileNotFoundError, ValueError) as error:
     noise = torch.randn(digits.shape, generator=torch.Generator().manual_seed(0))
     walk = [sampling.State(i, t, cosine.q_sample(digits, t, noise)) for i, t in enumerate(levels)]
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 frames = [show.tiles(state.x, columns=6) for state in walk]
 alt = "Six fields of noise turn, in a few seconds, into six handwritten digits."
 show.gif(frames, out_dir() / "first_taste.gif", alt, scale=84 // walk[0].x.shape[-1], seconds=3)
 
-# %% slideshow={"slide_type": "subslide"}
+# %% [markdown] slideshow={"slide_type": "slide"}
+# The walk once more, as a strip to look at in peace: two of the six digits, at eight noise levels.
+#
+# <!--slide 2 min
+# ## Coarse shapes come first, detail last
+#
+# The network is asked 25 times. The label is the noise level $t$ of what is shown, from 999 down to clean
+#
+# Notes:
+# Live: run the next cell, or look at the slide; two of the six walks, to look at in peace.
+# Say: not every digit is well made; notebook 04 counts them.
+# Ask: from which column on can you say that the lower one will be a 3? What could still change after that? (Most see it between 599 and 399. After that the strokes get sharper, the digit stays.)
+# -->
+
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 alt = "The same walk as a strip: noise at t = 999, first shapes about half-way, clean digits at the end."
 show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=2)
 
-# %% [markdown] slideshow={"slide_type": "-"}
+# %% [markdown] slideshow={"slide_type": "slide"}
 # Coarse shapes come first, detail last. Not every digit is well made; notebook 04 says how many are, in numbers. The label of a picture is always the noise level $t$ of *what it shows*, from 999 (noise) down to "clean".
 #
 # ## The symbols of the course
@@ -137,6 +191,27 @@ show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=
 # | $\eta$ | `eta` | how much fresh noise DDIM adds: 0 none, 1 as much as the ancestral step | 02 |
 # | $v$ | `prediction="v"` | another question to ask the network, a mix of $\epsilon$ and $x_0$ | 03 |
 # | $B, C, H, W$ | `x.shape` | examples in a batch, channels, height, width of a picture | 01 |
+#
+# <!--slide 3 min
+# ## Six symbols carry the first lecture
+#
+# | symbol | in the code | meaning |
+# |---|---|---|
+# | $x_0$ | `x0` | clean data: a picture with values in $[-1, 1]$ |
+# | $t$ | `t` | noise level, $0 \dots T-1$; $-1$ stands for clean |
+# | $x_t$ | `x_t` | the picture at noise level $t$ |
+# | $\epsilon$ | `eps`, `noise` | standard Gaussian noise, $\mathcal N(0, I)$ |
+# | $\beta_t$ | `betas` | variance that step $t$ adds |
+# | $\bar\alpha_t$ | `alphas_cumprod` | share of the variance of $x_0$ kept by steps $0 \dots t$ together |
+#
+# Together they make one sentence, the subject of notebook 01:
+#
+# $$x_t = \sqrt{\bar\alpha_t}\;x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
+#
+# Notes:
+# Say: nobody learns this by heart. The whole table is in notebook 00; each symbol has one meaning, everywhere. Point out that the clean picture is called x_0 in every paper but is no noise level: the first noisy picture is level t = 0.
+# Ask: T is 1000. What is the label of pure noise, and how many steps lead there from the clean picture? (999; a thousand steps, numbered 0 to 999.)
+# -->
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Are you ready? Five questions
@@ -186,8 +261,60 @@ show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=
 # same size on the way up. The output is as large as the input. Nothing more is needed; notebook 03 builds one. (If convolutions themselves are new, read up on those first.)
 #
 # </details>
+#
+# <!--slide 4 min
+# ## Five questions before the first lecture
+#
+# 1. $X$ and $Y$ are independent, with variances 4 and 9. What are the variance and the standard deviation of $X + Y$?
+# 2. $\epsilon \sim \mathcal N(0, 1)$. How do you make a number with mean 3 and variance 0.25 from it?
+# 3. `a` has shape `(16,)`, `x` has shape `(16, 1, 8, 8)`. What does `a * x` do? And what gives each picture its own factor?
+# 4. Nothing is known about a random $Y$. Which guess has the smallest mean squared error, and how large is that error?
+# 5. Roughly: what is a U-Net?
+#
+# Write your answers down: three minutes. Then compare with your neighbour.
+#
+# Notes:
+# Say: nobody collects the answers. Four right: begin. Fewer: the notebook says what to read up on.
+# Ask: hands up for each question before you go on: who has 5 as the standard deviation? (A common answer, and wrong: standard deviations do not add.)
+# Live: afterwards run the cell below the quiz, it measures the first three at once.
+# -->
+#
+# <!--slide 2 min
+# ## Variances add; a factor of noise is a root
+#
+# $$\operatorname{Var}(X + Y) = 4 + 9 = 13, \qquad \text{standard deviation } \sqrt{13} \approx 3.6, \text{ not } 2 + 3$$
+#
+# $$3 + 0.5\,\epsilon: \qquad \text{mean } 3, \quad \text{variance } 0.5^2 = 0.25$$
+#
+# - a factor $c$ multiplies the variance by $c^2$: the factor is the *root* of the variance you want
+# - shapes are lined up from the *right*, and 16 does not fit 8: an error. One factor for each picture:
+#
+# ```python
+# a.reshape(-1, 1, 1, 1) * x
+# ```
+#
+# Notes:
+# Say: the root and the reshape are the two most frequent mistakes in diffusion code. Exercises 1.1 and 1.3 need both.
+# Ask: what if x has shape (16, 16)? (No error: every column gets a factor, where every row should. Silent mistakes are the bad ones.)
+# -->
+#
+# <!--slide 3 min
+# ## The best guess is a mean, and a mean is a blur
+#
+# $$\mathbb E\,(Y - c)^2 \;\text{ is smallest at }\; c = \mathbb E[Y]$$
+#
+# $$\mathbb E\,\big(Y - f(X)\big)^2 \;\text{ is smallest at }\; f(x) = \mathbb E[Y \mid X = x]$$
+#
+# - nothing known about $Y$: say its mean; the error left is its variance
+# - a denoiser knows the noisy picture $x_t$. Trained with squared error, it answers with the *average* of all clean pictures that could be under this noise
+# - hence a single leap from noise to picture gives a blur, and the way back is walked in many small steps
+#
+# Notes:
+# Say: this is question 4 of the quiz; keep it in mind for notebook 02, where this best denoiser is computed exactly. Question 5, the U-Net: halves the resolution a few times, doubles it back, and carries the detail across by skip connections; needed in notebook 03 only.
+# Ask: under the noise there is a 4 or a 9, both equally likely. What does the best denoiser answer? (The mean of both pictures, half a 4 and half a 9: the best answer to the question, and not a digit.)
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 try:
     g = torch.Generator().manual_seed(0)
     x, y = 2 * torch.randn(100_000, generator=g), 3 * torch.randn(100_000, generator=g)
@@ -211,8 +338,17 @@ except Exception as error:
 # So Run All always reaches the end. Nothing is sent anywhere, nothing is graded, and you may try as often as you like. Any way of writing it that gives the right result is right.
 #
 # The next cell is a *demonstration* with made-up answers to exercise 0.1 below, asked of a `Check` of its own, so that your summary stays yours.
+#
+# <!--slide 2 min
+# ## An exercise answers in one of four ways
+#
+# Notes:
+# Live: run the demonstration cell; it asks a checker of its own, so nobody's summary changes. From above: nothing filled in, a usual mistake, a crash, the right answer.
+# Say: any way of writing it that gives the right result is right. Nothing is sent anywhere, nothing is graded.
+# Ask: your answer to 1.2 is wrong. Will the rest of the notebook show nonsense? (No: it goes on with the reference until yours is right, so Run All always reaches the end.)
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 from helpers.exercises import Check, check, exercises
 
 demo = Check()
@@ -231,7 +367,7 @@ demo("0.1", to_range)
 
 right = demo("0.1", exercises("00")["0.1"].reference)
 
-# %% [markdown] exercise_text="0.1" slideshow={"slide_type": "subslide"}
+# %% [markdown] exercise_text="0.1" slideshow={"slide_type": "slide"}
 # Now yours. The dots say how hard an exercise is, from one to five; two hints unfold below, and in the student edition the solution unfolds beneath the cell. Take the hints before the solution.
 #
 # **Exercise 0.1** Grey values come as numbers from 0 to `top` (16 for the small digits, 255 for MNIST). Map them to $[-1, 1]$, on a straight line: 0 to $-1$, `top` to $+1$.
@@ -249,8 +385,28 @@ right = demo("0.1", exercises("00")["0.1"].reference)
 # Divide by `top` to fill $[0, 1]$; stretch by 2; move down by 1.
 #
 # </details>
+#
+# <!--slide 5 min
+# ## Your turn: 0.1 and 0.2, five minutes
+#
+# ```python
+# def to_range(pixels, top):
+#     """Pixels with values 0 .. top as values -1 .. 1."""
+#
+# def add_noise(x, sigma, generator):
+#     """x with Gaussian noise of standard deviation sigma, same shape."""
+# ```
+#
+# - 0.1: where does the middle, `top / 2`, have to go?
+# - 0.2: `torch.rand` or `torch.randn`? The noise comes from `generator`
+# - stuck? Two hints unfold below each exercise
+#
+# Notes:
+# Give five minutes for both. Common mistakes: values in [0, 1] because stretching and moving were forgotten (0.1); rand for randn, even noise for the bell (0.2). A third: noise drawn without the generator, which cannot be repeated. check names them.
+# Ask: why a generator with a seed and not just randn? (So that a run can be repeated, and two methods can be compared on the same noise.)
+# -->
 
-# %% exercise="0.1" slideshow={"slide_type": "subslide"}
+# %% exercise="0.1" slideshow={"slide_type": "skip"}
 def to_range(pixels, top):
     """Pixels with values 0 .. top as values -1 .. 1."""
     # TODO 0.1: divide, stretch, move
@@ -259,7 +415,7 @@ def to_range(pixels, top):
     ### END SOLUTION
 to_range = check("0.1", to_range)
 
-# %% [markdown] exercise_text="0.2" slideshow={"slide_type": "subslide"}
+# %% [markdown] exercise_text="0.2" slideshow={"slide_type": "skip"}
 # And one that the whole course rests on: noise. PyTorch has two functions whose names differ by one letter, `torch.rand` and `torch.randn`, and confusing
 # them is the commonest mistake of all. Randomness always comes from a *generator* with a seed, so that a run can be repeated.
 #
@@ -279,7 +435,7 @@ to_range = check("0.1", to_range)
 #
 # </details>
 
-# %% exercise="0.2" slideshow={"slide_type": "subslide"}
+# %% exercise="0.2" slideshow={"slide_type": "skip"}
 def add_noise(x, sigma, generator):
     """x with Gaussian noise of standard deviation sigma, same shape."""
     # TODO 0.2: draw from the generator, scale, add
@@ -333,6 +489,24 @@ add_noise = check("0.2", add_noise)
 #
 # - J. Ho, A. Jain, P. Abbeel, *Denoising Diffusion Probabilistic Models*, NeurIPS 2020, arXiv:2006.11239: the notation of the course is theirs (with $t$ counted from 0).
 # - J. Sohl-Dickstein et al., *Deep Unsupervised Learning using Nonequilibrium Thermodynamics*, ICML 2015, arXiv:1503.03585: where the idea comes from.
+#
+# <!--slide 2 min
+# ## You are ready: what comes next
+#
+# Everything runs, the notation has one page, exercises answer. Factors of noise are *roots* of variances.
+#
+# | notebook | what happens | you |
+# |---|---|---|
+# | 01 Forward noising | digits dissolve; all steps in one jump; is the end really noise? | 75 min |
+# | 02 Denoising points | the best denoiser, the loss, a first network, sampling | 120 min |
+# | 03 Attention U-Net | 8x8 digits; residual blocks, attention, scores | 180 min |
+# | 04 MNIST sampling | 28x28 digits; two samplers, how good, what goes wrong | 80 min |
+# | 05 to 08 | faster samplers, digits on request, a lab, which knobs matter | 90 to 120 each |
+#
+# Notes:
+# Say: 01 to 04 build on each other, in this order. 06 uses a sampler of 05; 07 and 08 can be read any time after 04. Parts called "Looking inside" can be left out. Work in the copy that make start makes.
+# Ask: you have one evening only; what do you read? (01, 02 without "Looking inside", then 04.)
+# -->
 
-# %% slideshow={"slide_type": "-"}
+# %% slideshow={"slide_type": "skip"}
 check.summary("00")

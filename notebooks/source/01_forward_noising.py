@@ -22,6 +22,20 @@
 # **What to know** The rules for mean and variance of a sum, and tensors with broadcasting (notebook 00 has a quiz on both).
 #
 # **Time** About 75 minutes for a person, about a minute for two CPU cores. No training and no network yet.
+#
+# <!--slide 1 min
+# # 01 Forward noising: digits dissolve
+#
+# A diffusion model learns to undo damage. Today we do the damage, and understand it to the last factor.
+#
+# - one small step, a thousand of them, and a single jump that does the same
+# - schedules: how fast the picture goes
+# - is the end really noise?
+#
+# Notes:
+# Say: no network today and no training. Everything runs in about a minute on two cores, so everybody can run along.
+# Ask: what must be true of the damage for it to be undone by a network? (Each single step must be small, and one must be able to make as many training examples as one likes. Both come up today.)
+# -->
 
 # %% tags=["setup"] slideshow={"slide_type": "skip"}
 import math
@@ -49,8 +63,17 @@ from helpers.schedule import Schedule, cosine, linear, zero_terminal_snr
 # scikit-learn ships a set of handwritten digits, 8x8 pixels each, with values from 0 to 16. Every course of this kind has to
 # decide on a scale; ours is $[-1, 1]$: white ink is $+1$, black paper is $-1$. The noise will be centred at 0, so the data
 # should be centred near 0 as well.
+#
+# <!--slide 2 min
+# ## 1,797 small digits, and nothing Gaussian about them
+#
+# Notes:
+# Have run: the two cells; loading takes a moment. Above: one example of each class and the mean of its class, with the number of images. Below: all pixels, scaled to [-1, 1], and the mean image.
+# Say: nearly half of the pixels are bare paper, at exactly -1. The classes are of almost equal size, so a guesser is right one time in ten: remember that number.
+# Ask: why scale to [-1, 1] and not to [0, 1]? (The noise will be centred at 0; the data should be too, and with a similar spread. "Looking inside" measures what [0, 1] costs.)
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 images, labels = data.digits()
 print("images", tuple(images.shape), images.dtype, "from", images.min().item(), "to", images.max().item())
 
@@ -64,7 +87,7 @@ show.rows(
     title="The ten classes (and how many images of each)",
 )
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, (left, right) = plt.subplots(1, 2, figsize=(show.WIDTH, 3.2), width_ratios=[3, 1.6])
 left.hist(images.flatten().numpy(), bins=17, range=(-1.0625, 1.0625), color=show.COLOURS[0])
 left.set(xlabel="pixel value", ylabel="pixels", title=f"All {images.numel():,} pixels")
@@ -112,8 +135,53 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 # equation as it stands, with `.sqrt()` twice.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## A step adds a variance of beta, so the noise gets its root
+#
+# $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, I)$$
+#
+# - fades the picture a little, adds a little Gaussian noise
+# - $\beta_t$ from 0.0001 at the first step to 0.02 at the last, $T = 1000$ steps
+# - looks only at the picture before it: a *Markov chain*
+# - levels $t = 0, \dots, T-1$; the clean picture is $t = -1$
+#
+# Notes:
+# Say: x_0 is the clean picture in every paper, so it has no level of its own here; the first noisy picture is level 0.
+# Ask: after the first step the factor of the picture is the root of 0.9999 and that of the noise is 0.01. Which one would you see? (Neither. A single step changes nothing that the eye could see.)
+# -->
+#
+# <!--slide 8 min
+# ## Your turn: 1.1, one step, eight minutes
+#
+# $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon$$
+#
+# ```python
+# def q_step(x_prev, t, noise, betas):
+#     # x at level t, from x_prev at level t - 1
+# ```
+#
+# - `x_prev`, `noise`: shape `(B, 2)` or `(B, C, H, W)`
+# - `t`: shape `(B,)`, one level for each example; `betas`: shape `(T,)`
+# - which shape does `betas[t]` have, and which does it need?
+#
+# Notes:
+# Give eight minutes. Common mistakes: beta where its root belongs; betas[t] multiplied without a reshape, which stops with an error for most shapes and silently scales the columns when B happens to fit. check names both.
+# Ask: why does the function take the noise as an argument, instead of drawing it? (Because then the same noise can be used again: to test the function, to compare methods, and as the answer a network has to give.)
+# -->
+#
+# <!--slide 2 min
+# ## A thousand invisible steps leave no digit
+#
+# Each step is this small: from *clean* to $t = 0$ nothing seems to happen.
+#
+# Notes:
+# Live: run the cell below exercise 1.1. It uses your function if check accepted it.
+# Say: no single step is hard to undo, approximately. That is the whole idea of a diffusion model, and notebook 02 makes use of it.
+# Ask: in which column does the square go, in which the 3? Is that the same noise level? (The square is still there at 200, the 3 is guesswork at 400. The noise is of the same level; the more regular the shape, the longer it can be seen.)
+# -->
 
-# %% exercise="1.1" slideshow={"slide_type": "subslide"}
+# %% exercise="1.1" slideshow={"slide_type": "skip"}
 def q_step(x_prev, t, noise, betas):
     """x at level t, from x_prev at level t - 1."""
     # TODO 1.1: fade x_prev a little, add a little noise
@@ -123,7 +191,7 @@ def q_step(x_prev, t, noise, betas):
     ### END SOLUTION
 q_step = check("1.1", q_step)
 
-# %% expected="1.1" slideshow={"slide_type": "subslide"}
+# %% expected="1.1" tags=["slide-figure"] slideshow={"slide_type": "-"}
 T = 1000
 betas = torch.linspace(1e-4, 0.02, T)  # DDPM's choice
 square = -torch.ones(1, 1, 8, 8)
@@ -141,7 +209,7 @@ show.rows({"a square": strip[0], "a digit": strip[1]}, labels=["clean", *[f"t = 
           alt="A bright square and a digit 3 under a thousand noising steps: hardly changed at t = 0 and 50, "
           "grainy at 200, guesswork at 400, and mere noise from 600 on.")
 
-# %% [markdown] slideshow={"slide_type": "-"}
+# %% [markdown] slideshow={"slide_type": "slide"}
 # One step (t = 0) changes nothing that the eye could see. A thousand of them leave no square and no digit. No single step is hard to
 # undo, approximately: that is the whole idea of a diffusion model, and notebook 02 makes use of it.
 #
@@ -153,8 +221,19 @@ show.rows({"a square": strip[0], "a digit": strip[1]}, labels=["clean", *[f"t = 
 #
 # With $v = 1$ this is 1 again, and from anywhere else it moves towards 1. Three chains over the digits show what the
 # two square roots are there for: ours, one that only adds noise, and one with $\beta_t$ where $\sqrt{\beta_t}$ belongs.
+#
+# <!--slide 3 min
+# ## Both roots together bring the variance to 1
+#
+# $$\operatorname{Var}(x_t) = (1-\beta_t)\,\operatorname{Var}(x_{t-1}) + \beta_t \qquad (\text{independent things: variances add})$$
+#
+# Notes:
+# Have run: the two cells below (three chains of a thousand steps; a second or two). The figure comes on a click: let them predict first.
+# Ask: where does the variance end without fading, and where with beta in place of its root? (Without fading it grows by beta at each step, 10 in all. With beta for its root hardly any noise comes in, and the picture fades to an even grey.)
+# Say: the right step goes to 1 from anywhere. That is why a sampler can start from the same N(0, I) whatever the data were.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 def chain(x, betas, step=q_step, seed=0):
     """Yield (t, x_t) for t = 0 .. T-1."""
     g = torch.Generator().manual_seed(seed)
@@ -169,7 +248,7 @@ def beta_for_its_root(x_prev, t, noise, betas):
     beta = betas[t].reshape(-1, 1, 1, 1)
     return (1 - beta).sqrt() * x_prev + beta * noise
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "fragment"}
 few = images[: choose(read=400, smoke=20)]
 steps = {"as above": q_step, "never faded": only_add, "beta for its root": beta_for_its_root}
 fig, ax = plt.subplots()
@@ -238,8 +317,39 @@ show.figure(
 # First the alphas, then `torch.cumprod` along dimension 0. The first value is $1-\beta_0$, not 1.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## All steps collapse into one jump
+#
+# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \alpha_t = 1-\beta_t, \qquad \bar\alpha_t = \alpha_0\,\alpha_1 \cdots \alpha_t$$
+#
+# - $\alpha_t$: share of the variance that one step keeps; $\bar\alpha_t$: what all steps up to $t$ keep together
+# - training needs pictures at *random* levels: one line instead of up to a thousand steps
+# - no cross-fade: the *squares* of the two factors add to 1
+#
+# > Where $\bar\alpha_t = 0.5$, signal and noise both stand at 0.71, not at 0.5.
+#
+# Notes:
+# Say: this is the formula of the course. Everything later is built on it.
+# Ask: what would go wrong if the factors themselves added to 1? (Half-way, at 0.5 and 0.5, the variance would be 0.25 + 0.25 = 0.5: the picture would turn grey in the middle of the way.)
+# -->
+#
+# <!--slide 3 min
+# ## Two noises merge into one, because variances add
+#
+# $$x_2 = \sqrt{\alpha_2\alpha_1}\;x_0' \;+\; \underbrace{\sqrt{\alpha_2(1-\alpha_1)}\;\epsilon_1 + \sqrt{1-\alpha_2}\;\epsilon_2}_{\text{a sum of Gaussians: Gaussian}}$$
+#
+# $$\underbrace{\alpha_2(1-\alpha_1)}_{\text{variance of the first}} + \underbrace{(1-\alpha_2)}_{\text{of the second}} \;=\; 1 - \alpha_1\alpha_2$$
+#
+# - two steps look like one step with $\alpha = \alpha_1\alpha_2$; so do three, four, all of them
+# - $\epsilon$ is now *one* noise that stands for all: which step gave what is lost
+#
+# Notes:
+# Say: x_0' is whatever stood before these two steps. The rest is induction; it stands in the notebook.
+# Ask: which two properties of the noise did we use? (Independent, so that variances add; Gaussian, so that the sum has the same shape. With uniform noise the second one fails: a further exercise.)
+# -->
 
-# %% exercise="1.2" slideshow={"slide_type": "subslide"}
+# %% exercise="1.2" slideshow={"slide_type": "skip"}
 def alphas_cumprod(betas):
     """alpha_bar_t for t = 0 .. T-1."""
     # TODO 1.2: what the steps 0 .. t keep together
@@ -249,7 +359,7 @@ def alphas_cumprod(betas):
     ### END SOLUTION
 alphas_cumprod = check("1.2", alphas_cumprod)
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 schedule = linear(T)  # from helpers: betas, alphas and alphas_cumprod together in one object
 alpha_bar = alphas_cumprod(betas)
 difference = (alpha_bar - schedule.alphas_cumprod).abs().max()
@@ -262,7 +372,7 @@ print(f"your alpha-bar and the schedule's differ by less than {1e-6 if differenc
 print(f"mean after {T} steps      {mean:.6f}    closed form sqrt(alpha_bar) x_0 = {a.sqrt() * 0.75:.6f}")
 print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar     = {1 - a:.6f}")
 
-# %% [markdown] exercise_text="1.3" slideshow={"slide_type": "subslide"}
+# %% [markdown] exercise_text="1.3" slideshow={"slide_type": "slide"}
 # From here on betas and alpha-bar travel together in one small object, a `Schedule` from `helpers/schedule.py`. Its `schedule.alphas_cumprod` holds the numbers
 # that you have just computed. Followed step by step, mean and variance of a pixel arrive exactly where the closed form says.
 #
@@ -287,8 +397,41 @@ print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar   
 # `a = schedule.alphas_cumprod[t]`, reshaped as in 1.1; then `a.sqrt()` goes with `x0` and `(1 - a).sqrt()` with the noise.
 #
 # </details>
+#
+# <!--slide 7 min
+# ## Your turn: 1.2 and 1.3, the jump, seven minutes
+#
+# $$\bar\alpha_t = \alpha_0 \cdots \alpha_t \qquad\qquad x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
+#
+# ```python
+# def alphas_cumprod(betas):
+#     # alpha_bar_t for t = 0 .. T-1
+#
+# def q_sample(x0, t, noise, schedule):
+#     # x at level t, straight from the clean x0; schedule.alphas_cumprod has shape (T,)
+# ```
+#
+# - 1.2: PyTorch has running products beside running sums; the first value is $1 - \beta_0$, not 1
+# - 1.3: shapes as in 1.1; every example of the batch has its own level
+# - done early? With `q_sample`, draw one digit at $t = 100$, 200 and 400
+#
+# Notes:
+# Give seven minutes for both; 1.2 is one line. Common mistakes: cumsum for cumprod, or a first value of 1 instead of 1 - beta_0 (1.2); 1 - a without its root in front of the noise, or a without a reshape (1.3).
+# Ask: what is the same in 1.1 and 1.3, and what is new? (The same line with another constant: alpha-bar for 1 - beta.)
+# -->
+#
+# <!--slide 2 min
+# ## The spike of bare paper melts into the bell
+#
+# Above, one digit. Below, the pixels of *all* digits at that level, and the curve of $\mathcal N(0, 1)$.
+#
+# Notes:
+# Live: run the cell below exercise 1.3. Under the histograms stand the two factors of the jump.
+# Say: the histogram of the first figure was anything but Gaussian. The spike at -1 widens and moves to 0.
+# Ask: from which level on can you not tell the histogram from the curve? And does that mean that the picture holds nothing any more? (From 600 on. No: a histogram does not look at where the pixels are. We come back to that.)
+# -->
 
-# %% exercise="1.3" slideshow={"slide_type": "subslide"}
+# %% exercise="1.3" slideshow={"slide_type": "skip"}
 def q_sample(x0, t, noise, schedule):
     """x at level t, straight from the clean x0."""
     # TODO 1.3: jump to x_t with the closed form
@@ -298,7 +441,7 @@ def q_sample(x0, t, noise, schedule):
     ### END SOLUTION
 q_sample = check("1.3", q_sample)
 
-# %% expected="1.3" slideshow={"slide_type": "subslide"}
+# %% expected="1.3" tags=["slide-figure"] slideshow={"slide_type": "-"}
 noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
 bell = torch.linspace(-3.5, 3.5, 100)
 normal = torch.exp(-(bell**2) / 2) / math.sqrt(2 * math.pi)
@@ -314,7 +457,7 @@ for t, (above, below) in zip(levels, axes.T, strict=True):
 show.figure(fig, "A digit 0 at eight levels from t = 0 to t = 999, below each the histogram of all "
             "pixels with the standard normal curve: the spike at -1 melts into the bell.")
 
-# %% [markdown] slideshow={"slide_type": "-"}
+# %% [markdown] slideshow={"slide_type": "skip"}
 # Above, one digit fades; below, the pixels of all digits at that level, with the curve of $\mathcal N(0, 1)$. The spike of bare paper at $-1$ widens and
 # moves to 0; from t = 600 on nobody could tell the histogram from the curve. (At t = 0 the spikes are taller than the frame.)
 #
@@ -322,7 +465,7 @@ show.figure(fig, "A digit 0 at eight levels from t = 0 to t = 999, below each th
 #
 # A proof can be right and a program wrong. So we send one pixel value, $x_0 = 0.75$, through the chain many times, and as often through the jump, and compare at several levels.
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 n, at = choose(read=20_000, smoke=500), [0, 9, 49, 199, 499, 999]
 pixel = torch.full((n, 1), 0.75)
 walked = {t: x for t, x in chain(pixel, schedule.betas, seed=2) if t in at}
@@ -337,7 +480,7 @@ for t in at:
     print(f"{t:4d}  {x.mean():7.4f} {y.mean():7.4f}  {error:.5f}   ", end="")
     print(f"{x.var():7.4f} {y.var():7.4f}  {error_var:.5f}")
 
-# %% [markdown] slideshow={"slide_type": "subslide"}
+# %% [markdown] slideshow={"slide_type": "slide"}
 # Each pair should differ by about one standard error of the difference (s.e.), seldom by more than two. (The variance of $n$ Gaussian draws has the standard error
 # $\sigma^2\sqrt{2/n}$; a difference of two, $\sqrt2$ times as much.)
 #
@@ -345,8 +488,19 @@ for t in at:
 # cumulative distribution curves. Even two samples of the same distribution have a gap, of about $0.87\sqrt{2/n}$; it exceeds $1.36\sqrt{2/n}$ in only one case of
 # twenty and $1.95\sqrt{2/n}$ in 1 of 1,000. As a control, two wrong jumps that people
 # really write take the same test: one without the square root of $1-\bar\alpha_t$, and one with `rand` for `randn`, here even corrected to the right mean and variance, so that the table above would not notice it.
+#
+# <!--slide 3 min
+# ## The jump is the chain, measured
+#
+# One pixel, sent through both thousands of times. $D$: the largest gap between two cumulative curves.
+#
+# Notes:
+# Have run: the cells of "Measured" (they take a few seconds). The table above this figure compares means and variances; the Kolmogorov-Smirnov statistic also sees a wrong shape. Grey: what chance alone produces.
+# Ask: uniform noise with the right mean and variance: would the table of means and variances have noticed it? (No. Only a test for the shape does.) And why does the missing root disappear on the right? (A number near 1 is nearly its own root: there the mistake makes no difference.)
+# Say: a test can only reject what its sample is large enough to see. The notebook also times it: the jump is more than a hundred times faster.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 tries = {"the jump": jumped, "missing root": {}, "uniform noise": {}}
 for t in at:
     a = schedule.alphas_cumprod[t]
@@ -363,7 +517,7 @@ ax.legend(title="gap to the chain")
 show.figure(fig, "Kolmogorov-Smirnov gap to the chain at six levels, log scale: the right jump stays in the "
             "grey band of chance, uniform noise and a missing root lie far above nearly everywhere.")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 def seconds(work):
     start = time.perf_counter()
     work()
@@ -375,7 +529,7 @@ jump = min(seconds(lambda: q_sample(x0, last, torch.randn(x0.shape), schedule)) 
 faster = next((factor for factor in (100, 10, 2) if walk / jump > factor), 1)
 print(f"128 digits to t = 999: one jump is more than {faster} times faster than the walk.")
 
-# %% [markdown] slideshow={"slide_type": "-"}
+# %% [markdown] slideshow={"slide_type": "slide"}
 # The jump stays in the band of chance at every level. Uniform noise is found out everywhere. The missing root is too, except where it makes no difference: a number
 # near 1 is nearly its own root. A test can only reject what its sample is large enough to see.
 #
@@ -383,8 +537,19 @@ print(f"128 digits to t = 999: one jump is more than {faster} times faster than 
 #
 # The closed form says that $x_t$ given $x_0$ is Gaussian, $q(x_t \mid x_0) = \mathcal N\!\left(\sqrt{\bar\alpha_t}\,x_0,\; 1-\bar\alpha_t\right)$. For a single pixel the
 # whole story fits into one picture: a column of the heat map is the density at that level.
+#
+# <!--slide 3 min
+# ## Once the two bands have merged, the past is lost
+#
+# $$q(x_t \mid x_0) = \mathcal N\!\left(\sqrt{\bar\alpha_t}\,x_0,\; 1-\bar\alpha_t\right)$$
+#
+# Notes:
+# Have run: the cell below takes a second. A column of the heat map is the density of one pixel at that level. Black: four single runs of the chain; dashed: two standard deviations, drawn by the closed form.
+# Ask: a walk stands at 1.5 at level 500. Where will it be at level 510? Where did it start? (Near 1.5; nearly impossible to say: the bands of +1 and -1 overlap.)
+# Say: small steps are easy to undo, the whole way at once is not.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 from matplotlib.colors import PowerNorm
 
 a, value = schedule.alphas_cumprod, torch.linspace(-3, 3, 301)[:, None]
@@ -402,7 +567,7 @@ axes[0].plot(torch.stack(walks), color="black", linewidth=0.6)
 show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and sinks to 0, with dashed "
             "two-sigma lines and four jagged walks. Right: bands from +1 and -1 merge into one.")
 
-# %% [markdown] slideshow={"slide_type": "-"}
+# %% [markdown] slideshow={"slide_type": "skip"}
 # Left: dark is likely. The four black lines are single runs of the chain; they are jagged, they wander, and about nineteen twentieths of the time they keep between the dashed lines at
 # two standard deviations, which the *closed form* drew. Right: a pixel that was ink and one that was paper. While the bands are apart the past can be read off; once they have merged it cannot.
 #
@@ -442,8 +607,33 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
 # `.clamp(max=max_beta)` cuts.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## Cosine draws alpha-bar and takes what betas come out
+#
+# $$\mathrm{SNR}(t) = \frac{\bar\alpha_t}{1-\bar\alpha_t} \qquad\qquad f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right)$$
+#
+# $$\beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t+1}{T}\big)}{f\big(\tfrac{t}{T}\big)},\; \beta_{\max}\right), \qquad s = 0.008, \quad \beta_{\max} = 0.999$$
+#
+# - **linear**: a line through the betas; take what alpha-bar comes out
+# - **cosine**: the other way round. $u$ is the share of the way, from 0 to 1
+# - what matters is the curve of $\bar\alpha_t$, or the signal-to-noise ratio
+#
+# Notes:
+# Say: cosine is Nichol and Dhariwal 2021, not the DDPM paper. The offset s keeps the first betas from being next to nothing, the cut keeps the last one below 1.
+# Ask: how many values of f does one need for T betas? (T + 1: each beta is made of two neighbours. Exercise 1.4, ten minutes, as homework; the usual mistakes are T values instead of T + 1, and float32 near u = 1.)
+# -->
+#
+# <!--slide 3 min
+# ## Linear spends its last 400 levels on next to nothing
+#
+# Notes:
+# Live: run the cell below exercise 1.4. The dots mark where alpha-bar falls fastest: at 219 for linear, at 494 for cosine (printed under the figure in the notebook).
+# Say: alpha is near 1 everywhere and tells nothing. Alpha-bar tells the story. "Linear" is not noise at a constant rate.
+# Ask: why does alpha-bar fall fastest at 219 under linear betas, although the betas go on growing? (The fall is beta times what is left. The step gets larger, but less and less is there to lose.)
+# -->
 
-# %% exercise="1.4" slideshow={"slide_type": "subslide"}
+# %% exercise="1.4" slideshow={"slide_type": "skip"}
 def cosine_betas(T, s=0.008, max_beta=0.999):
     """The T betas whose alpha-bar falls like a squared cosine."""
     # TODO 1.4: f at T + 1 places, then one beta from each pair of neighbours
@@ -455,7 +645,7 @@ def cosine_betas(T, s=0.008, max_beta=0.999):
     ### END SOLUTION
 cosine_betas = check("1.4", cosine_betas)
 
-# %% expected="1.4" slideshow={"slide_type": "subslide"}
+# %% expected="1.4" tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(2, 2, figsize=(show.WIDTH, 5.8), sharex=True)
 axes = axes.flatten()
 for s, style in ((linear(T), "-"), (Schedule(cosine_betas(T), "cosine"), "--")):
@@ -471,7 +661,7 @@ axes[0].set_yscale("log"), axes[3].set_ylim(-12, 10), axes[2].legend()
 show.figure(fig, "Four panels, linear solid, cosine dashed: beta; alpha, near 1 throughout; alpha-bar, "
             "its steepest point marked, early for linear, in the middle for cosine; log SNR.")
 
-# %% [markdown] slideshow={"slide_type": "-"}
+# %% [markdown] slideshow={"slide_type": "skip"}
 # A single step keeps nearly everything, at every level: alpha says almost nothing. Alpha-bar tells the story. Under the linear schedule the last 400 of the 1,000 levels have next to no signal left;
 # cosine spreads the loss evenly. And "linear" betas are not "noise at a constant rate": alpha-bar falls fastest, at the black dot, in the first quarter and then ever more slowly.
 #
@@ -489,7 +679,7 @@ show.figure(fig, "Four panels, linear solid, cosine dashed: beta; alpha, near 1 
 #
 # The same levels for everyone, drawn with the cosine schedule. Compare with the strip of exercise 1.1.
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 eight, where = images[20:28], [0, 100, 250, 400, 550, 700, 850, 999]
 noise = torch.randn(eight.shape, generator=torch.Generator().manual_seed(6))
 columns = [q_sample(eight, torch.full((8,), t), noise, cosine(T)) for t in where]
@@ -501,7 +691,7 @@ show.rows(
     labels=[f"t = {t}" for t in where],
 )
 
-# %% [markdown] slideshow={"slide_type": "-"}
+# %% [markdown] slideshow={"slide_type": "skip"}
 # Each row keeps one noise tensor, so that only the level changes along it. Cover the left half with your hand and try to read the digits from the right: the column at which you succeed is,
 # roughly, where a denoiser has to decide which digit it will be.
 #
@@ -509,7 +699,7 @@ show.rows(
 #
 # A larger picture under the linear schedule, with the measured variance of its pixels. The closed form predicts it: independent noise adds, so $\operatorname{Var}(x_t) = \bar\alpha_t \operatorname{Var}(x_0) + (1-\bar\alpha_t)$.
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 photo = data.photo(64)
 noise = torch.randn(T, 1, 64, 64, generator=torch.Generator().manual_seed(11))
 noised = q_sample(photo.expand(T, -1, -1, -1), torch.arange(T), noise, schedule)  # all levels in one batch
@@ -526,6 +716,90 @@ axes[5].legend()
 show.figure(fig, "A 64x64 photo of a flower at t = 0, 50, 200, 500, 999, dissolving; beside it the "
             "variance of its pixels climbs to 1 along the predicted curve.")
 
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "slide"}
+# ## Try it (optional): any level, three schedules
+#
+# The same digit with the same noise, at the same shares $u$ of the way, under three schedules: linear, cosine, and one of those that the next section is about,
+# DDPM's betas for only 200 steps. A column is at level $t = u\,(T-1)$, rounded.
+#
+# <!--slide 2 min
+# ## 200 unscaled steps do not end in pure noise
+#
+# The same digit and noise, at the same share $u$ of the way, under three schedules:
+#
+# Notes:
+# Have run: the cell below. Linear and cosine have 1,000 steps; the third row has 200 steps with betas up to the same 0.02.
+# Live: in the notebook, move u with the sliders: picture, histogram and the place on the curve of alpha-bar change together. Take linear and cosine to where you can just not read the digit, then the third one to u = 1.
+# Ask: compare the last column: which rows show the same picture, and what is it a picture of? (The first two: the noise itself, the same in all rows. In the third something is added to it, a weak digit.)
+# -->
+
+# %% tags=["optional", "slide-figure"] slideshow={"slide_type": "-"}
+kinds = {
+    "linear": linear(T),
+    "cosine": cosine(T),
+    "linear, 200 unscaled": linear(200, rescale=False),
+}
+way = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1]
+grain = torch.randn(images.shape, generator=torch.Generator().manual_seed(12))
+strips = {}
+for kind, s in kinds.items():
+    t = torch.tensor([round(u * (s.T - 1)) for u in way])
+    strips[kind] = q_sample(example[3:4].expand(len(way), -1, -1, -1), t, grain[3:4], s)
+show.rows(strips, labels=[f"u = {u:g}" for u in way], alt="A digit 3 with the same noise at nine shares of "
+          "the way: linear fades first, 200 unscaled steps last; at u = 1 only their row differs.")
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
+# At $u = 1$ the first two rows show the same picture: the noise, and nothing else. The third does not.
+#
+# Now one level at a time, with its place on the curve of $\bar\alpha_t$ (thin: the other two schedules). The histogram counts the pixels of all pictures of the class, the line over it is $\mathcal N(0, 1)$.
+
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
+value = torch.linspace(-3, 3, 100)
+density = torch.exp(-(value**2) / 2) / math.sqrt(2 * math.pi)
+
+def draw_histogram(ax, x_t):
+    look = dict(density=True, histtype="stepfilled", color=show.COLOURS[5])
+    ax.hist(x_t.flatten().numpy(), bins=40, range=(-3, 3), **look)
+    ax.plot(value, density, color=show.COLOURS[1])
+    ax.set(ylim=(0, 0.8), yticks=[], title="pixels")
+
+def draw_curves(ax, kind, t):
+    for name, s in kinds.items():
+        u, look = torch.arange(1, s.T + 1) / s.T, dict(lw=3) if name == kind else dict(lw=1, alpha=0.6)
+        ax.plot(u, s.alphas_cumprod, **look)
+    ax.plot((t + 1) / kinds[kind].T, kinds[kind].alpha_bar(t), "o", color="black", markersize=9, zorder=3)
+    ax.set(title=f"alpha-bar, {kind}", xlabel="u", ylim=(-0.03, 1.03))
+
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
+def at_level(u=0.4, kind="linear", digit=3):
+    """Draw a digit at the share u of a schedule's way: clean, noised, the pixels, the place on the curve."""
+    s, x0 = kinds[kind], images[labels == digit]
+    t = round(u * (s.T - 1))
+    x_t, a = q_sample(x0, torch.tensor([t]), grain[labels == digit], s), s.alpha_bar(t)
+    fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 2.8), width_ratios=[1, 1, 1, 1.5])
+    factors = f"{a.sqrt():.2f} $x_0$ + {(1 - a).sqrt():.2f} $\\epsilon$"
+    for ax, x, title in zip(axes, (x0, x_t), ("clean", f"t = {t} of {s.T}"), strict=False):
+        ax.imshow(x[0, 0], vmin=-1, vmax=1)
+        ax.set(title=title, xticks=[], yticks=[])
+    axes[1].set_xlabel(factors)
+    draw_histogram(axes[2], x_t), draw_curves(axes[3], kind, t)
+    show.figure(fig, f"A digit {digit}, clean and at t = {t} of the {kind} schedule, alpha-bar {a:.3f}; "
+                "the histogram of the pixels of its class with the normal curve; the level on the curve.")
+
+at_level()
+
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
+from helpers.sliders import sliders
+
+sliders(at_level, u=(0.0, 1.0, 0.02), kind=list(kinds), digit=(0, 9))
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
+# The sliders need a running kernel; a page shows only the picture above them. Try this:
+#
+# - Move $u$ to where you can just not name the digit, once with `linear`, once with `cosine`. The places on the way differ; is $\bar\alpha_t$ about the same?
+# - Keep that level and go through the digits. Which are lost sooner?
+# - Take each schedule to $u = 1$. Under which does the histogram still lean to the left of the curve, and what is it that remains?
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Is x_T noise?
 #
@@ -534,8 +808,23 @@ show.figure(fig, "A 64x64 photo of a flower at t = 0, 50, 200, 500, 999, dissolv
 #
 # The reader is a logistic regression, about the weakest there is. Every image gets 20 different noises. Each third of the images is read by a reader
 # trained on the other two thirds, so that none knows its test images by heart. The standard error counts images, not draws: twenty noises on one digit are no twenty digits.
+#
+# <!--slide 2 min
+# ## Ask a reader: is there a digit left in x_T?
+#
+# A sampler starts from $\mathcal N(0, I)$. That is right only if the chain *ends* there.
+#
+# - the reader: a logistic regression, about the weakest there is
+# - it sees nothing but $x_T$, and only digits it was not trained on
+# - $\beta$ up to 0.02, made for $T = 1000$, taken for fewer steps
+#
+# Notes:
+# Have run: four readers, each trained three times, take some seconds. The table comes on a click.
+# Ask: T = 200, a third of the amplitude is left. How often does the reader name the right digit: one time in ten, in five, in three? (About one in three, as the table shows; chance is one in ten.)
+# Say: a network trained on such x_T learns to use the digit that shines through. At sampling time it gets pure noise, an input it has never seen.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 draws = choose(read=20, smoke=2)
 third = torch.empty_like(labels)
 third[labels.argsort(stable=True)] = torch.arange(len(labels)) % 3  # of every class, a third each
@@ -552,7 +841,7 @@ def accuracy(schedule):
     share = right.reshape(-1, draws).mean(1)
     return share.mean().item(), (share.std() / math.sqrt(len(share))).item()
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-output"] slideshow={"slide_type": "fragment"}
 print("betas up to 0.02   sqrt(alpha_bar) at the end   digits read from x_T")
 for steps in (100, 200, 300, 1000):
     s = linear(steps, rescale=False)
@@ -562,7 +851,7 @@ for steps in (100, 200, 300, 1000):
 commonest = counts.max() / len(labels)
 print(f"a guesser that always names the commonest digit: {commonest:.1%}")
 
-# %% [markdown] exercise_text="1.5" slideshow={"slide_type": "subslide"}
+# %% [markdown] exercise_text="1.5" slideshow={"slide_type": "skip"}
 # With 100 unscaled steps a linear reader gets most digits right from what the sampler believes to be noise; with 300 it is still far above chance. A network trained on such $x_T$ has learned to use the digit that shines
 # through. At sampling time it is handed pure noise, in which nothing shines through: a kind of input it has never seen. Notebook 02 measures what that does to samples.
 #
@@ -590,7 +879,7 @@ print(f"a guesser that always names the commonest digit: {commonest:.1%}")
 #
 # </details>
 
-# %% exercise="1.5" slideshow={"slide_type": "subslide"}
+# %% exercise="1.5" slideshow={"slide_type": "skip"}
 def linear_betas(T, beta_start=1e-4, beta_end=0.02):
     """T betas on a straight line that destroy as much as 1,000 unscaled ones."""
     # TODO 1.5: a line of T values, rescaled
@@ -600,13 +889,24 @@ def linear_betas(T, beta_start=1e-4, beta_end=0.02):
     ### END SOLUTION
 linear_betas = check("1.5", linear_betas)
 
-# %% [markdown] slideshow={"slide_type": "subslide"}
+# %% [markdown] slideshow={"slide_type": "slide"}
 # Three repairs take the same test: the rescaled line, the cosine schedule, and **zero terminal SNR** (Lin et al. 2023), which shifts and stretches the curve of $\sqrt{\bar\alpha_t}$ of *any*
 # schedule so that it starts where it did and ends at exactly 0:
 #
 # $$\sqrt{\bar\alpha_t} \;\leftarrow\; \left(\sqrt{\bar\alpha_t}-\sqrt{\bar\alpha_{T-1}}\right)\cdot\frac{\sqrt{\bar\alpha_0}}{\sqrt{\bar\alpha_0}-\sqrt{\bar\alpha_{T-1}}} .$$
+#
+# <!--slide 4 min
+# ## What counts is the sum of the betas: three repairs
+#
+# $$\ln\bar\alpha_{T-1} = \sum_t \ln(1-\beta_t) \approx -\sum_t\beta_t \qquad\text{so}\qquad \beta_t \;\leftarrow\; \tfrac{1000}{T}\,\beta_t$$
+#
+# Notes:
+# Have run: the cell below asks a dozen readers, which takes ten seconds or more. The figure comes on a click.
+# Say: rescaled betas, the cosine schedule, or zero terminal SNR (Lin et al.), which shifts and stretches the curve of the root of alpha-bar to end at exactly 0. All three bring the reader down to chance.
+# Ask: the reader fails. Is that a proof that nothing is left? (No, a better reader might see something. "Looking inside" gives a bound that no reader can beat.) Exercise 1.5, the rescaled line, is two lines: four minutes or homework; usual mistakes: T / 1000 for 1000 / T, and only the end rescaled.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "fragment"}
 schedules = {
     "betas up to 0.02": lambda T: linear(T, rescale=False),
     "betas x 1000/T": lambda T: Schedule(linear_betas(T), "rescaled"),
@@ -649,8 +949,19 @@ show.figure(ax.figure, "Reading accuracy for T = 100, 200, 300: far above the da
 # The same `a`, reshaped as in 1.3. Subtract `(1 - a).sqrt() * eps`, then divide by `a.sqrt()`.
 #
 # </details>
+#
+# <!--slide 4 min
+# ## Whoever knows the noise knows the picture
+#
+# $$x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\epsilon}{\sqrt{\bar\alpha_t}} \qquad\qquad \text{error in } x_0 = \frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}}\times\text{error in } \epsilon$$
+#
+# Notes:
+# Have run: the cell below exercise 1.6 (six minutes, or homework; usual mistakes: "noisy minus noise" without the factors, and dividing by alpha-bar instead of its root).
+# Say: this is why the network of notebook 02 is asked for the noise. Second row: exact noise, the digit comes back from any level. Third row: noise wrong by a twentieth.
+# Ask: at level 999, by how much is an error in the noise multiplied under the linear schedule, roughly? (By 157, printed under the figure; under cosine by about twenty thousand, with zero terminal SNR one divides by 0. So zero terminal SNR needs another question than "what is the noise?".)
+# -->
 
-# %% exercise="1.6" slideshow={"slide_type": "subslide"}
+# %% exercise="1.6" slideshow={"slide_type": "skip"}
 def predict_x0(x_t, t, eps, schedule):
     """The clean data that x_t and its noise eps imply."""
     # TODO 1.6: solve the closed form for x_0
@@ -660,7 +971,7 @@ def predict_x0(x_t, t, eps, schedule):
     ### END SOLUTION
 predict_x0 = check("1.6", predict_x0)
 
-# %% expected="1.6" slideshow={"slide_type": "subslide"}
+# %% expected="1.6" tags=["slide-figure"] slideshow={"slide_type": "-"}
 where = torch.tensor([50, 200, 400, 600, 800, 999])
 g = torch.Generator().manual_seed(8)
 noise, slip = torch.randn(2, 6, 1, 8, 8, generator=g)
@@ -676,14 +987,14 @@ for s in (linear(T), cosine(T), zero_terminal_snr(linear(T))):
     factor = ((1 - s.alpha_bar(T - 1)) / s.alpha_bar(T - 1)).sqrt()
     print(f"{s.name:25s}: an error in eps at the last level is multiplied by {factor:,.0f} in x_0")
 
-# %% [markdown] slideshow={"slide_type": "-"}
+# %% [markdown] slideshow={"slide_type": "skip"}
 # With the exact noise the digit comes back from any level, even from t = 999 where the eye sees nothing (up to rounding). With noise that is wrong by a twentieth it does not: the error grows by
 # $\sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$. Under the cosine schedule that factor reaches about twenty thousand, and the estimate of $x_0$ has to be kept within $[-1, 1]$: a later notebook does so where it first matters.
 #
 # **Why zero terminal SNR and noise prediction do not go together.** At $\bar\alpha_{T-1} = 0$ the picture $x_{T-1}$ *is* the noise. A network asked for the noise may copy its input: the loss at that level is 0 and
 # teaches nothing about digits. And the formula above divides by 0. Asked for $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$ instead (notebook 03), it has to answer $-x_0$ there: its best guess of the picture. Whoever wants zero terminal SNR changes the question too.
 
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "slide"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ## Looking inside (optional)
 #
 # Four short looks at questions that come up. Nothing later depends on them.
@@ -703,14 +1014,14 @@ for s in (linear(T), cosine(T), zero_terminal_snr(linear(T))):
 #
 # </details>
 
-# %% tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 energy = images.double().square().sum((1, 2, 3)).mean()
 for s in (*(linear(T, rescale=False) for T in (100, 200, 300, 1000)), cosine(1000)):
     a = s.alpha_bar(s.T - 1)
     bits = (a * energy - 64 * a - 64 * torch.log1p(-a)) / 2 / math.log(2)
     print(f"T = {s.T:<5d} {s.name:22s} at most {bits:9.2g} bits a picture")
 
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "-"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # With 100 or 200 unscaled steps there is room for the digit and more. With 1,000, or with the cosine schedule, less than a hundredth of a bit is left: here *nobody* can read anything, and starting the sampler from pure noise
 # is as good as right.
 #
@@ -718,7 +1029,7 @@ for s in (*(linear(T, rescale=False) for T in (100, 200, 300, 1000)), cosine(100
 #
 # Noise of the same level hides an 8x8 digit and leaves a 64x64 photo recognisable. Neighbouring pixels of a large picture say nearly the same thing, so the eye can average them, and averaging $k$ pixels divides the variance of the noise by $k$.
 
-# %% tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 t = torch.tensor([350])
 x_t = q_sample(photo, t, torch.randn(photo.shape, generator=torch.Generator().manual_seed(9)), schedule)
 signal = schedule.alphas_cumprod[350].sqrt()
@@ -729,28 +1040,28 @@ for ax, k in zip(axes, (1, 2, 4, 8), strict=True):
 show.figure(fig, "The flower photo at t = 350, then averaged over blocks of 2x2, 4x4 and 8x8 pixels: "
             "the coarser it gets, the more clearly the bright flower stands out of the noise.")
 
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "-"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # Averaging brings the flower out of what looked like noise (the picture is rescaled by $1/\sqrt{\bar\alpha_t}$ so that only the noise changes). Hence a schedule that suits 28x28 pixels can be too gentle at 256x256: large pictures need more noise for the same damage.
 #
 # ### Pixels in [0, 1] or in [-1, 1]?
 #
 # Some tutorials leave the pixels in $[0, 1]$. The formulas still hold, but data and noise are no longer on the same footing.
 
-# %% tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 for name, x0 in (("[-1, 1]", images), ("[ 0, 1]", (images + 1) / 2)):
     spread = x0.var(0).mean()  # what distinguishes one digit from another
     lost = int((schedule.snr() * spread > 1).sum())
     print(f"pixels in {name}: mean {x0.mean():5.2f}, variance between digits {spread:.3f}, "
           f"drowned by noise from t = {lost} on")
 
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "-"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # Half the range is a quarter of the variance: the same betas drown the digits much earlier, and more of the levels are spent on nearly pure noise. In addition the mean is no longer near 0, so the network must learn to shift brightness as it denoises.
 #
 # ### The same in a library
 #
 # `diffusers`, the standard library, calls the jump `add_noise`. Given the same noise it must give the same picture.
 
-# %% tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 try:
     from diffusers import DDPMScheduler
 except ImportError:
@@ -800,6 +1111,21 @@ else:
 # - S. Lin et al., *Common Diffusion Noise Schedules and Sample Steps are Flawed*, WACV 2024, arXiv:2305.08891: zero terminal SNR (algorithm 1).
 # - E. Hoogeboom, J. Heek, T. Salimans, *Simple Diffusion*, ICML 2023, arXiv:2301.11093: why larger pictures need more noise.
 # - S. Prince, *Understanding Deep Learning*, MIT Press 2023, chapter 18: the one-pixel heat map.
+#
+# <!--slide 2 min
+# ## What we learned, and what comes next
+#
+# - a step fades by $\sqrt{1-\beta_t}$ and adds noise with $\sqrt{\beta_t}$: the variance stays at 1
+# - all steps to $t$ are one jump: $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$, measured
+# - a schedule is its curve of $\bar\alpha_t$; the chain must *end* in noise
+# - whoever knows the noise knows the picture
+#
+# **Next**, notebook 02: who tells us the noise? The best possible answer, a loss, a first network, and the way back.
+#
+# Notes:
+# Say: the self-check in the notebook has five questions; whoever can answer them without scrolling is ready for 02.
+# Ask: in one sentence, why do many Gaussian steps merge into one? (Each is linear, sums of independent Gaussians are Gaussian, and variances add.)
+# -->
 
-# %% slideshow={"slide_type": "-"}
+# %% slideshow={"slide_type": "skip"}
 check.summary("01")

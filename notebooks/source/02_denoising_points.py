@@ -22,6 +22,20 @@
 # **What to know** Notebook 01 ($\beta_t$, $\alpha_t$, $\bar\alpha_t$, `q_sample`), the multivariate Gaussian, Bayes' rule, PyTorch tensors.
 #
 # **Time** About 120 minutes for a person, about two and a half minutes for two CPU cores, one of them for training.
+#
+# <!--slide 1 min
+# # 02 Denoising points
+#
+# Notebook 01 turned data into noise. Now we walk back, in two dimensions, where every step can be drawn.
+#
+# - first with the best denoiser there can be, which a formula gives, and which only copies
+# - then with a small network that learns it, and does not
+#
+# Notes:
+# Say: everything today carries over to images; two numbers a point instead of 784 let us see it.
+# Ask: what does $x_t$ look like at the last level, and what does it still say about $x_0$? (Gaussian noise; next to nothing. Notebook 01.)
+# Have run: everything down to the two checkpoint files (section 5). Training takes about a minute, and all later cells read those files.
+# -->
 
 # %% slideshow={"slide_type": "skip"} tags=["setup"]
 import sys
@@ -38,6 +52,7 @@ from helpers.models import PointMLP, parameter_count
 from helpers.modes import choose, out_dir
 from helpers.sampling import ancestral, ddim, last, reverse
 from helpers.schedule import cosine
+from helpers.sliders import sliders
 from helpers.training import Run, learning_rate, train
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -47,8 +62,19 @@ from helpers.training import Run, learning_rate, train
 # edges are infinitely sharp, and there is a number for how well they come out, the share of samples that lie inside the squares.
 #
 # The schedule is the cosine one of notebook 01, with $T$ levels.
+#
+# <!--slide 2 min
+# ## Two data sets: a thin one and a sharp one
+#
+# The board is the harder one. A number says how well it comes out: the share of samples inside its squares.
+#
+# Notes:
+# Say: 10,000 points each, the cosine schedule with 1000 levels. On the right a twentieth of the levels is enough to wash out the edges.
+# Ask: why are sharp edges hard for a smooth function? (The score jumps there at low noise; a smooth function can only rise steeply.)
+# Live: run the cell, it draws at once.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "-"} tags=["slide-figure"]
 schedule = cosine(T=choose(read=1000, smoke=40))
 T = schedule.T
 moons, _ = data.moons(10_000, seed=0)
@@ -110,8 +136,35 @@ show.figure(fig, "Left: two interleaved half circles. Middle: eight sharp square
 #
 # *In the picture behind it*, arrows start at $x_t$ and end (orange) at the best guess of $x_0$. At low noise the guess is a training point nearby. In the middle it is a
 # compromise that may lie *between* the moons, where no data are. At high noise every $x_t$ gets nearly the same answer.
+#
+# <!--slide 4 min
+# ## The best guess is a weighted average of the data
+#
+# Somebody picked a training point and noised it to level $t$. We see $x_t$. Which point was it?
+#
+# $$w_i=\operatorname*{softmax}_i\left(-\frac{\lVert x_t-\sqrt{\bar\alpha_t}\,x^{(i)}\rVert^2}{2\,(1-\bar\alpha_t)}\right),\qquad \mathbb E[x_0\mid x_t]=\sum_i w_i\,x^{(i)}$$
+#
+# - each point weighs as much as it explains $x_t$: Bayes' rule
+# - under squared error no guess beats this average
+# - no network, no training, nothing to tune; but every call looks at all $N$ points
+#
+# Notes:
+# Say: the softmax is Bayes' rule with equal priors and one Gaussian around each shrunk point. The fold in the notebook proves that the expectation is the best guess.
+# Ask: what becomes of the weights at very low noise, and at very high noise? (One candidate, the nearest, takes all; all get nearly the same.)
+# Exercise 2.1 is this formula: 15 minutes, best at home or in the lab. The two most common mistakes: the softmax over the batch instead of over the points, and points that are not multiplied by $\sqrt{\bar\alpha_t}$ before they are compared with $x_t$.
+# -->
+# <!--slide 2 min
+# ## The more noise, the closer together all answers lie
+#
+# Arrows run from $x_t$ to the best guess, an orange dot. The data are 200 points of the moons.
+#
+# Notes:
+# Say: at $t=50$ nearly every answer sits on a moon; at $t=400$ many lie between the moons; at $t=800$ all are close to the mean.
+# Ask: at $t=400$ many dots lie where no data are. Is that an error? (No. Both moons are possible, and under squared error the average of the possible is the best answer.)
+# Live: run the cells of exercise 2.1, they take a second or two.
+# -->
 
-# %% exercise="2.1" slideshow={"slide_type": "subslide"}
+# %% exercise="2.1" slideshow={"slide_type": "skip"}
 def exact_denoiser(x_t, t, points, schedule):
     """E[x_0 | x_t] where the data are exactly `points`. x_t (B, 2), t (B,), points (N, 2); returns (B, 2)."""
     # TODO 2.1: weigh every point by Bayes' rule, return the weighted average
@@ -125,7 +178,7 @@ def exact_denoiser(x_t, t, points, schedule):
 
 exact_denoiser = check("2.1", exact_denoiser)
 
-# %% expected="2.1" slideshow={"slide_type": "subslide"}
+# %% expected="2.1" slideshow={"slide_type": "-"} tags=["slide-figure"]
 def draw_field(ax, denoiser, t, points, title):
     line = torch.linspace(-1.4, 1.4, 11)
     x = torch.cartesian_prod(line, line)
@@ -163,8 +216,19 @@ show.figure(fig, "Arrows from a grid of noisy points to the exact answers. At lo
 # Fresh data fall between them. So **the exact optimum only repeats its training points**, and the minimum of the training loss is *not* what we want: a network that reached it
 # would be a copying machine. Diffusion models are useful because a network of limited size, trained for a limited time, fits something smoother. Whether it did has to be
 # measured anew each time: the distance to the nearest training point, beside the same distance for fresh data.
+#
+# <!--slide 3 min
+# ## One leap lands on the mean, many steps copy
+#
+# Pale dots: the 200 training points. The same exact denoiser, used once and used at every level.
+#
+# Notes:
+# Say: the one-leap answers are one spot: from pure noise the best guess is the mean. A thousand small steps end on training points, at a distance of practically zero; fresh data keep a distance. The minimum of the training loss is a copying machine. A network is useful because it does not reach it.
+# Ask: which two numbers tell whether a model copies? (The distance of its samples to the nearest training point, and the same distance for fresh data.)
+# Have run: the walk has a thousand steps and takes some seconds.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "-"} tags=["slide-output"]
 def exact_model(points):
     """The exact denoiser in the clothes of a network: model(x_t, t) -> eps. In parts, to save memory."""
     def model(x_t, t):
@@ -182,7 +246,7 @@ for name, points in (("samples", many_steps), ("fresh data", fresh)):
     _, distance = metrics.nearest_neighbours(points, few)
     print(f"{name}: median distance to the nearest training point {distance.median():.5f}")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "-"} tags=["slide-figure"]
 fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.5))
 panels = {"one leap": one_leap, "many steps": many_steps, "fresh data": fresh}
 for ax, (title, points) in zip(axes, panels.items(), strict=True):
@@ -266,8 +330,46 @@ show.figure(fig, "Training points are large pale dots. Left: one-leap answers, a
 # `schedule.q_sample(x0, t, noise)` makes $x_t$; the network is `model(x_t, t)`; the target is `noise`.
 #
 # </details>
+#
+# <!--slide 4 min
+# ## A bound on the likelihood becomes a squared error
+#
+# 1. $\log p_\theta(x_0)\ge -L$, by Jensen's inequality
+# 2. $L$ is a sum over the steps of $\mathrm{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\Vert\,p_\theta(x_{t-1}\mid x_t)\big)$, and two ends
+# 3. both are Gaussians with a fixed variance, so only their means can differ
+# 4. of the means all is known but $\epsilon$: let the network predict it
+#
+# $$L_\text{simple}=\mathbb E_{x_0,\,t,\,\epsilon}\;\big\lVert \epsilon-\epsilon_\theta(\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon,\;t)\big\rVert^2$$
+#
+# - dropped on the way: the factor $\beta_t^2\,/\,\big(2\sigma_t^2\,\alpha_t\,(1-\bar\alpha_t)\big)$ in front of each level
+# - what is left needs no chain, only a point, a level and noise
+#
+# Notes:
+# Say: the five steps stand in the notebook in full; in the room go through the idea of each. Step 3 uses the posterior of notebook 01; the trick is to turn the forward steps round with Bayes' rule, after which the fractions cancel.
+# Ask: with the linear schedule, at which levels is the dropped factor largest, and what does dropping it do? (At the lowest noise. Dropping it takes weight from the finest details and gives it to the levels where the shape is decided.)
+# -->
+# <!--slide 5 min
+# ## Your turn: 2.2, the loss of a batch, 5 minutes
+#
+# $$\text{the mean of}\quad\big(\epsilon-\epsilon_\theta(x_t,t)\big)^2,\qquad x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$$
+#
+# ```python
+# def simple_loss(model, x0, t, noise, schedule):
+#     """The mean squared error of the predicted noise over a batch, one number."""
+#     # TODO 2.2: noise the batch, predict, compare
+#     ...
+# ```
+#
+# - `schedule.q_sample(x0, t, noise)` makes $x_t$; every example has its own level
+# - `model(x_t, t)` is the network; what is it allowed to see, and what is its target?
+# - return one number as a tensor, so that it can be differentiated
+#
+# Notes:
+# Give 5 minutes, then run the check cell on the projector. The two most common mistakes: the network is shown $x_0$, or $x_0+\epsilon$ without the factors; and the squares are summed instead of averaged, so that the loss grows with the batch.
+# Ask: why may every example of a batch have another level? (The loss is an expectation over levels; a mixed batch estimates it with less scatter than one level at a time.)
+# -->
 
-# %% exercise="2.2" slideshow={"slide_type": "subslide"}
+# %% exercise="2.2" slideshow={"slide_type": "skip"}
 def simple_loss(model, x0, t, noise, schedule):
     """The mean squared error of the predicted noise over a batch, one number."""
     # TODO 2.2: noise the batch, predict, compare
@@ -322,8 +424,23 @@ simple_loss = check("2.2", simple_loss)
 # `a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1))` fits both shapes. $\bar\alpha_t$ is float64: end with `.to(x_t.dtype)`.
 #
 # </details>
+#
+# <!--slide 2 min
+# ## Noise, clean data, score: one prediction, three readings
+#
+# $$\hat x_0=\frac{x_t-\sqrt{1-\bar\alpha_t}\;\epsilon_\theta}{\sqrt{\bar\alpha_t}},\qquad\qquad \nabla_{x_t}\log p_t(x_t)\approx-\frac{\epsilon_\theta}{\sqrt{1-\bar\alpha_t}}$$
+#
+# - the score points where the density of *noisy* data grows fastest
+# - "clean = noisy minus predicted noise" is wrong: both parts are scaled
+# - tested below: for the exact denoiser $p_t$ is known, and automatic differentiation of $\log p_t$ gives the same arrows
+#
+# Notes:
+# Say: Tweedie's formula. The proof is two lines in the fold: differentiate the mixture, recognise the posterior mean of the noise. The printed differences are at the level of rounding.
+# Ask: the score at the point where the density is highest? (Zero: nothing grows there. So the predicted noise is zero too.)
+# Live: the check runs in a moment. Exercise 2.3 is this pair of formulas, 8 minutes at home. Its two most common mistakes: $x_t-\epsilon$ without the roots, and the wrong sign of the score.
+# -->
 
-# %% exercise="2.3" slideshow={"slide_type": "subslide"}
+# %% exercise="2.3" slideshow={"slide_type": "skip"}
 def read_eps(eps, x_t, t, schedule):
     """The estimate of x_0 and the score that a predicted noise stands for, both shaped like x_t."""
     # TODO 2.3: return x0, score
@@ -337,7 +454,7 @@ def read_eps(eps, x_t, t, schedule):
 
 read_eps = check("2.3", read_eps)
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "-"} tags=["slide-output"]
 # For the exact denoiser p_t is known, a mixture of Gaussians. Automatic differentiation of its logarithm
 # knows nothing of Tweedie's formula; both must give the same arrows.
 def log_density(x_t, t, points):
@@ -385,8 +502,19 @@ for t in (T // 10, T // 2, 9 * T // 10):
 #
 # *In the picture behind it* each column is what the network is told. Fast rows tell neighbours apart, slow rows tell early from late. Nearby levels look alike, far ones do not.
 # A popular mistake is to let the frequencies fall on a straight line: nearly all rows are fast then, and levels 100 apart look as different as levels 800 apart.
+#
+# <!--slide 2 min
+# ## The level is shown on many dials, fast and slow
+#
+# $$\gamma(t)=\big(\sin\omega_it,\;\cos\omega_it\big)_{i=0,\dots,d/2-1},\qquad \omega_i=10\,000^{-\,i/(d/2)}$$
+#
+# Notes:
+# Say: each column on the left is what the network is told. Fast rows tell neighbours apart, slow rows tell early from late. On the right: a level is most like itself, and alike to its neighbours. The embedding is added in every residual block of a small perceptron.
+# Ask: why must the network know $t$ at all? (One place means different things: at low noise a point that has hardly moved, at high noise a point from anywhere. Without $t$ it could only give the average answer.)
+# Live: run the cells of exercise 2.4 (8 minutes at home). Its two most common mistakes: frequencies that fall on a straight line instead of by a factor, and sines and cosines interleaved where all sines come first.
+# -->
 
-# %% exercise="2.4" slideshow={"slide_type": "subslide"}
+# %% exercise="2.4" slideshow={"slide_type": "skip"}
 def timestep_embedding(t, dim, max_period=10_000.0):
     """Sines, then cosines, of t at dim/2 frequencies from 1 down to nearly 1/max_period: (B,) to (B, dim)."""
     # TODO 2.4: frequencies, angles, then sines and cosines side by side
@@ -400,7 +528,7 @@ def timestep_embedding(t, dim, max_period=10_000.0):
 
 timestep_embedding = check("2.4", timestep_embedding)
 
-# %% expected="2.4" slideshow={"slide_type": "subslide"}
+# %% expected="2.4" slideshow={"slide_type": "-"} tags=["slide-figure"]
 emb = timestep_embedding(torch.arange(1000), 64)
 fig, (left, right) = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
 left.imshow(emb.T, aspect="auto", cmap="RdBu_r", interpolation="nearest")
@@ -414,7 +542,7 @@ show.figure(fig, "Left: heat map, 64 entries against 1000 levels, fast stripes a
             "below. Right: the similarity of three levels to all others peaks sharply at the level "
             "itself.")
 
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown] slideshow={"slide_type": "skip"}
 # ### The network
 #
 # A multilayer perceptron with three additions, each a line below:
@@ -423,7 +551,7 @@ show.figure(fig, "Left: heat map, 64 entries against 1000 levels, fast stripes a
 # - **residual blocks**, $h\leftarrow h+g(h)$, so that gradients find a short way to every layer;
 # - the **level**, added anew in every block.
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 def forward(net, x, t):
     emb = net.time(timestep_embedding(t, net.time_dim))  # (B, width): which level is it?
     h = net.enter(torch.cat([x, net.fourier(x)], dim=1))  # (B, width): where is the point?
@@ -447,8 +575,33 @@ print("these lines are helpers' PointMLP:", torch.allclose(forward(net, x, t), n
 # `helpers.training.train` is this loop and adds one thing, an **exponential moving average** (EMA) of the weights, $\bar\theta\leftarrow d\,\bar\theta+(1-d)\,\theta$ after every step: the average
 # jitters less than the weights and gives better samples. Its $d$ starts small and grows to 0.999, so that the random first weights are forgotten.
 # Two loops that do the same must, from the same seed, report the same losses: that is checked. Then one network for each data set is trained, about a minute in all.
+#
+# <!--slide 3 min
+# ## Training is a regression with fresh noise in every step
+#
+# ```python
+# for step in range(steps):
+#     x0 = x[torch.randint(len(x), (batch_size,), generator=g)]
+#     t = torch.randint(schedule.T, (batch_size,), generator=g)
+#     noise = torch.randn(x0.shape, generator=g)
+#     loss = simple_loss(model, x0, t, noise, schedule)
+#     optimizer.zero_grad()
+#     loss.backward()
+#     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+#     optimizer.step()
+# ```
+#
+# - no chain, no sampling: one random level for each example
+# - learning rate: warm up, stay, fall to zero
+# - samples come from an average of the weights over time (EMA)
+#
+# Notes:
+# Say: read the loop line by line; it is all of diffusion training. The notebook's version also sets the learning rate and yields the loss. That helpers' train is the same loop is checked there: the losses agree to rounding.
+# Ask: what changes in this loop when the points become images? (The shape of x0 and the network. No other line.)
+# Have run: the cell that trains both networks, about a minute. Live: only the 20-step comparison.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 def train_in_the_open(model, schedule, x, steps, batch_size, lr, seed=0):
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     g = torch.Generator().manual_seed(seed)
@@ -464,7 +617,7 @@ def train_in_the_open(model, schedule, x, steps, batch_size, lr, seed=0):
         optimizer.step()
         yield loss.item()
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 def fresh_net():
     torch.manual_seed(0)
     return PointMLP()
@@ -476,7 +629,7 @@ gap = max(abs(a - step.loss) for a, step in zip(ours, theirs, strict=True))
 print(f"loss: {ours[0]:.3f} at the first step, {ours[-1]:.3f} at step 20")
 print(f"largest difference between the two loops over 20 steps: {gap:.1e}")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 def fit(name, points, steps):
     """Train one network, write its averaged weights to a checkpoint, return the losses."""
     run = Run(fresh_net(), lr=3e-3, seed=0)
@@ -510,8 +663,19 @@ losses = {"moons": fit("moons", moons, choose(read=2800, smoke=30)),
 # generalisation, and a gap between training and fresh loss is how one would notice its absence.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## The loss cannot reach zero: each level has its floor
+#
+# Black: the exact denoiser, the floor on the points it knows. Blue: the network.
+#
+# Notes:
+# Say: left, both losses fall fast and then hardly move, far above zero; that is not bad training, $x_t$ does not say where it came from. Right, the floor by level: near 1 at low noise, near 0 at high noise. "Equally hard at all levels" is wrong.
+# Ask: at the lowest noise the exact denoiser wins on its own points and loses on fresh ones. Why? (It recognises the very point it was given; a fresh point it pulls to a neighbour. The network learned squares, not points: its two curves stay together.)
+# Have run: needs the two checkpoint files.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 def load(name):
     return checkpoints.load_model(out_dir() / f"points_{name}.safetensors", PointMLP)
 
@@ -528,7 +692,7 @@ real = {"moons": data.moons(200_000, seed=1)[0][draw], "board": data.checkerboar
 levels = [t for t in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900) if t < T]
 n = choose(read=1000, smoke=50)
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "-"} tags=["slide-figure"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(show.WIDTH, 4))
 for name, colour in (("moons", show.COLOURS[2]), ("board", show.COLOURS[0])):
     left.plot(losses[name], color=colour, alpha=0.15, linewidth=0.5)
@@ -570,8 +734,23 @@ show.figure(fig, "Left: both losses fall, then level off above zero. Right: by l
 # width, squares for instance, and no Gaussian fits. That is the price of few steps.
 #
 # </details>
+#
+# <!--slide 4 min
+# ## A step back takes away a small share of the noise
+#
+# $$x_{t-1}=\frac{1}{\sqrt{\alpha_t}}\Big(x_t-\frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon_\theta\Big)+\sqrt{\tilde\beta_t}\;z,\qquad z\sim\mathcal N(0,I)$$
+#
+# - $\epsilon_\theta$ is *all* the noise since $x_0$; the step removes the share $\beta_t/\sqrt{1-\bar\alpha_t}$ of it
+# - then fresh noise, with the posterior's variance $\tilde\beta_t$; the last step adds none
+# - $\hat x_0$ divides by $\sqrt{\bar\alpha_t}$, so at the top a tiny error is blown up: **clamp** $\hat x_0$ to the range of the data
+#
+# Notes:
+# Say: put the predicted noise into the posterior mean of the derivation. The walk starts at pure noise and repeats this a thousand times. The printed number is the factor by which an error of the prediction is blown up at the top level.
+# Ask: the reverse of a Gaussian step is not Gaussian in general. Why may each step be one here? (Over the small width of the step the log density is almost a straight line; that only shifts the Gaussian, along the score. Big steps break this.)
+# Exercise 2.5 is this step: 12 minutes at home. The two most common mistakes: all the noise is subtracted at once, and the fresh noise is multiplied by the variance instead of its root.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "-"} tags=["slide-output"]
 @torch.no_grad()
 def walk(model, x, step, limit, k=1, seed=0):
     """From pure noise x to data, asking at every k-th level; yields (level, x, estimate of x_0)."""
@@ -588,7 +767,7 @@ def walk(model, x, step, limit, k=1, seed=0):
 
 print(f"1 / sqrt(alpha_bar) at the top level: {1 / schedule.alpha_bar(T - 1).sqrt():,.0f}")
 
-# %% [markdown] slideshow={"slide_type": "subslide"} exercise_text="2.5"
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="2.5"
 # ### Exercise 2.5: one ancestral step
 #
 # `t` is one int for the whole batch; `schedule.alpha_bar(t - 1)` is 1 for $t=0$, and $\alpha_t=\bar\alpha_t/\bar\alpha_{t-1}$. Use the posterior variance.
@@ -610,8 +789,19 @@ print(f"1 / sqrt(alpha_bar) at the top level: {1 / schedule.alpha_bar(T - 1).sqr
 #
 # *In the picture behind it*, above: the walk. Below: where a single leap from each level would end, the current guess of $x_0$. From high noise the guess is an average and fills the middle,
 # whatever the squares; it sharpens only as the noise goes. The coarse shape is settled first, the edges last.
+#
+# <!--slide 2 min
+# ## The coarse shape is settled first, the edges last
+#
+# Above: the walk. Below: where a single leap from each level would end.
+#
+# Notes:
+# Say: from the left. The cloud hardly changes for a long time while the estimate below grows from a spot to a blob to a block; the squares stand out only in the last levels.
+# Ask: why is the estimate at high noise a spot in the middle? (Pure noise says nothing about the point; the best guess is the mean of all data, as the exact denoiser showed.)
+# Have run: a thousand steps for a thousand points take some seconds. Live: in the optional section at the end a slider stops the walk at any level.
+# -->
 
-# %% exercise="2.5" slideshow={"slide_type": "subslide"}
+# %% exercise="2.5" slideshow={"slide_type": "skip"}
 def ancestral_step(x_t, t, eps, noise, schedule):
     """x at level t - 1 from x at level t (an int), with the posterior variance. x_t, eps, noise: (B, ..)."""
     # TODO 2.5: mean, variance, then mean plus noise of that variance
@@ -626,7 +816,7 @@ def ancestral_step(x_t, t, eps, noise, schedule):
 
 ancestral_step = check("2.5", ancestral_step)
 
-# %% expected="2.5" slideshow={"slide_type": "subslide"}
+# %% expected="2.5" slideshow={"slide_type": "-"} tags=["slide-figure"]
 def one_level(x, t, t_next, eps, noise):
     return ancestral_step(x, t, eps, noise, schedule)
 
@@ -671,8 +861,38 @@ show.figure(fig, "Above: 1000 points on their way from a round cloud to eight sq
 #
 # *In the picture behind it*, above: the naive way falls apart as soon as levels are left out, because the noise that the skipped steps should have removed is still there. Below: DDIM on the *same* levels
 # hardly notices. What counts first is not the number of calls, but that each step goes as far as it claims.
+#
+# <!--slide 8 min
+# ## Your turn: 2.6, the DDIM step, 8 minutes
+#
+# $$x_{t'}=\sqrt{\bar\alpha_{t'}}\;\hat x_0+\sqrt{1-\bar\alpha_{t'}}\;\epsilon_\theta,\qquad \hat x_0=\frac{x_t-\sqrt{1-\bar\alpha_t}\;\epsilon_\theta}{\sqrt{\bar\alpha_t}}$$
+#
+# ```python
+# def ddim_step(x_t, t, t_next, eps, schedule):
+#     """x at level t_next from x at level t (ints, t_next < t, -1 is clean), without fresh noise."""
+#     # TODO 2.6: estimate x_0, then go to level t_next
+#     ...
+# ```
+#
+# - from level $t$ to *any* lower level $t'$: estimate $x_0$, noise it again
+# - the noise put back is the predicted one: one start, one end
+# - no new training: the loss only ever used $q(x_t\mid x_0)$
+#
+# Notes:
+# Say: it is "$x_t$ from $x_0$ and noise" read once backwards and once forwards.
+# Give 6 of the 8 minutes to the code, then run the check cell. The two most common mistakes: alphas_cumprod[-1] for the clean end, which in Python is the last level (alpha_bar(-1) is 1), and fresh noise where the predicted noise belongs.
+# Ask: what must come out for t_next = -1? (The estimate of $x_0$ itself: its factor is 1, that of the noise is 0.)
+# -->
+# <!--slide 3 min
+# ## Skipping levels needs a step made for it
+#
+# Notes:
+# Say: above, the network is asked at every 1st, 2nd, 5th, 20th level and the one-level step is made each time: the noise of the skipped levels stays in. Below, DDIM on the *same* levels: the share inside hardly changes. What counts first is not the number of calls but that a step goes as far as it claims.
+# Ask: why is there any noise left in the upper right picture? (Each step takes away the noise of one level, and nineteen of twenty levels were never visited.)
+# Have run: eight walks. The printed line under the figure in the notebook shows DDIM without the clamp, which fails with these long steps.
+# -->
 
-# %% exercise="2.6" slideshow={"slide_type": "subslide"}
+# %% exercise="2.6" slideshow={"slide_type": "skip"}
 def ddim_step(x_t, t, t_next, eps, schedule):
     """x at level t_next from x at level t (ints, t_next < t, -1 is clean), without fresh noise."""
     # TODO 2.6: estimate x_0, then go to level t_next
@@ -685,7 +905,7 @@ def ddim_step(x_t, t, t_next, eps, schedule):
 
 ddim_step = check("2.6", ddim_step)
 
-# %% expected="2.6" slideshow={"slide_type": "subslide"}
+# %% expected="2.6" slideshow={"slide_type": "-"} tags=["slide-figure"]
 def by_ddim(x, t, t_next, eps, noise):
     return ddim_step(x, t, t_next, eps, schedule)
 
@@ -710,8 +930,19 @@ show.figure(fig, "Samples when the network is asked at every level, every 2nd, 5
 #
 # *In the picture*: the samples are about as far from their nearest training point as fresh data are; nothing was copied, unlike in section 2. What is wrong with the board sits at its edges and in a thin haze
 # between the squares. An edge is a jump in the score at low noise, which no smooth function follows.
+#
+# <!--slide 3 min
+# ## A number alone says little: beside it stands its floor
+#
+# Floor: the same measure for real data against other real data. Blue is real, orange sampled.
+#
+# Notes:
+# Say: 10,000 samples of each. The first line only says that helpers' loop is the walk just seen. Sliced Wasserstein distance a little above its floor; the nearest training point is about as far as for fresh data, so nothing was copied, unlike with the exact denoiser. What is wrong with the board sits at its edges and in a haze between the squares.
+# Ask: what would these numbers be for the exact denoiser of the training points? (The distance about at its floor, the nearest practically 0: it copies. One number would praise it, both together give it away.)
+# Have run: the sampling cell, 100 DDIM steps for 10,000 points, twice.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "-"} tags=["slide-output"]
 again = last(reverse(net_board, schedule, ancestral(), x_T=x_T, seed=0, clip_x0=1.0))
 gap = (again - states[-1][1]).abs().max()
 print(f"our walk and helpers' reverse, same start and noise: largest difference {gap:.1e}")
@@ -727,7 +958,7 @@ for name, old in (("moons", moons), ("board", board)):
     near, far = (metrics.nearest_neighbours(p[:2000], old)[1].median() for p in (new[name], real[name][0]))
     print(f"{name}: sliced Wasserstein {score:.4f} (floor {floor:.4f}), nearest {near:.4f} (fresh {far:.4f})")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "-"} tags=["slide-figure"]
 fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 2.8))
 for i, points in enumerate((moons, new["moons"], board, new["board"])):
     title = ("moons", "samples", "board", "samples")[i]
@@ -752,8 +983,19 @@ show.figure(fig, "Real moons beside sampled ones, the real checkerboard beside a
 #
 # With 100 steps the posterior variance is the better choice, <!--r:points.variance.posterior-100.inside.mean|.0%-->91%<!--/--> inside against <!--r:points.variance.beta-100.inside.mean|.0%-->87%<!--/-->; with 1000 the two can hardly be told apart (<!--r:points.variance.posterior-1000.inside.mean|.1%-->90.1%<!--/-->, <!--r:points.variance.beta-1000.inside.mean|.1%-->89.4%<!--/-->).
 # Noise at the last step is never taken away again: with 100 steps <!--r:points.last_step.with-100.inside.mean|.0%-->89%<!--/--> instead of <!--r:points.last_step.without-100.inside.mean|.0%-->91%<!--/-->, with 1000, where $\sqrt{\beta_0}$ is small, <!--r:points.last_step.with-1000.inside.mean|.1%-->89.6%<!--/--> instead of <!--r:points.last_step.without-1000.inside.mean|.1%-->90.1%<!--/-->.
+#
+# <!--slide 3 min
+# ## Three habits of tutorials, measured
+#
+# - $T=100$ with $\beta$ up to 0.02 keeps <!--r:points.root_alpha_bar.uncorrected|.2f-->0.60<!--/--> of the signal: a start from pure noise misses
+# - with few steps the posterior variance beats $\beta_t$; noise added at the last step is never taken away
+#
+# Notes:
+# Say: one dot is one training. Left: distance of the samples from real lopsided moons, the dotted line is the floor; uncorrected with DDIM stands far off. Middle and right: share inside the squares of the board; with 100 steps the choices differ, with 1000 they hardly do.
+# Ask: why does the first mistake not show on the board? (Its mean is 0, like the mean of the start. Lopsided data, and digits, have another mean.)
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "-"} tags=["slide-figure"]
 results = checkpoints.load_results("points")
 fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 4.2), width_ratios=(3, 2, 2))
 panels = {"schedules": ("schedule, T = 100", "distance"), "variance": ("variance, T", "inside"),
@@ -773,8 +1015,17 @@ show.figure(fig, "One dot a seed. Left: distance of samples from real lopsided m
 # First the learned field beside the exact one. Where noisy data occur, the two agree. At low noise and far from all squares they differ: there the network was never trained, and the walk rarely comes by.
 # At high noise the learned answers jitter: $\hat x_0$ divides the network's small errors by a small $\sqrt{\bar\alpha_t}$.
 # Then the samples of section 8 again, this time on their way.
+#
+# <!--slide 2 min
+# ## Where the points go, the network agrees with the formula
+#
+# Notes:
+# Say: arrows to the best guess of $x_0$, exact above, learned below. The rows agree where noisy data occur. At $t=50$ they differ outside the board, where the network was never trained and the walk rarely comes by. At $t=700$ the learned answers jitter: a small error divided by a small root.
+# Ask: the formula needs all 10,000 points at every call. What does the network store instead? (Its weights; it was only ever shown single noisy points, and squared error made it learn the average.)
+# Have run. Live: scroll down to the film of the walk, three seconds.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "-"} tags=["slide-figure"]
 @torch.no_grad()
 def learned(x, t):
     return read_eps(net_board(x, t), x, t, schedule)[0].clamp(-1, 1)
@@ -789,7 +1040,7 @@ axes[1, 0].set_ylabel("learned")
 show.figure(fig, "Arrows from noisy points to the best guess of the clean point, exact above, learned below. "
             "The two rows agree, except far outside the board at low noise.")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 def frame(state):
     fig, ax = plt.subplots(figsize=(3.2, 3.4))
     show.scatter(ax, state.x[:1500], show.level(state.t), size=2, limit=1.6)
@@ -801,12 +1052,96 @@ alt = "A round cloud of points drifts into the eight squares of the checkerboard
 show.gif_from_figures(frames, out_dir() / "02_points.gif", alt, seconds=3)
 
 # %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
+# ## Try it: stop the walk anywhere
+#
+# Four walks from the same 600 starting points are computed once and kept: board and moons, DDIM and ancestral. A slider then only picks a level and draws.
+#
+# - Left, the points at level $t$, and the way that three of them have come.
+# - Right, the answers of the network at that level. Each arrow goes from a grid place a quarter of the way to its $\hat x_0$; orange are the $\hat x_0$ of the walk's own points, which lie faintly behind.
+#
+# First the picture at four levels. At the top all arrows point to one spot in the middle, the mean of the data: there is nothing to decide yet. Further down they part,
+# at last towards the squares. Below it the sliders, which need a running kernel. Things to try:
+#
+# - Drag $t$ from right to left, the way the walk goes. Between which levels do the squares appear?
+# - Change the sampler and keep $t$: DDIM slides along a smooth line, the ancestral walk takes a jump at every step. Do three equal starts end in the same squares?
+# - Choose the moons. At which level do the estimates leave the space between them?
+# - Go to the lowest $t$ and look at the arrows far outside the data: there the network was never trained, and the clamp alone says where they point.
+#
+# <!--slide 3 min
+# ## The arrows point to the middle first, to the squares later
+#
+# Above: a DDIM walk with three trails. Below: arrows towards $\hat x_0$; orange, $\hat x_0$ of the walk's points.
+#
+# Notes:
+# Say: the walk follows these arrows, each drawn a quarter of its way. At the top nothing is decided and all lead to the mean; then they part, and each point is pulled to a square. Steps are small so that a point can follow when its arrow turns.
+# Ask: the three trails are almost straight. What would that allow? (Long steps: where the way is straight, few of them are enough. That is the subject of notebook 05.)
+# Live: in the notebook, move t from right to left; then change the sampler to ancestral and see the trails jump; then the moons. Have run: the cell that stores the four walks, some seconds.
+# -->
+
+# %% slideshow={"slide_type": "skip"} tags=["optional"]
+nets = {"board": (net_board, 1.0), "moons": (net_moons, limit)}
+rules = {"DDIM": ddim(T // 5), "ancestral": ancestral()}
+walks = {
+    (name, sampler): list(reverse(net, schedule, rule, x_T=x_T[:600], seed=0, clip_x0=bound))
+    for name, (net, bound) in nets.items()
+    for sampler, rule in rules.items()
+}
+
+
+def draw_trails(ax, so_far, title):
+    """The points where a walk stands now, and the way that three of them have come."""
+    show.scatter(ax, so_far[-1].x, title, size=4, limit=2.2)
+    for i, colour in zip((9, 15, 20), show.COLOURS[2:7:2], strict=True):
+        trail = torch.stack([state.x[i] for state in so_far])
+        ax.plot(*trail.T, color=colour, linewidth=0.8)
+        ax.plot(*trail[-1:].T, "o", color=colour, markersize=7, zorder=3)
+
+# %% slideshow={"slide_type": "skip"} tags=["optional"]
+@torch.no_grad()
+def draw_arrows(ax, name, t, behind):
+    """From a grid a quarter of the way to the estimate of x_0; dots: the estimates for the points behind."""
+    net, bound = nets[name]
+    line = torch.linspace(-2, 2, 15)
+    grid = torch.cartesian_prod(line, line)
+    x = torch.cat([grid, behind])
+    level = torch.full((len(x),), t)
+    x0 = read_eps(net(x, level), x, level, schedule)[0].clamp(-bound, bound)
+    show.scatter(ax, behind, colour=show.COLOURS[5], size=4, limit=2.2)
+    look = dict(angles="xy", scale_units="xy", scale=1, width=0.004, headwidth=4, color="0.35")
+    ax.quiver(*grid.T, *(x0 - x)[: len(grid)].T / 4, **look)
+    show.scatter(ax, x0[len(grid) :], colour=show.COLOURS[1], size=5, limit=2.2)
+
+# %% slideshow={"slide_type": "-"} tags=["optional", "slide-figure"]
+fig, axes = plt.subplots(2, 4, figsize=(show.WIDTH, 5.2))
+for column, t in zip(axes.T, (9 * T // 10 - 1, T // 2 - 1, T // 5 - 1, T // 20 - 1), strict=True):
+    so_far = [state for state in walks["board", "DDIM"] if state.t >= t]
+    draw_trails(column[0], so_far, f"t = {t}")
+    draw_arrows(column[1], "board", t, so_far[-1].x)
+show.figure(fig, "Above: points of a DDIM walk at four levels, three with a smooth trail. Below: arrows of "
+            "the network, at high noise all to one spot in the middle, at low noise to the squares.")
+
+# %% slideshow={"slide_type": "skip"} tags=["optional"]
+def stop_at(t=T // 5 - 1, points="board", sampler="DDIM"):
+    """The walk at level t, and the arrows of the network at the same level."""
+    so_far = [state for state in walks[points, sampler] if state.t >= t]
+    fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.8))
+    draw_trails(axes[0], so_far, f"{points}, {sampler}: t = {t}")
+    draw_arrows(axes[1], points, t, so_far[-1].x)
+    axes[1].set_title("a quarter of the way to the estimate")
+    show.figure(fig, f"Left: a {sampler} walk to the {points}, stopped at t = {t}, with three trails. "
+                "Right: arrows from a grid towards the network's estimate of the clean point.")
+
+
+stride = max(1, T // 100)
+sliders(stop_at, t=(stride - 1, T - 1, stride), points=list(nets), sampler=list(rules))
+
+# %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # ## Looking inside 1: the same with diffusers
 #
 # `diffusers` is the library most image models are published in. Its `DDPMScheduler` does the noising (`add_noise`) and the step (`step`). To get the *same* numbers it must be told to do the
 # same: our schedule (its default is the linear one), the posterior variance (`fixed_small`), clamping of $x_0$ to $[-1,1]$ (its default), and our noise generator.
 
-# %% slideshow={"slide_type": "fragment"} tags=["optional"]
+# %% slideshow={"slide_type": "skip"} tags=["optional"]
 try:
     from diffusers import DDPMScheduler
 
@@ -824,12 +1159,12 @@ try:
 except ImportError:
     print("diffusers is not installed: nothing to compare with")
 
-# %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
+# %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # ## Looking inside 2: when is the square decided?
 #
 # Coarse structure first, detail later: that can be measured. At each level, take the current estimate of $x_0$ and see whether it lies in the square where the sample will end, and how far it is from that end.
 
-# %% slideshow={"slide_type": "fragment"} tags=["optional"]
+# %% slideshow={"slide_type": "skip"} tags=["optional"]
 final = states[-1][1]
 home = metrics.squares(final)
 levels = [t for t, _, _ in states]
@@ -878,6 +1213,21 @@ show.figure(fig, "Share of samples whose estimate lies in their final square, ag
 # - Efron 2011, *Tweedie's formula and selection bias*; Vincent 2011, *A connection between score matching and denoising autoencoders*, section 4.
 # - Karras et al. 2022, [arXiv:2206.00364](https://arxiv.org/abs/2206.00364): appendix B.3 (the exact denoiser of a finite data set).
 # - Tancik et al. 2020, *Fourier features*, [arXiv:2006.10739](https://arxiv.org/abs/2006.10739): section 6. Vaswani et al. 2017, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762): section 3.5 (the embedding).
+#
+# <!--slide 1 min
+# ## What we learned
+#
+# - The best denoiser is an average: one leap gives the mean, many steps give back training points.
+# - The likelihood bound comes down to predicting the noise. Its floor differs from level to level.
+# - Noise, clean data and score are one prediction.
+# - A step takes away the noise of *its* levels. To skip some, take a rule made for it: DDIM.
+#
+# Next: notebook 03, the same walk for images of digits, with an attention U-Net.
+#
+# Notes:
+# Say: the self-check list in the notebook is the homework reading; exercises 2.1, 2.3, 2.4, 2.5 are open.
+# Ask: why does the network generalise, although the minimum of its loss does not? (It is limited in size and training and fits something smoother than the points. Whether it did has to be measured each time.)
+# -->
 
 # %% slideshow={"slide_type": "skip"}
 check.summary("02")

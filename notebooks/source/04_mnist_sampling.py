@@ -25,6 +25,17 @@
 # **What to know** Notebooks 01 to 03: schedule and $\bar\alpha_t$, ancestral and DDIM step, U-Net, v-prediction, EMA.
 #
 # **Time** about 80 minutes for a person, about three minutes for two CPU cores.
+#
+# <!--slide 1 min
+# # 04 MNIST: sampling and judging
+#
+# Handwritten digits come out of noise before our eyes, and numbers say how good they are.
+#
+# Notes:
+# Say: the U-Net of notebook 03 and the reverse walk of notebook 02 meet real pictures. First we train and load a network, then we walk, then we judge.
+# Ask: what do you need besides a trained network to draw a digit? (A schedule, a step rule and pure noise to start from.)
+# Have run: the whole notebook up to the GIF, so that the live walk and the sliders are at hand.
+# -->
 
 # %% tags=["setup"] slideshow={"slide_type": "skip"}
 import sys
@@ -34,7 +45,6 @@ here = Path.cwd().resolve()
 sys.path.insert(0, str(next(p for p in (here, *here.parents) if (p / "helpers").is_dir())))
 
 import dataclasses
-import itertools
 import time
 
 import matplotlib.pyplot as plt
@@ -46,15 +56,31 @@ from helpers.exercises import check
 from helpers.modes import MODE, choose, out_dir
 from helpers.sampling import ancestral, ddim, last, reverse
 from helpers.schedule import cosine
+from helpers.sliders import sliders
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## The data: 28 x 28
 #
 # MNIST has 60,000 training images and 10,000 test images of ten digits (LeCun et al. 1998). They ship with the
 # course. Nothing is resized: 28 divides by two twice, which is all the network asks for. Bytes 0 to 255 become
-# floats in $[-1, 1]$, so that data and noise are centred alike.
+# floats in $[-1, 1]$: the middle of their range is 0, the mean of the noise.
+#
+# <!--slide 2 min
+# ## 60,000 digits become floats between -1 and 1
+#
+# - 28 x 28 pixels, nothing resized: 28 divides by two twice
+# - the middle of the range is 0, where the noise has its mean
+# - 10,000 test images stay apart, for the judging
+#
+# $$x_0 = \frac{\text{byte}}{127.5} - 1$$
+#
+# Notes:
+# Say: most of a picture is background, and the background is -1, not 0. Whoever trains on 0 to 1 and samples to -1 to 1 gets dark or grey pictures.
+# Ask: is the mean of the data zero? (No. Most pixels are -1, so the mean is far below zero. Only the range is centred.)
+# Live: run the cell, it takes a second.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 images, labels = data.mnist()
 test_images, test_labels = data.mnist(train=False)
 schedule = cosine(1000)
@@ -79,8 +105,30 @@ show.grid(images[:32], "32 training images in two rows: white handwritten digits
 #                                └ attention ┘
 # t ─ sines, cosines ─ two layers ─ a bias in every block
 # ```
+#
+# <!--slide 3 min
+# ## Attention sits at the bottom, where it is cheap
+#
+# ```text
+# x_t 1x28x28 ─ 16x28x28 ──────────── skip ──────────── 16x28x28 ─ v 1x28x28
+#                   └─ 48x14x14 ───── skip ───── 48x14x14 ─┘
+#                          └─ 96x7x7 ─ skip ─ 96x7x7 ─┘
+#                                └ attention ┘
+# t ─ sines, cosines ─ two layers ─ a bias in every block
+# ```
+#
+# - three resolutions: $28 \to 14 \to 7$, more channels as the picture shrinks
+# - $7 \times 7 = 49$ positions look at each other, not $28 \times 28 = 784$
+# - <!--r:mnist.recipe.parameters|,-->1,047,265<!--/--> parameters, most of them at the bottom; most of the work is at the top
+# - the output is $v$, from which we compute $\hat x_0$ and $\hat\epsilon$
+#
+# Notes:
+# Say: this is the class built in notebook 03 with one more resolution. Trace the path of a picture with the finger: down, attention, up, and across on the skips.
+# Ask: by what factor is attention over all pairs dearer at 28 x 28 than at 7 x 7? (784 squared over 49 squared is 256.)
+# Live: run the next cell; it prints the shapes of the three skips.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 from helpers.models import UNet, parameter_count
 
 torch.manual_seed(0)
@@ -103,8 +151,20 @@ print(f"{parameter_count(network):,} parameters")
 # Notebook 03 gave that average a warm-up. Here you see what it prevents: `late` averages the same weights with the usual
 # decay 0.999 but *without* warm-up. After $n$ updates it still holds a share $0.999^n$ of the random
 # weights it started from.
+#
+# <!--slide 4 min
+# ## Strokes come first; a young average shows noise
+#
+# - rows 1 to 3: averaged weights after a quarter, a half, all of the training
+# - row 4: the weights themselves. Row 5: an average *without* warm-up, $0.999^{350} \approx 0.70$ random start
+#
+# Notes:
+# Say: the recipe is that of notebook 03: v-prediction, cosine schedule, AdamW, clipped gradients, a moving average of the weights. All rows use the same eight noises. If the loss is low and the samples are noise, look at the average first.
+# Ask: the last two rows saw the same training. Why is the last one noise? (After 350 updates with decay 0.999 the average still holds 0.70 of the random weights it started from. Warm-up prevents that.)
+# Have run: the training cell takes about a minute on two cores. Start it at the beginning of class, and read its printed losses now.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 import copy
 
 from helpers.training import Run, bf16_is_faster, train
@@ -120,7 +180,7 @@ def sample(model):
     return last(reverse(model, schedule, ddim(choose(20, 3)), x_T=noise, clip_x0=1.0))
 
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 strip, losses, start = {}, [], time.perf_counter()
 for step in show.progress(train(run, schedule, images, steps, batch_size=64, bf16=bf16), steps, "training"):
     losses.append(step.loss)
@@ -135,7 +195,7 @@ print(f"{steps} steps in {minutes:.1f} minutes ({torch.get_num_threads()} thread
 print(f"loss {losses[0]:.2f} at first, {sum(losses[-50:]) / len(losses[-50:]):.3f} at the end")
 print(f"share of the random start: late average {0.999**steps:.0%}, with warm-up 0 %")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 show.rows(strip, "Eight samples after a quarter, a half and all of the live training, from the averaged "
           "weights: grainy strokes become clean strokes, some of them like digits. Below: the last weights "
           "without averaging, alike; and the average without warm-up: noise.", title="The same eight noises")
@@ -153,8 +213,19 @@ show.rows(strip, "Eight samples after a quarter, a half and all of the live trai
 # set of noises, and a Frechet distance of 1,000 samples from the test images (feature network: a small classifier
 # that ships with the course), for two seeds. The snapshots were planned for 1, 5, 20 and 60 minutes on two cores; the
 # table says how many images each had seen, and how long that took on the threads the training in fact had.
+#
+# <!--slide 3 min
+# ## The first factor of five in training buys most
+#
+# The same sixteen noises in four snapshots of one training:
+#
+# Notes:
+# Say: each place of the panels shows one picture becoming clearer. The distance is the Frechet distance of 1,000 samples from the test images, in the features of a small classifier. The plus-minus is the spread over two seeds of the sampler, not over trainings.
+# Ask: why is the distance of real images not zero? (Mean and covariance are estimated from 1,000 images; the errors are squared, so they do not average out.)
+# Live: run the two cells; they only load results. `make train` computed them.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 model = run.ema.model if MODE == "full" else load_model("mnist_unet")
 model.requires_grad_(False)
 saved, pictures = load_results("mnist"), load_images("mnist")
@@ -168,7 +239,7 @@ floor, real = saved["floor"], saved["real"]
 print(f"{'real test images (the floor)':29} "
       f"{floor['mean']:9.2f} ± {floor['std']:.2f} {real['confident']:8.1%}")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 3.1))
 for ax, row in zip(axes, saved["networks"], strict=True):
     ax.imshow(show.tiles(pictures[row["name"]][:16], 4), vmin=0, vmax=255)
@@ -219,8 +290,44 @@ show.figure(fig, "Sixteen samples of each of four snapshots, from the same noise
 # `x0.clamp(-1, 1)` first; then solve $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ for $\epsilon$, with the clamped $x_0$.
 #
 # </details>
+#
+# <!--slide 4 min
+# ## Near the top, a small error in eps is a huge one in x_0
+#
+# $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\;\hat\epsilon}{\sqrt{\bar\alpha_t}}$$
+#
+# The cosine schedule ends with $1/\sqrt{\bar\alpha_T} \approx 20{,}000$. The remedy: clamp, and let the noise follow.
+#
+# $$\hat x_0 \leftarrow \mathrm{clamp}(\hat x_0, -1, 1), \qquad \hat\epsilon \leftarrow \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1 - \bar\alpha_t}}$$
+#
+# **Your turn: exercise 4.1, 8 minutes**
+#
+# ```python
+# def clamp_x0(x_t, t, x0, schedule):
+#     """x_t, x0: (B, ...); t: (B,). Returns (eps, x0) with x0 in [-1, 1]."""
+#     a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)
+#     # TODO 4.1: clamp x0, then compute the eps that belongs to it
+# ```
+#
+# Notes:
+# Say: an error of one per cent in eps is an error of two hundred in a picture that lives between -1 and 1. Give 8 minutes for exercise 4.1, on top of the 4 minutes for this slide.
+# Ask: why must eps be computed again after the clamp? (Picture and noise must still add up to x_t; otherwise the step starts from another point.)
+# Common mistakes: eps computed from the x0 before the clamp; the two results returned in the wrong order.
+# -->
+#
+# <!--slide 2 min
+# ## Clamped, eps survives; v never needed it
+#
+# - from $\hat\epsilon$: an error of hundreds at the top; clamped, about one
+# - from $\hat v$: $\hat x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,\hat v$ divides by nothing
+#
+# Notes:
+# Say: the same small error in the output of the network, three ways to the clean picture. The vertical axis is logarithmic. Our network predicts v, so the clamp only keeps small overshoots from adding up; we leave it on because it is cheap.
+# Ask: how large is the error of the clamped estimate at the top, and why does it stop there? (About 1: an estimate cut to the range is off by at most 2 a pixel.)
+# Live: run the cell, it takes a second.
+# -->
 
-# %% exercise="4.1" slideshow={"slide_type": "subslide"}
+# %% exercise="4.1" slideshow={"slide_type": "skip"}
 def clamp_x0(x_t, t, x0, schedule):
     """x_t, x0: (B, ...); t: (B,). Returns (eps, x0) with x0 in [-1, 1]."""
     a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)
@@ -234,7 +341,7 @@ def clamp_x0(x_t, t, x0, schedule):
 
 clamp_x0 = check("4.1", clamp_x0)
 
-# %% expected="4.1" slideshow={"slide_type": "fragment"}
+# %% expected="4.1" tags=["slide-figure"] slideshow={"slide_type": "-"}
 g = torch.Generator().manual_seed(0)
 levels = torch.tensor([1, *range(25, 976, 25), 985, 992, 996, 998, 999])
 x0 = images[: len(levels)]
@@ -262,8 +369,24 @@ show.figure(fig, "Error of the estimated clean picture over the noise level, log
 #
 # Ho et al. (2020), algorithm 2, as in notebook 02: estimate $x_0$, draw $x_{t-1}$ from the posterior
 # $q(x_{t-1} \mid x_t, \hat x_0)$, a thousand times. Sixteen images live; sixty-four that were drawn by `make train`.
+#
+# <!--slide 3 min
+# ## Ancestral: a thousand draws from the posterior
+#
+# $$x_{t-1} \sim q(x_{t-1} \mid x_t, \hat x_0), \qquad t = T-1, \dots, 0$$
+#
+# - one pass of the network a step, 1,000 steps a picture
+# - every step draws fresh noise, so every step steers a little
+#
+# Notes:
+# Say: algorithm 2 of Ho et al., unchanged from notebook 02; only the data are new. The printed time is that of this machine.
+# Ask: is there one picture of sixteen that you cannot read? (Let the room vote and note how many disagree: that is why a classifier will judge later on.)
+# Have run: sixteen walks of 1,000 steps take about twenty seconds on two cores. Run it while you speak about the formula.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
+import itertools
+
 shape, walk_steps = (choose(16, 2), 1, 28, 28), choose(1000, 12)
 start = time.perf_counter()
 walk = reverse(model, schedule, ancestral(), shape, seed=0, clip_x0=1.0)
@@ -273,7 +396,7 @@ ancestral_seconds = time.perf_counter() - start
 print(f"{shape[0]} images, {state.step} steps: {ancestral_seconds:.0f} s")
 show.grid(ancestral_live, "Sixteen digits drawn live with 1,000 ancestral steps, in two rows", columns=8)
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 show.grid(pictures["ancestral"], "64 digits in an 8 by 8 grid, drawn with 1,000 ancestral steps: nearly all "
           "can be read at once", columns=8, title="64 samples, 1,000 ancestral steps")
 
@@ -302,8 +425,40 @@ show.grid(pictures["ancestral"], "64 digits in an 8 by 8 grid, drawn with 1,000 
 # Python's `round` gives a whole number; round before you subtract 1. Do not use `range` with a stride of `T // steps`.
 #
 # </details>
+#
+# <!--slide 2 min
+# ## DDIM may take long strides, but must start at the top
+#
+# $$t_i = \mathrm{round}\!\left(T - i\,\frac{T}{S}\right) - 1, \qquad i = 0, \dots, S-1$$
+#
+# - $T = 1000$, $S = 50$: 999, 979, ..., 19, then clean (*trailing*)
+# - 980, 960, ..., 0 (*leading*) tells the network that some signal is left, and hands it pure noise
+#
+# **Your turn: exercise 4.2, 6 minutes**
+#
+# ```python
+# def ddim_levels(T, steps):
+#     # TODO 4.2: `steps` levels from T - 1 down, in equal strides; steps need not divide T
+# ```
+#
+# Notes:
+# Say: the step rule of notebook 02 goes from any level to any lower one. What is left to choose is the levels. Give 6 minutes for exercise 4.2, on top of the 2 minutes for this slide.
+# Ask: which levels does a walk of four steps visit? (999, 749, 499, 249, and then the clean picture, level -1.)
+# Common mistakes: `range` with a stride of T // steps, which is wrong where steps does not divide T; rounding after the 1 is taken off or forgetting the 1, so that the walk starts at 1000.
+# -->
+#
+# <!--slide 2 min
+# ## To the eye, fifty steps do as well as a thousand
+#
+# A twentieth of the work, and no fresh noise: the first noise alone settles each digit.
+#
+# Notes:
+# Say: the same seed gives the same sixty-four digits on any machine, up to rounding. The printed share is what the second classifier reads with more than 95 per cent.
+# Ask: both walks began with seed 0. Why do they show different digits? (The ancestral walk draws noise in every step and each draw steers it. Only DDIM is a function of x_T.)
+# Live: run the cell; it takes a few seconds.
+# -->
 
-# %% exercise="4.2" slideshow={"slide_type": "subslide"}
+# %% exercise="4.2" slideshow={"slide_type": "skip"}
 def ddim_levels(T, steps):
     # TODO 4.2: `steps` levels from T - 1 down, in equal strides
     ### BEGIN SOLUTION
@@ -313,7 +468,7 @@ def ddim_levels(T, steps):
 
 ddim_levels = check("4.2", ddim_levels)
 
-# %% expected="4.2" slideshow={"slide_type": "fragment"}
+# %% expected="4.2" tags=["slide-output"] slideshow={"slide_type": "-"}
 few = choose(50, 5)
 rule = dataclasses.replace(ddim(few), levels=lambda T: ddim_levels(T, few))
 start = time.perf_counter()
@@ -361,8 +516,22 @@ show.grid(samples, "64 digits in an 8 by 8 grid, drawn with 50 DDIM steps: clean
 # multiplication.
 #
 # </details>
+#
+# <!--slide 4 min
+# ## Coarse first: the estimate knows the digit early
+#
+# Above, $x_t$ of one walk. Below, the estimate of $x_0$ that led there:
+#
+# - a blurred average of many digits, then *one* digit, then only sharper strokes
+# - at $t = 799$ the estimate is a 4, while $x_t$ still looks like noise
+#
+# Notes:
+# Say: this is why one leap cannot do it. The first estimate is the mean of everything; each step commits to a little more. The first column has no estimate yet. Exercise 4.3, the choice of frames for a film, is homework (6 minutes).
+# Ask: read the lower row at t = 899. Which digit is it? (It could be a 9. The walk has not decided yet; a little later it is a 4.)
+# Live: in the notebook, below the GIF, move `step` from 0 to 50 and look at all sixteen estimates; then pick with `sample` one that is late to decide.
+# -->
 
-# %% exercise="4.3" slideshow={"slide_type": "subslide"}
+# %% exercise="4.3" slideshow={"slide_type": "skip"}
 def frame_numbers(states, frames):
     # TODO 4.3: evenly spaced numbers from 0 to states - 1, both included
     ### BEGIN SOLUTION
@@ -373,21 +542,21 @@ def frame_numbers(states, frames):
 
 frame_numbers = check("4.3", frame_numbers)
 
-# %% expected="4.3" slideshow={"slide_type": "fragment"}
+# %% expected="4.3" slideshow={"slide_type": "skip"}
 moments = [path[i] for i in frame_numbers(len(path), 5)]
 five = {f"sample {k + 1}": torch.stack([state.x[k] for state in moments]) for k in range(5)}
 show.rows(five, "Five samples at five evenly spaced moments: noise; noise with a faint brighter patch; a "
           "grainy digit; a digit with some grain; a clean digit", [show.level(state.t) for state in moments],
           title="Five samples at five moments", save=out_dir() / "mnist_five_moments.png")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 show.filmstrip(path, "One walk as a filmstrip of eight moments. Above, x_t: noise clears to a digit. Below, "
                "the estimate of the clean picture: a blurred average at first, then a digit that sharpens "
                "while x_t is still mostly noise.", levels=(999, 979, 899, 799, 599, 399, 199, -1), x0=True,
                title="x_t, and what it is expected to become", save=out_dir() / "mnist_filmstrip.png")
 
 # %% [markdown] exercise_text="4.4" slideshow={"slide_type": "slide"}
-# Each label is the noise level of the picture under it; the last is clean. (The first column has no estimate yet and repeats the noise.) The lower row tells more than the upper one. The first estimate is a
+# Each label is the noise level of the picture under it; the last is clean. (The first column has no estimate yet.) The lower row tells more than the upper one. The first estimate is a
 # blurred average of many digits; soon it becomes *one* digit, while $x_t$ still looks like noise; after that only strokes sharpen. Coarse first, detail later:
 # that is why one leap cannot do it.
 #
@@ -411,8 +580,19 @@ show.filmstrip(path, "One walk as a filmstrip of eight moments. Above, x_t: nois
 # `.clamp(-1, 1)`, then plus 1, times 127.5, then `.round()`, then `.to(torch.uint8)`.
 #
 # </details>
+#
+# <!--slide 2 min
+# ## Noise to digits: fifty steps as a film
+#
+# Thirty-six walks at once, all from one seed. Watch how early the strokes find their place.
+#
+# Notes:
+# Say: 36 walks at once, the states evenly spaced with the first and the last among them. The file holds bytes: clamp to the range, shift, scale by 127.5, round, convert. Exercise 4.4 is that one line (5 minutes, homework). Its two common mistakes: no clamp, so that bright pixels start again at black; no rounding, so that every grey is a little too dark.
+# Ask: what happens to a pixel of 1.02 if nobody clamps it? (It becomes 257.55; a byte ends at 255 and starts again at 0, so a black speck appears in a white stroke.)
+# Have run: the GIF lies in the folder out.
+# -->
 
-# %% exercise="4.4" slideshow={"slide_type": "subslide"}
+# %% exercise="4.4" slideshow={"slide_type": "skip"}
 def to_bytes(images):
     # TODO 4.4: floats in [-1, 1] (or a little beyond) to bytes
     ### BEGIN SOLUTION
@@ -422,7 +602,7 @@ def to_bytes(images):
 
 to_bytes = check("4.4", to_bytes)
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 def sheet(images, columns=6):
     grey = to_bytes(images)[:, 0] // 32 * 36  # eight greys: enough for the eye, a third of the bytes
     rows = [torch.cat(list(part), dim=1) for part in grey.split(columns)]
@@ -434,6 +614,36 @@ show.gif(frames, out_dir() / "mnist.gif", "Animation: 36 squares of noise clear 
          "handwritten digits, which then stand still for a moment", scale=2, seconds=4, hold=2.5)
 print(f"mnist.gif: {len(frames)} frames, {(out_dir() / 'mnist.gif').stat().st_size / 1000:.0f} kB")
 
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
+# ### Try it: hold the film still (optional)
+#
+# The sliders below need a running kernel; the filmstrip above shows the same for one sample at eight levels. Move `step` along
+# the stored walk: to the left sixteen $x_t$, beside them what the network expects of each, then one `sample` enlarged (framed in the
+# grids). Two things to see: the estimates begin alike, as one grey blur, and have become sixteen different pictures while $x_t$ is still
+# mostly noise; and not all samples decide equally early. Which is the last to become *one* digit, and does every one?
+#
+# (The filmstrip shows below each $x_t$ the estimate that led to it, the sliders the one made *from* it, a step later.)
+
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
+def scrub(step=few // 5, sample=1):
+    """The stored walk after `step` steps: x_t and what the network expects of it; one sample enlarged."""
+    state, k = path[step], sample - 1
+    guess = path[min(step + 1, few)].x0  # what is asked of this x_t; at the end nothing is left to ask
+    pictures = {"x_t": state.x[:16], "estimate of x_0": guess[:16],
+                f"sample {sample}: x_t": state.x[k, None], "its estimate of x_0": guess[k, None]}
+    fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 2.9))
+    for ax, (title, some) in zip(axes, pictures.items(), strict=True):
+        ax.imshow(show.tiles(some, int(len(some) ** 0.5)), vmin=0, vmax=255)
+        ax.set(title=title, xticks=[], yticks=[])
+    corner = 29 * (k % 4), 29 * (k // 4)  # a tile is 28 pixels and a line wide
+    for ax in axes[:2]:
+        ax.add_patch(plt.Rectangle(corner, 29, 29, fill=False, linewidth=3, edgecolor=show.COLOURS[4]))
+    fig.suptitle(f"step {step} of {few}: {show.level(state.t)}")
+    show.figure(fig, f"{show.level(state.t)}: sixteen samples, their estimates, sample {sample} enlarged")
+
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
+sliders(scrub, step=(0, few), sample=(1, 16))
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Noise to digits.** The GIF is in the folder `out/`, with the two PNGs; take them with you.
 #
@@ -444,8 +654,24 @@ print(f"mnist.gif: {len(frames)} frames, {(out_dir() / 'mnist.gif').stat().st_si
 # 2. *Is each a digit?* The share to which a second classifier, not the one that lends its features to the distance, gives more than $95\,\%$.
 # 3. *Are they new?* The distance to the nearest training image, beside that of unseen test images.
 # 4. *Are all digits there?* Class counts.
+#
+# <!--slide 3 min
+# ## Four questions, each beside what real digits score
+#
+# 1. **Like the data as a whole?**<br>Frechet distance of 1,000 samples: <!--r:mnist.final.distance|.2f-->6.96<!--/-->, the floor <!--r:mnist.floor.mean|.2f-->3.04<!--/-->
+# 2. **Is each one a digit?**<br>A second classifier reads with confidence: <!--r:mnist.final.confident|.1%-->82.8%<!--/-->, of real digits <!--r:mnist.real.confident|.1%-->97.0%<!--/-->
+# 3. **Are they new?**<br>Nearest training image, middle distance: <!--r:mnist.nearest.samples.middle|.2f-->0.34<!--/-->, of test images <!--r:mnist.nearest.test.middle|.2f-->0.32<!--/-->
+# 4. **Are all digits there?**<br>Smallest class: <!--r:mnist.final.smallest_class|.1%-->7.3%<!--/-->, of real digits <!--r:mnist.real.class_shares.5|.1%-->8.9%<!--/-->
+#
+# No single number will do, and no number stands alone.
+#
+# Notes:
+# Say: in each line first the samples, then real test images. The classifier that judges is not the one that lends its features to the distance.
+# Ask: on which line are the samples furthest from the real ones? (Confidence and distance: about one sample in six is not clearly a digit. The nearest distances are about those of test images.)
+# Live: run the cell; it prints these stored results as a table.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 final, near = saved["final"], saved["nearest"]
 print(f"{final['samples']:,} samples, {final['steps']} DDIM steps    samples   real test images")
 print(f"Frechet distance               {final['distance']:7.2f}   {floor['mean']:.2f} (the floor)")
@@ -478,8 +704,22 @@ print(f"smallest class                 {final['smallest_class']:7.1%}   {min(rea
 # `.min(dim=1)` returns values and indices, in this order; you return them the other way round.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## The nearest training images are other pictures
+#
+# $$d(a, b) = \sqrt{\tfrac{1}{P}\textstyle\sum_p (a_p - b_p)^2}$$
+#
+# The ten samples that come *nearest* to the training set, and how near:
+#
+# Notes:
+# Say: copying would show as distances near zero, far below those of unseen test images. The printed middle distances are about alike. This is evidence, not proof.
+# Ask: which copy would this distance miss? (One that is shifted by a pixel: most of its stroke pixels then differ.)
+# Exercise 4.5, 10 minutes, if you give it in class. Common mistakes: forgetting to divide by the root of the number of pixels; returning distance and index in the order in which `min` gives them.
+# Have run: 128 pictures against 60,000 take some twenty seconds on two cores.
+# -->
 
-# %% exercise="4.5" slideshow={"slide_type": "subslide"}
+# %% exercise="4.5" slideshow={"slide_type": "skip"}
 def nearest(samples, training):
     # TODO 4.5: index and distance of the nearest training image of each sample
     ### BEGIN SOLUTION
@@ -491,7 +731,7 @@ def nearest(samples, training):
 
 nearest = check("4.5", nearest)
 
-# %% expected="4.5" slideshow={"slide_type": "fragment"}
+# %% expected="4.5" tags=["slide-output"] slideshow={"slide_type": "-"}
 def nearest_each(some):  # one picture at a time: 60,000 differences are enough for the memory
     index, distance = zip(*(nearest(picture[None], images) for picture in some), strict=True)
     return torch.cat(index), torch.cat(distance)
@@ -533,8 +773,19 @@ print(f"middle distance: samples {distance.median():.2f}, test images {distance_
 # `expected = counts.sum() * shares`; then squared differences, divided by `expected`, summed.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## All ten digits are there; the rest may be chance
+#
+# $$\chi^2 = \sum_{c=0}^{9} \frac{(O_c - E_c)^2}{E_c}, \qquad E_c = N\,p_c \qquad (\text{chance: about } 9 \pm 4)$$
+#
+# Notes:
+# Say: of 1,000 samples not exactly a tenth is of each digit; chi-square says whether the scatter is more than chance. Part of what is left is the judge's own error. Exercise 4.6 is this one line (6 minutes, homework); the common mistakes are shares in place of counts, and dividing by the counts seen.
+# Ask: why 9 for ten classes? (The counts add up to N, so only nine are free; the mean of chi-square is its degrees of freedom.)
+# Live: run the cell; the value is printed below the bars.
+# -->
 
-# %% exercise="4.6" slideshow={"slide_type": "subslide"}
+# %% exercise="4.6" slideshow={"slide_type": "skip"}
 def chi_square(counts, shares):
     # TODO 4.6: how far the counts are from what the shares lead to expect
     ### BEGIN SOLUTION
@@ -545,7 +796,7 @@ def chi_square(counts, shares):
 
 chi_square = check("4.6", chi_square)
 
-# %% expected="4.6" slideshow={"slide_type": "fragment"}
+# %% expected="4.6" tags=["slide-output"] slideshow={"slide_type": "-"}
 drawn, expected = torch.tensor(final["class_shares"]), torch.tensor(real["class_shares"])
 value = chi_square((final["samples"] * drawn).round(), expected)
 fig, ax = plt.subplots(figsize=(show.WIDTH, 3.2))
@@ -579,8 +830,26 @@ print(f"chi-square of {final['samples']:,} samples: {float(value):.1f} (chance: 
 # | `timestep_spacing` (DDIM) | `"trailing"` | `"leading"` |
 # | `set_alpha_to_one` (DDIM) | `True`: the last step ends clean | the same |
 # | `use_clipped_model_output` (DDIM) | `True`: eps follows the clamped $x_0$ (exercise 4.1) | `False` |
+#
+# <!--slide 3 min
+# ## Another library draws the same pictures, once told how
+#
+# | setting of `diffusers` | here | default there |
+# |---|---|---|
+# | `trained_betas` | our cosine betas | linear, 0.0001 to 0.02 |
+# | `prediction_type` | `"v_prediction"` | `"epsilon"` |
+# | `timestep_spacing` (DDIM) | `"trailing"` | `"leading"` |
+# | `use_clipped_model_output` (DDIM) | `True` | `False` |
+#
+# Same weights, same noise. One grey level of a byte is 0.008; what is left is rounding:
+#
+# Notes:
+# Say: the comparison checks our formulas against an implementation that others wrote. A name alone, DDIM, says too little; only the named configuration makes two programs agree.
+# Ask: why is the difference of the ancestral walk larger than that of DDIM? (A thousand steps add up more rounding than fifty.)
+# Have run: sixteen walks of 1,000 steps once more, about twenty seconds on two cores. Without `diffusers` the cell shows the stored comparison.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 try:
     from diffusers import DDIMScheduler, DDPMScheduler
 except ImportError:
@@ -594,7 +863,7 @@ def with_diffusers(scheduler, x, levels, **options):
     return x
 
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 common = dict(trained_betas=schedule.betas.tolist(), prediction_type="v_prediction", clip_sample=True)
 gaps, where = saved["diffusers"], f"not installed here; saved from version {saved['diffusers']['version']}"
 if DDIMScheduler is not None:
@@ -615,8 +884,24 @@ print(f"largest difference of any pixel ({where}): DDIM {gaps['ddim']:.1g}, DDPM
 #
 # Sampling costs *images x steps x the work of one forward pass*. The last can be counted without a clock. Some guides promise
 # "64 images, 1,000 steps, 30 seconds on a CPU" for a two-level U-Net with 64 base channels; the count shows what a CPU would have to do.
+#
+# <!--slide 3 min
+# ## Count the cost before you believe a promise
+#
+# $$\text{cost} = \text{images} \times \text{steps} \times \text{work of one forward pass}$$
+#
+# > A promise from a guide: "64 images, 1,000 steps, 30 seconds on a CPU"
+#
+# - its U-Net, 64 base channels at two levels: 0.99 GFLOP a pass; ours: 0.16
+# - 64,000 passes in 30 seconds need 2.1 TFLOP/s. What does a CPU do?
+#
+# Notes:
+# Say: the work of a pass can be counted without a clock. Then compare with what this machine did. The times belong to this machine, the counts do not.
+# Ask: what is cheaper by a factor of twenty without another network? (DDIM with 50 steps in place of 1,000.)
+# Live: run the cell, it takes a second; read the last line aloud.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -659,6 +944,25 @@ print(f"      64 x 1,000 in 30 s needs {wide * 64_000 / 30 / 1000:.1f} TFLOP/s; 
 # | out of memory, slow | batch or network too large, attention at full resolution | smaller batch, attention only at 7 x 7, bfloat16 |
 #
 # Several of these are drawn in "Looking inside", with the real network.
+#
+# <!--slide 4 min
+# ## Bad samples have causes with names
+#
+# | what you see | likely cause | what to do |
+# |---|---|---|
+# | loss low, samples noise | EMA without warm-up; $v$ read as $\epsilon$ | warm up; let the model carry its type |
+# | overgrown shapes, grey haze | $x_T$ is not noise: $T$ too short | scale the betas, or cosine |
+# | too dark, too bright | data in $[0, 1]$, or wrong saving | $[-1, 1]$; check the range of both |
+# | huge values, black and white | $\hat x_0$ explodes at the top | clamp, or predict $v$ |
+# | blurred averages | too few steps | DDIM from 20 up |
+# | all samples alike | one noise for all | draw the batch at once |
+#
+# Look at samples early: the loss does not tell these apart.
+#
+# Notes:
+# Say: the notebook has the longer table. Good signs: the loss falls steeply and then creeps; strokes appear before digits; samples from one seed keep their layout from snapshot to snapshot.
+# Ask: your loss is fine and your samples are noise. What do you look at first? (Samples of the weights without averaging; then whether the sampler knows the prediction type.)
+# -->
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "slide"}
 # ## Looking inside
@@ -668,8 +972,17 @@ print(f"      64 x 1,000 in 30 s needs {wide * 64_000 / 30 / 1000:.1f} TFLOP/s; 
 # ### What went wrong? The real network, misused
 #
 # The same weights, the same eight noises, twenty DDIM steps. Each row makes one mistake that people make.
+#
+# <!--slide 4 min
+# ## Every row makes one mistake: why does it look like that?
+#
+# Notes:
+# Say: same weights, same eight noises, twenty DDIM steps. Take the rows one by one and let the room explain the picture. The loss hears of none of them, because training and sampling are two programs.
+# Ask: why does uniform start noise give a white square? (All its values are positive; to the network that is the trace of a picture that is white all over.)
+# Have run: six walks of twenty steps take a few seconds.
+# -->
 
-# %% tags=["optional"] slideshow={"slide_type": "fragment"}
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 from helpers.schedule import linear
 
 good = ddim(choose(20, 3))
@@ -691,7 +1004,7 @@ left = linear(200, rescale=False).alpha_bar(199)  # what T = 200 leaves of the s
 start_level = int((schedule.alphas_cumprod - left).abs().argmin())
 starts_too_low = dataclasses.replace(good, levels=lambda T: [t for t in good.levels(T) if t <= start_level])
 
-# %% tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% tags=["optional", "slide-figure"] slideshow={"slide_type": "-"}
 def misuse(model=model, rule=good, x_T=noise):
     return last(reverse(model, schedule, rule, x_T=x_T, clip_x0=1.0))
 
@@ -709,7 +1022,7 @@ show.rows(wrong, "Six rows of eight samples. First row: digits. Below, one mista
           "should be left, uniform start noise.", title="One network, one mistake a row")
 print(f"'noise where signal belongs' starts at t = {start_level}, where sqrt(alpha_bar) = {left.sqrt():.2f}")
 
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # - **v read as eps**: ragged shapes full of specks. The loss never hears of it, for training and sampling are two programs. The model carries `.prediction` so that they cannot disagree.
 # - **step number for level**: in a DDIM loop, `i` and `levels[i]` are easily confused. The network is told "nearly clean" while it looks at pure noise.
 # - **not rescaled**: "clean = noisy minus noise" is what many texts say; $x_t$ is $\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$, and both roots matter.
@@ -721,7 +1034,7 @@ print(f"'noise where signal belongs' starts at t = {start_level}, where sqrt(alp
 #
 # The same noise walked in 1, 2, 5, 10, 20 and 50 steps.
 
-# %% tags=["optional"] slideshow={"slide_type": "fragment"}
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 counts = choose((1, 2, 5, 10, 20, 50), (1, 2))
 few_steps = {f"steps: {n}": misuse(rule=ddim(n)) for n in counts}
 show.rows(few_steps, "The same eight noises in 1, 2, 5, 10, 20 and 50 DDIM steps: a grey blur, then shapes, "
@@ -730,7 +1043,7 @@ for n, score in saved["steps"].items():
     print(f"{n:>3} steps: distance {score['distance']:6.2f}, confident {score['confident']:.1%}")
 print(f"{final['steps']:>3} steps: distance {final['distance']:6.2f}, confident {final['confident']:.1%}")
 
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # One step gives the average of all digits: the best guess when all is noise (notebook 02). With more steps the picture
 # settles, and from some number on only details move: the walk follows a smooth path, and 20 strides follow it nearly as well as 50.
 #
@@ -738,7 +1051,7 @@ print(f"{final['steps']:>3} steps: distance {final['distance']:6.2f}, confident 
 #
 # How often does the estimate of $x_0$ leave $[-1, 1]$ when nothing holds it back?
 
-# %% tags=["optional"] slideshow={"slide_type": "fragment"}
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 free = list(reverse(model, schedule, rule, x_T=path[0].x[:16]))
 beyond = [(state.x0.abs() > 1.05).float().mean().item() for state in free[1:]]
 fig, ax = plt.subplots(figsize=(show.WIDTH, 3))
@@ -752,16 +1065,16 @@ on = saved["steps"][str(off["steps"])]
 print(f"distance of {final['samples']:,} samples in {off['steps']} steps: "
       f"{on['distance']:.2f} with the clamp, {off['distance']:.2f} without")
 
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # With $v$ the overshoot is small, so the distance tells little between the two. With eps and this schedule it was the whole picture (exercise 4.1).
 #
 # ### The loss of the live minute
 
-# %% tags=["optional"] slideshow={"slide_type": "fragment"}
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 show.loss_curve(losses, "Loss of every training step of the live minute and its moving average, log scale: "
                 "a steep fall, then a slow, noisy creep")
 
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # The curve is noisy because each batch draws its own noise levels, and at some levels the task is harder than at others. Read the moving average, and trust the samples more.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -803,6 +1116,23 @@ show.loss_curve(losses, "Loss of every training step of the live minute and its 
 # - Lin et al. 2023, *Common Diffusion Noise Schedules and Sample Steps are Flawed*, arXiv:2305.08891: table 2 (spacing).
 # - Heusel et al. 2017, *GANs Trained by a Two Time-Scale Update Rule*, arXiv:1706.08500: eq. 6 (the distance).
 # - LeCun, Bottou, Bengio & Haffner 1998, *Gradient-Based Learning Applied to Document Recognition* (MNIST).
+#
+# <!--slide 2 min
+# ## What we learned
+#
+# - keep $\hat x_0$ in range, by a clamp or by predicting $v$; let eps follow
+# - DDIM: the same network, a twentieth of the steps; start at the top
+# - no score stands alone: each has its floor
+# - samples get better long after the loss has stopped to tell
+# - same weights, noise and configuration: same pictures in another library
+#
+# **Next, notebook 05:** fewer steps still, and quality against cost in one figure.
+#
+# Notes:
+# Say: the course proper ends here: from adding noise to judged digits. Point to the self-check list in the notebook.
+# Ask: you get bad samples tomorrow. What are your first three looks? (Samples of the weights without averaging; prediction type, levels and scaling of the sampler; a score beside its floor.)
+# Homework: exercises 4.3, 4.4 and 4.6, and one of the exercises to go on with.
+# -->
 
 # %% slideshow={"slide_type": "skip"}
 check.summary("04")

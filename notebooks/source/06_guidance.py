@@ -23,6 +23,17 @@
 # **What to know** Notebooks 02 to 04: loss, score, v-prediction, the clamp on $x_0$, the Frechet distance and its floor, the judge. From notebook 05 only the name DPM-Solver++ (a fast step rule).
 #
 # **Time** about 90 minutes for a person, about two minutes for two CPU cores.
+#
+# <!--slide 2 min
+# # 06 Guidance
+#
+# Ask for a 7, get a 7. Then turn the knob, and measure what it costs.
+#
+# Notes:
+# Say: so far the network drew whatever the noise led to. Today a label goes in, and from two answers of one network comes classifier-free guidance.
+# Ask: how would you tell the network of notebook 04 which digit to draw? (Collect ideas; the one of this notebook is a learned vector added to that of the noise level.)
+# Have run: the whole notebook; live are only the short cells named in these notes.
+# -->
 
 # %% tags=["setup"] slideshow={"slide_type": "skip"}
 import sys
@@ -40,7 +51,7 @@ from helpers.guidance import Guided
 from helpers.models import PointMLP, UNet, parameter_count, timestep_embedding
 from helpers.modes import choose
 from helpers.sampling import ddim, dpm_solver, last, reverse
-from helpers.schedule import cosine
+from helpers.sliders import sliders
 
 # %% [markdown] exercise_text="6.1" slideshow={"slide_type": "slide"}
 # ## 1. A label beside the noise level
@@ -65,8 +76,26 @@ from helpers.schedule import cosine
 # Without `y`, make one: `torch.full_like(t, self.classes)`. The level's part is `self.time(timestep_embedding(t, self.dim))`.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## A label is one more vector, added to that of the noise level
+#
+# $$e(t, y) = \mathrm{layers}\big(\gamma(t)\big) + E_y, \qquad y \in \{0, \dots, K-1, \varnothing\}$$
+#
+# - $E$: a table of $K+1$ rows, learned like any weight
+# - the last row is $\varnothing$, "no label"
+# - looked up, not put through sines: classes have no order
+# - cheap: ten classes cost eleven rows; nothing else in the network changes
+#
+# **Your turn:** exercise 6.1, `Told.forward(t, y=None)`
+#
+# Notes:
+# Say: every block is told the noise level as a vector. The label rides along.
+# Ask: why does the table of our networks start at zero? (Then a label changes nothing at first, and weights trained without labels can be taken over: the network is the same function.)
+# Exercise: 8 minutes. Common mistakes: forgetting the case y = None, and a "no label" that is 0, which is a class.
+# -->
 
-# %% exercise="6.1" slideshow={"slide_type": "subslide"}
+# %% exercise="6.1" slideshow={"slide_type": "skip"}
 class Told(nn.Module):
     def __init__(self, classes, dim):
         super().__init__()
@@ -111,8 +140,27 @@ Told = check("6.1", Told)
 # `torch.where(condition, a, b)` takes `a` where the condition holds, example by example; a plain number will do for `a`.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## One network learns both answers: one label in ten is dropped
+#
+# $$L = \mathbb E\,\big\lVert f_\theta(x_t, t, \tilde y) - \text{target} \big\rVert^2, \qquad
+# \tilde y = \begin{cases} \varnothing & \text{with probability } p = 0.1\\ y & \text{else}\end{cases}$$
+#
+# - with a label: the best answer is the average **within a class**
+# - without: the average over **all** classes, as in notebook 02
+# - two networks would do too; this one costs nothing more
+#
+# **Your turn:** exercise 6.2, `drop_labels(y, share, none, draws)`
+#
+# Notes:
+# Say: the loss is that of notebook 02; only the label is now and then missing.
+# Ask: somebody uses class 0 for "no label". What goes wrong, and does the loss show it? (Row 0 learns zeros and a tenth of everything else: ask for a zero and get any digit now and then, and guidance pushes every class away from zeros. The loss hardly moves.)
+# Exercise: 5 minutes, then bring up the code. Common mistakes: the comparison the wrong way round, which keeps one label in ten, and one draw for the whole batch.
+# Have run: the two moons below train in about ten seconds; start the cell while the room works on the exercise.
+# -->
 
-# %% exercise="6.2" slideshow={"slide_type": "subslide"}
+# %% exercise="6.2" tags=["slide-code"] slideshow={"slide_type": "fragment"}
 def drop_labels(y, share, none, draws):
     # TODO 6.2: replace each label by `none` with probability `share`
     ### BEGIN SOLUTION
@@ -122,7 +170,7 @@ def drop_labels(y, share, none, draws):
 
 drop_labels = check("6.2", drop_labels)
 
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown] slideshow={"slide_type": "skip"}
 # **Question.** Somebody uses class 0 for "no label" instead of a row of its own. What goes wrong, and would the loss show it?
 #
 # <details><summary>Answer</summary>
@@ -137,8 +185,9 @@ drop_labels = check("6.2", drop_labels)
 # The moons of notebook 02, where everything can be drawn: the upper moon is class 0, the lower class 1. `training.train` takes `labels=` and drops a
 # tenth of them. A few seconds of training, live.
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 from helpers.classifiers import features, probabilities
+from helpers.schedule import cosine
 from helpers.training import Run, train
 
 schedule = cosine(1000)
@@ -193,8 +242,43 @@ print(f"{parameter_count(run.model):,} parameters, {net.label.weight.numel()} of
 # It is the equation above, symbol by symbol.
 #
 # </details>
+#
+# <!--slide 4 min
+# ## Guidance goes past the label
+#
+# $$\tilde\epsilon = \epsilon_u + s\,(\epsilon_c - \epsilon_u)$$
+#
+# | scale $s$ | Ho & Salimans: $w=s-1$ | what it does |
+# |---|---|---|
+# | below 0 | below $-1$ | away from the label |
+# | 0 | $-1$ | ignores the label |
+# | 1 | 0 | the plain conditional model |
+# | above 1 | above 0 | exaggerates the label |
+#
+# **Your turn:** exercise 6.3, `guide(out_u, out_c, s)`
+#
+# Notes:
+# Say: the difference is what the label adds. Guidance takes more of it, or less.
+# Ask: a paper uses a guidance scale of 3. What is our s? (3 or 4: it depends on the convention. Check what 0 does in theirs.)
+# Exercise: 4 minutes. Common mistakes: the two outputs swapped, and starting from the conditional output with factor s, which is the other convention.
+# -->
+# <!--slide 3 min
+# ## The difference of the two answers is a classifier nobody trained
+#
+# $$\nabla_x \log p_t(y \mid x) = \nabla_x \log p_t(x \mid y) - \nabla_x \log p_t(x) = -\frac{\epsilon_c - \epsilon_u}{\sqrt{1 - \bar\alpha_t}}$$
+#
+# - Bayes' rule at level $t$, then gradients; predicted noise is a score (notebook 02)
+# - a classifier that looks at the **noisy** picture, implied by two denoisers
+# - so at level $t$ the guided prediction is the score of $p_t(x)\,p_t(y \mid x)^s$
+#
+# > The classifier's verdict, raised to the power $s$. No classifier is trained: *classifier-free*.
+#
+# Notes:
+# Say: hence the name, classifier-free. Remember the last line: it is exact at each level, and it misleads many people about the samples. We test that in a moment.
+# Ask: what is the density for s = 0 and for s = 1? (The one without label, and, up to a constant, the conditional one.)
+# -->
 
-# %% exercise="6.3" slideshow={"slide_type": "subslide"}
+# %% exercise="6.3" slideshow={"slide_type": "skip"}
 def guide(out_u, out_c, s):
     # TODO 6.3: from the output without label, s times the way to the one with it
     ### BEGIN SOLUTION
@@ -208,8 +292,24 @@ guide = check("6.3", guide)
 # Our networks predict $v$, not $\epsilon$. Does it matter which of $\epsilon$, $v$, $x_0$ is guided? At one $x_t$ each is a *straight line* in the others (notebook 03), for example
 # $\epsilon = \sqrt{\bar\alpha_t}\,v + \sqrt{1-\bar\alpha_t}\,x_t$. And `guide` forms a weighted sum whose weights, $1 - s$ and $s$, add up to 1. Such sums pass through straight lines unchanged, the constant
 # included. So guide any one of them. Both claims, checked:
+#
+# <!--slide 2 min
+# ## Guide $\epsilon$, $v$ or $x_0$: it is the same
+#
+# - at one $x_t$ each is a straight line in the others
+# - `guide` is a weighted sum with weights $1-s$ and $s$, which add up to 1
+# - such sums pass through straight lines unchanged
+# - the **clamp** on $x_0$ is no straight line: it comes once, after guiding
+#
+# Both conventions and all three choices, on 500 points at $s=3$:
+#
+# Notes:
+# Say: so papers that guide the noise and programs that guide v do the same thing.
+# Ask: what would change if each branch were clamped before guiding? (The two answers lose what lies beyond the range before the difference is taken; the result differs, most at large s.)
+# Live: run the cell, under a second. Differences of the size of float32 rounding.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 g, s = torch.Generator().manual_seed(0), 3.0
 t = torch.randint(50, 950, (500,), generator=g)
 x_t = schedule.q_sample(moons[:500], t, torch.randn(500, 2, generator=g))
@@ -247,8 +347,24 @@ print(f"guide v or guide x_0:      {(x0 - guide(x0_u, x0_c, s)).abs().max():.1e}
 # `torch.cat([x, x])`, the same for `t`, and `torch.cat([y, none])` with `none = torch.full_like(y, model.classes)`. Then `.chunk(2)` gives the halves in the order you put them in.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## Both branches fit into one call; the work still doubles
+#
+# - one batch of $2B$ rows: first half with labels, second half with $\varnothing$; then split
+# - saved: the fixed price of the second call, which shows for a single image if at all
+# - not saved: the arithmetic. **Guidance doubles the work of a step**
+#
+# **Your turn:** exercise 6.4, `guided(model, x, t, y, s)`
+#
+# Notes:
+# Say: this is the first thing guidance costs.
+# Ask: on a GPU with this small network, which of the two ways wins, and why? (One call: a step there is mostly fixed price, and a larger batch fits into it.)
+# Exercise: 10 minutes, then bring up the code. Common mistakes: `x` doubled but `t` not, and the halves taken in the wrong order, so that s = 2 acts like s = -1.
+# Live: the timing cell takes a few seconds; on a busy machine the two columns may change places from eight images on.
+# -->
 
-# %% exercise="6.4" slideshow={"slide_type": "subslide"}
+# %% exercise="6.4" tags=["slide-code"] slideshow={"slide_type": "fragment"}
 def guided(model, x, t, y, s):
     # TODO 6.4: one call for both branches
     ### BEGIN SOLUTION
@@ -261,7 +377,7 @@ def guided(model, x, t, y, s):
 
 guided = check("6.4", guided)
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 @torch.no_grad()
 def milliseconds(work):
     found = []
@@ -289,8 +405,17 @@ for n in (1, 8, 64):
 # ## 5. The guided field
 #
 # On a grid of noisy points $x_t$, arrows show the first part of the way to the estimate $\hat x_0$ of the clean point; orange dots are the estimates. Label: upper moon (the darker one).
+#
+# <!--slide 4 min
+# ## The guided field points past the moon
+#
+# Notes:
+# Say: arrows are the first part of the way to the estimate of the clean point, orange dots are the estimates. Label: the upper, darker moon. At s = 1 the estimates lie on it, or inside its bow where the noise leaves it open. With larger s they move beyond, away from the lower moon.
+# Ask: why further at t = 600 than at t = 300 for s = 4? (With more noise the two answers differ more, and the difference is what is multiplied. The dots are off the data in both.)
+# Live: change the 4 in `names` to 8; a second or two.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 @torch.no_grad()
 def draw_field(ax, t, s, title):
     line = torch.linspace(-1.5, 1.5, 9)
@@ -305,7 +430,7 @@ def draw_field(ax, t, s, title):
     ax.set(xlim=(-2, 2), ylim=(-2, 2), xticks=[], yticks=[], title=title)
 
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(2, 4, figsize=(show.WIDTH, 5.3))
 names = {0: "no label", 1: "upper moon", 2: "guided", 4: "guided"}
 for row, t in zip(axes, (600, 300), strict=True):
@@ -325,8 +450,19 @@ show.figure(fig, "Arrows from a grid of noisy points to estimates of the clean p
 # A popular explanation: guidance samples from the data's density, sharpened towards the label, $p(x)\,p(y \mid x)^s$. Test it. The two moons do not overlap: on the upper moon $p(y \mid x)$ is 1, and so is every power of it. Samples of
 # that density would look the same for all $s \ge 1$. The network can be left out of the test: notebook 02's *exact* denoiser gives the exact conditional and
 # unconditional estimates for a finite set of points.
+#
+# <!--slide 3 min
+# ## A sharpened density would keep both moons whole. Does it?
+#
+# The moons do not overlap: on the upper one $p(y \mid x)$ is 1, and so is every power of it.
+#
+# Notes:
+# Say: the popular explanation is that guidance samples from the density sharpened towards the label. Then all pictures from s = 1 on would look the same. Above the trained network, below the exact denoiser of notebook 02, so that no training error can be blamed.
+# Ask: what do you see, and which part of it is the network's own? (With growing s each moon shrinks to its far end, in both rows. Only the network's samples also leave the moon.)
+# Have run: twenty short walks, some seconds.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 def weights(x_t, t, points):  # (B, N): how likely each point is, given x_t (notebook 02)
     a = schedule.alpha_bar(t).reshape(-1, 1, 1)
     away = (x_t[:, None] - a.sqrt() * points).square().sum(2)
@@ -345,7 +481,7 @@ def exact(y, s):  # the exact guided denoiser, in the clothes of a network
     return model
 
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 rule, n = ddim(choose(40, 3)), choose(300, 20)
 scales, found = (0, 1, 2, 4, 8), {}
 fig, axes = plt.subplots(2, 5, figsize=(show.WIDTH, 4.4))
@@ -360,7 +496,7 @@ for i, row in enumerate(axes):
 show.figure(fig, "Samples for both labels at s = 0, 1, 2, 4, 8, network above, exact denoiser below. At 1 "
             "the moons; with larger s each shrinks to its far end. Only the network's also leave it.")
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 upper, level = moons[moon == 0][:500], torch.full((500,), 30)
 sure = weights(upper, level, few)[:, few_moon == 0].sum(1)  # p(y | x), at a level with hardly any noise
 for s in (1, 2, 4, 8):
@@ -393,8 +529,33 @@ for s in (1, 2, 4, 8):
 #
 # MNIST: the network of notebook 04 with a table of eleven labels. It need not start from nothing: with a table of zeros it is at first the *same function* as notebook 04's network, so `make train` takes over those weights
 # and trains on, with one label in ten dropped.
+#
+# <!--slide 4 min
+# ## The samples pile up, even with exact answers
+#
+# - at **each level** the guided prediction is the score of $p_t(x)\,p_t(y \mid x)^s$: exact
+# - but these densities do not belong together: noising is an average, and the power of an average is not the average of powers
+# - at high noise the moons overlap; there every point is pushed from the other class
+# - when they have parted, the choice is made: the far end
+# - the network's errors off the data are multiplied by $s$ as well
+#
+# > Guidance does not look for what is typical of a class, but for what tells it from the rest.
+#
+# Notes:
+# Say: go through the argument with the figure of the slide before. The popular explanation is right at one level and wrong about the samples.
+# Ask: why the far end of the moon, and not its middle, the most typical place? (The tip inside the bow of the other moon is the most doubtful place at high noise, the other end the surest. Expect unmistakable digits, not average ones.)
+# Live: the cell with the spreads prints both in numbers.
+# -->
+# <!--slide 3 min
+# ## The label picks the digit, the noise its hand
+#
+# Notes:
+# Say: ten rows, one a class; ten columns of equal noise. The network of notebook 04 with a table of eleven rows, trained on with one label in ten dropped.
+# Ask: look down a column, then along a row of the right sheet. What do you find? (Down a column slant and stroke width are kept: what the label leaves open, the noise decides. Along a row on the right the digits are plainer, and more alike.)
+# Have run: 200 digits take several seconds on two cores.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 model = load_model("mnist_classes").requires_grad_(False)
 test_images, test_labels = data.mnist(train=False)
 saved, pictures = load_results("guidance"), load_images("guidance")
@@ -408,7 +569,7 @@ def draw(y, s, x_T, steps=15):
     return last(reverse(Guided(model, y, s), schedule, rule, x_T=x_T, clip_x0=1.0))
 
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 noise = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(6))
 y = torch.arange(10).repeat_interleave(10)  # ten rows, one a class; in a column the same noise
 start = time.perf_counter()
@@ -445,8 +606,25 @@ show.figure(fig, "Two grids of digits, ten rows for the classes 0 to 9, ten colu
 # `group[:, None] - group[None]` with `group = x[y == c].flatten(1)` is $(n, n, P)$; mean of the squares over $P$, root, sum, divided by $n(n-1)$. `torch.stack(found).mean()` at the end.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## "More alike" can be measured
+#
+# $$D = \frac{1}{K} \sum_{y} \frac{1}{n_y (n_y - 1)} \sum_{i \ne j} d(x_i, x_j), \qquad d(a, b) = \sqrt{\tfrac1P \textstyle\sum_p (a_p - b_p)^2}$$
+#
+# - within a class, the distance of each picture to each **other**; then the mean over classes
+# - one perfect 7, drawn again and again: accuracy perfect, $D=0$
+# - so accuracy is never shown alone
+#
+# **Your turn:** exercise 6.5, `diversity(x, y)`
+#
+# Notes:
+# Say: on pixels this is a plain distance; with the features of a classifier in place of pixels it hears more about shape.
+# Ask: why divide by n (n - 1) and not by n squared? (The n distances of a picture to itself are zero and no sign of sameness; counted, they would make small classes look less diverse.)
+# Exercise: 12 minutes. Common mistakes: the diagonal counted, and pictures of different classes compared.
+# -->
 
-# %% exercise="6.5" slideshow={"slide_type": "subslide"}
+# %% exercise="6.5" slideshow={"slide_type": "skip"}
 def diversity(x, y):
     # TODO 6.5: mean distance of two different pictures of a class, mean over classes
     ### BEGIN SOLUTION
@@ -467,8 +645,19 @@ diversity = check("6.5", diversity)
 # The sweep, by `make train`: $s$ from 0 to 8, for each scale two seeds of <!--r:guidance.sampler.samples|d-->500<!--/--> samples (all classes alike), 15 DPM-Solver++ steps, $x_0$ clamped to $[-1, 1]$. The walk is deterministic on purpose: a seed is the same noise at every scale, so only $s$ changes.
 # *Accuracy*: the share in which the judge, a classifier that neither drew nor guided, reads the class asked for. *Diversity*: as above, on pixels and on features of the other classifier, as a share of that of real digits. *Frechet distance* to the test images, on those features.
 # Bars are the standard deviation over the two seeds (of the noise; there is one training); dotted: as many real test images, all classes alike.
+#
+# <!--slide 4 min
+# ## Accuracy climbs, diversity falls, distance is best near $s = 1$
+#
+# Read as asked: <!--r:guidance.settings.s_1.accuracy.mean|.1%-->93.8%<!--/--> at $s=1$, <!--r:guidance.settings.s_2.accuracy.mean|.1%-->99.8%<!--/--> at $s=2$; real digits, dotted, <!--r:guidance.real_all|.1%-->99.2%<!--/-->.
+#
+# Notes:
+# Say: guided digits are easier to read than real ones. That is a compliment and a warning. Diversity of features falls with every step; that of pixels stops falling, since bold strokes that miss each other differ in many pixels. The Frechet distance asks for the whole distribution.
+# Ask: which scale is best? (It depends on the use. A legible digit: 2 or more. Samples that stand in for the data: about 1. No single score says which.)
+# Have run: the sweep is saved, <!--r:guidance.sampler.samples|d-->500<!--/--> samples a scale and two seeds; the cell only draws it.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 rows = [saved["settings"][name] for name in "s_0 s_0_5 s_1 s_1_5 s_2 s_3 s_4 s_6 s_8".split()]
 real, s = saved["real"], [row["scale"] for row in rows]
 fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.7))
@@ -495,8 +684,17 @@ show.figure(fig, "Curves over the scale s from 0 to 8, dotted lines for real ima
 #
 # Two controls (notebook 04's network and the fresh noise with one seed). Without label ($s = 0$) the distance is <!--r:guidance.settings.s_0.distance.mean|.1f-->19.4<!--/-->, while notebook 04's network, which never saw labels, has <!--r:guidance.settings.plain.distance.mean|.1f-->12.5<!--/-->: the branch without label is the weaker of the two, and it saw only a tenth of the examples since the labels came in. And with fresh noise in each step
 # (DDIM with $\eta = 1$, as many steps) the accuracy is <!--r:guidance.settings.s_1_fresh.accuracy.mean|.1%-->96.6%<!--/--> at $s = 1$ and <!--r:guidance.settings.s_2_fresh.accuracy.mean|.1%-->100.0%<!--/--> at 2, the distance <!--r:guidance.settings.s_1_fresh.distance.mean|.1f-->6.6<!--/--> and <!--r:guidance.settings.s_2_fresh.distance.mean|.1f-->16.0<!--/-->.
+#
+# <!--slide 3 min
+# ## The same noise, a growing scale: plainer, then bolder
+#
+# Notes:
+# Say: four twos, four fours, four sevens; one noise a column. At s = 0 any digit comes, at 1 the class in many hands, at 8 bold ones that resemble each other. Lowest row: without the clamp, bolder still.
+# Ask: pick a column. From which scale on does it show the class asked for, and what of the noise is left at 8? (Most have it at 1, nearly all at 2. Some slant and size remain.)
+# Live: in section 13, move the scale slider from 1 to 8 with class 7; then change the class and leave the seed.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 columns = [i for c in (2, 4, 7) for i in range(c, 40, 10)]  # four of each class, the same noises in every row
 names = {f"s = {s}": f"s_{s}" for s in (0, 1, 2, 4, 8)} | {"s = 8, not clamped": "s_8_unclamped"}
 show.rows({label: pictures[name][columns] for label, name in names.items()},
@@ -508,8 +706,19 @@ show.rows({label: pictures[name][columns] for label, name in names.items()},
 # ## 10. Past black and white
 #
 # Guidance adds to a prediction, so the estimate of $x_0$ can leave the range of pixels. How far it does can be seen without sampling: noise real digits, ask the network once for both branches, combine them with different $s$.
+#
+# <!--slide 2 min
+# ## A large scale pushes the estimate past black and white
+#
+# Without the clamp the distance at $s=8$ is <!--r:guidance.settings.s_8_unclamped.distance.mean|.1f-->37.1<!--/--> instead of <!--r:guidance.settings.s_8.distance.mean|.1f-->28.1<!--/-->; at $s=2$ it hardly matters.
+#
+# Notes:
+# Say: seen without sampling: noise real digits, ask once for both branches, combine with different s. At high noise above all, many pixels of the estimate lie beyond the range. The clamp cuts them off and leaves bolder strokes.
+# Ask: on photographs, what would the cut look like? (Garish, saturated colours, since colours there are rarely pure. Dynamic thresholding divides by a high quantile of the estimate instead.)
+# Live: the cell takes a few seconds.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 levels, some, some_labels = range(30, 1000, choose(88, 400)), test_images[:32], test_labels[:32]
 beyond, g = {s: [] for s in (1, 2, 4, 8)}, torch.Generator().manual_seed(0)
 for level in levels:
@@ -534,8 +743,19 @@ show.figure(fig, "Share of pixels of the estimate outside the range, by noise le
 # ## 11. Away from the label
 #
 # With $s < 0$ the walk is pushed *away* from the class. At $s = -1$: $2\epsilon_u - \epsilon_c$. What comes out when one asks for "anything but a 3"?
+#
+# <!--slide 3 min
+# ## "Not a 3" is a direction, not a class
+#
+# At $s=-1$ the digit to be avoided comes out in <!--r:guidance.settings.s_minus_1.accuracy.mean|.1%-->0.4%<!--/--> of the cases; chance would be a tenth.
+#
+# Notes:
+# Say: left, samples pushed away from the class of their row. Right, what the judge reads: the diagonal is empty, and the tables show favourites. What comes out is what differs most from the class, not a fair choice of the other nine.
+# Ask: what do the negative prompts of image generators do instead? (They put a second label where "no label" stands and keep s above 1, so that a wish remains.)
+# Have run: the samples are saved.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.9), width_ratios=(1.15, 1, 1))
 strip = [i for c in range(0, 10) for i in range(c, 50, 10)]
 axes[0].imshow(show.tiles(pictures["s_minus_1"][strip], 5), vmin=0, vmax=255, aspect="auto")
@@ -575,8 +795,21 @@ show.figure(fig, "Left: samples pushed away from the classes 0 to 9, row by row.
 # `torch.where` again; two comparisons are joined by `&`, each in brackets.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## Guided in one third of the levels: the high third decides
+#
+# $$s(t) = s \ \text{ if } t_\text{low} \le t \le t_\text{high}, \qquad s(t) = 1 \ \text{ else}$$
+#
+# **Your turn:** exercise 6.6, `scale_at(t, s, band)`
+#
+# Notes:
+# Say: dots are seeds, dotted lines are real images. The high third does nearly everything, good and bad. The low third does nothing: there the digit can be seen, and its label is no news.
+# Ask: outside the band, is the scale 0 or 1? (1: no guidance means trusting the label as it is. 0 would ignore it, and one branch is enough at 1.)
+# Exercise: 5 minutes. Common mistakes: 0 outside the band, and Python's `and` in place of `&` for tensors.
+# -->
 
-# %% exercise="6.6" slideshow={"slide_type": "subslide"}
+# %% exercise="6.6" slideshow={"slide_type": "skip"}
 def scale_at(t, s, band):
     # TODO 6.6: s within the band, the plain conditional model outside
     ### BEGIN SOLUTION
@@ -587,7 +820,7 @@ def scale_at(t, s, band):
 
 scale_at = check("6.6", scale_at)
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 bands = {"nowhere": "s_1", "low third": "band_low", "middle third": "band_middle",
          "high third": "band_high", "low, middle": "band_low_middle", "middle, high": "band_middle_high",
          "everywhere": "s_4"}
@@ -606,8 +839,23 @@ show.figure(fig, "Accuracy, diversity and Frechet distance when guidance by 4 ac
 # %% [markdown] slideshow={"slide_type": "slide"}
 # One dot a seed. At these thirds the high one does nearly everything, good and bad: accuracy <!--r:guidance.settings.band_high.accuracy.mean|.1%-->100.0%<!--/-->, distance <!--r:guidance.settings.band_high.distance.mean|.1f-->17.6<!--/-->, as with guidance everywhere (<!--r:guidance.settings.s_4.accuracy.mean|.1%-->100.0%<!--/-->, <!--r:guidance.settings.s_4.distance.mean|.1f-->20.4<!--/-->). The low third does nothing (<!--r:guidance.settings.band_low.accuracy.mean|.1%-->94.8%<!--/-->, <!--r:guidance.settings.band_low.distance.mean|.1f-->6.1<!--/-->; without guidance <!--r:guidance.settings.s_1.accuracy.mean|.1%-->93.8%<!--/-->, <!--r:guidance.settings.s_1.distance.mean|.1f-->5.9<!--/-->): there the digit can be *seen*, and its label is no news.
 # The middle third costs little and buys little (<!--r:guidance.settings.band_middle.accuracy.mean|.1%-->96.8%<!--/-->, <!--r:guidance.settings.band_middle.distance.mean|.1f-->6.3<!--/-->). So is there a band that buys the accuracy and leaves the diversity? Thirds are coarse. Live, with your `scale_at`, on 100 digits:
+#
+# <!--slide 3 min
+# ## A band below the top keeps more of the diversity
+#
+# - at the very top both answers are averages over everything: a large $s$ takes all samples the same way
+# - at the bottom the digit is drawn already: guidance there is wasted
+# - useful between; **where** between lies depends on the data
+#
+# With a hundred digits, guided by $s=4$ within a band:
+#
+# Notes:
+# Say: this is the finding of Kynkäänniemi et al. (2024), on digits. One digit is one in a hundred here: look at the pattern, not at the last figure.
+# Ask: why is the band cheaper too? (Outside it one branch is enough, so only the steps in the band cost twice.)
+# Have run: five walks of a hundred digits, tens of seconds on a busy machine.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 def in_band(band, y, s=4.0):
     def network(x, t):
         return guided(model, x, t, y, scale_at(t, s, band).reshape(-1, 1, 1, 1))
@@ -626,15 +874,16 @@ for band in ((0, 0), (333, 665), (700, 900), (900, 999), (0, 999)):
     print(f"guided from {band[0]:3} to {band[1]:3}: read as asked {right:4.0%}, "
           f"diversity of pixels {pixels:.2f}, of features {deep:.2f}")
 
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown] slideshow={"slide_type": "skip"}
 # (Band 0 to 0 is as good as none. With a hundred digits, one digit is one in a hundred: look at the pattern, not at the last figure.) A band *below* the top gets close to the accuracy of guidance everywhere and keeps much more of the diversity; the very top alone buys less and costs more. There the two
 # answers are averages over everything, their difference says "more like the average of this class", and a large $s$ takes all samples the same way. That is the finding of Kynkäänniemi et al., on digits: harmful at the top, wasted at the bottom, useful between. Where "between" lies depends on the data.
 #
 # ## 13. Turn the knob
 #
-# Class, scale, seed: eight digits with ten DPM-Solver++ steps, few enough to answer within a second on two free cores (longer where other work is running: the time is printed). The picture below shows three settings of the knobs; in a running notebook the sliders under it draw anew when released.
+# Class, scale, seed: eight digits with ten DPM-Solver++ steps, few enough to answer within a second. The picture shows five settings of the scale for one class and one seed. The sliders under it need a running kernel and draw anew when released.
+# Move the scale from 1 to 8: the sevens grow bold and alike. Move it below 0: anything but a seven. Change the class and leave the seed: what stays?
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 def knob(digit=7, scale=2.0, seed=0):
     x_T = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
     return draw(torch.full((8,), digit), scale, x_T, steps=10)
@@ -647,25 +896,16 @@ print(f"{(time.perf_counter() - start) / len(settings):.2f} s a picture of eight
 show.rows(drawn, "Rows of eight digits from the same eight noises for the class 7: at scale -1 anything but "
           "sevens, at 0 any digit, at 1 and 2 sevens, at 6 bold and alike")
 
-# %% slideshow={"slide_type": "subslide"}
-def turn(digit, scale, seed):
-    alt = f"Eight samples of class {digit} at scale {scale:g}"
-    show.grid(knob(digit, scale, seed), alt, columns=8, width=7)
+# %% slideshow={"slide_type": "skip"}
+def turn_knob(digit=7, scale=2.0, seed=0):
+    """Draw eight samples of a class at a guidance scale."""
+    title = f"class {digit}, s = {scale:g}, seed {seed}"
+    show.grid(knob(digit, scale, seed), f"Eight digits in a row: {title}", columns=8, title=title)
 
 
-try:
-    import ipywidgets as widgets
-    from IPython.display import display
+sliders(turn_knob, digit=(0, 9), scale=(-2.0, 8.0, 0.5), seed=(0, 20))
 
-    late = dict(continuous_update=False)
-    knobs = dict(digit=widgets.IntSlider(7, 0, 9, description="class", **late),
-                 scale=widgets.FloatSlider(value=2, min=-2, max=8, step=0.5, description="scale s", **late),
-                 seed=widgets.IntSlider(0, 0, 20, description="seed", **late))
-    display(widgets.VBox([*knobs.values(), widgets.interactive_output(turn, knobs)]))
-except ImportError:
-    print("no sliders without ipywidgets: call turn(digit, scale, seed) yourself")
-
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "slide"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ## Looking inside
 #
 # Optional. The sweep in numbers, where the label acts, what lies between two labels, and the older way.
@@ -674,7 +914,7 @@ except ImportError:
 #
 # Mean and standard deviation over the seeds. *Sure*: the share to which the judge gives more than $95\,\%$ for one class, whichever. The mean pixel is $-1$ for an all black picture.
 
-# %% tags=["optional"] slideshow={"slide_type": "fragment"}
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 print("         asked for   sure    diversity of pixels   of features     Frechet distance   mean pixel")
 for name, row in [*((f"s = {row['scale']:g}", row) for row in rows), ("real", real)]:
     a, b, c = (f"{row[key]['mean']:.2f} ± {row[key]['std']:.2f}"
@@ -682,12 +922,12 @@ for name, row in [*((f"s = {row['scale']:g}", row) for row in rows), ("real", re
     accuracy, sure, ink = (row[key]["mean"] for key in ("accuracy", "confident", "ink"))
     print(f"{name:8} {accuracy:7.1%} {sure:8.1%} {a:>18} {b:>15} {c:>18} {ink:12.2f}")
 
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ### At which levels does the label say something?
 #
 # The length of what guidance multiplies, $\epsilon_c - \epsilon_u$, level by level, as a root mean square over pixels; beside it the same difference read as $x_0$.
 
-# %% tags=["optional"] slideshow={"slide_type": "fragment"}
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 lengths, levels = {"of $\\epsilon$": [], "of $x_0$": []}, range(10, 1000, choose(66, 400))
 for level in levels:
     t = torch.full((32,), level)
@@ -704,15 +944,24 @@ ax.legend()
 show.figure(fig, "How much the label changes the estimates of the noise and of the clean picture, over the "
             "noise level, log scale: steeply rising for the clean picture, nearly level for the noise")
 
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "slide"}
 # In the noise the label changes little at any level. In the estimate of the clean picture it changes most at the top, where the picture is still open, and next to nothing at the bottom, where the digit can be seen. That is why a guided walk is decided early, and why
 # guidance at the lowest levels is wasted work.
 #
 # ### Between two labels
 #
 # A label is a point in a space of vectors, so one can ask for the point between two of them: $(1 - \lambda)\,E_a + \lambda\,E_b$. No such label was ever trained.
+#
+# <!--slide 2 min
+# ## Half a label is not half a digit
+#
+# Notes:
+# Say: mixed labels, one noise a row. For the most part one digit stays and then, within a step or two, it is the other; on the way a 0 may open into a 6. No such label was ever trained.
+# Ask: notebook 05 also went from one picture to another. What was mixed there, and what here? (There the noises, on an arc, with any digit free to come; here the labels, with the noise held fixed.)
+# Live: try other pairs in `between(a, b, 9)`, a few seconds each.
+# -->
 
-# %% tags=["optional"] slideshow={"slide_type": "fragment"}
+# %% tags=["optional", "slide-figure"] slideshow={"slide_type": "-"}
 import copy
 
 
@@ -728,7 +977,7 @@ strips = {f"{a} to {b}": between(a, b, 9) for a, b in ((1, 7), (3, 8), (4, 9), (
 show.rows(strips, "Rows that begin with one digit and end with another, from one noise, with mixed labels "
           "between: one shape bends into the other or flips somewhere", [f"{i / 8:.2f}" for i in range(9)])
 
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "subslide"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # For the most part one digit stays and then, within a step or two, it is the other; on the way a 0 may open into a 6, a 4 close into a 9. A mixed label is not a mixed class: it is a message the network was never sent, and what it makes of it is to be seen, not known.
 #
 # ### The older way: classifier guidance
@@ -773,6 +1022,23 @@ show.rows(strips, "Rows that begin with one digit and end with another, from one
 # - Chidambaram et al. 2024, *What does guidance do? A fine-grained analysis in a simple setting*, [arXiv:2409.13074](https://arxiv.org/abs/2409.13074): samples move to the edge of the class, and with errors in the score off it.
 # - Karras et al. 2024, *Guiding a diffusion model with a bad version of itself*, [arXiv:2406.02507](https://arxiv.org/abs/2406.02507).
 # - Lu et al. 2022, *DPM-Solver++*, [arXiv:2211.01095](https://arxiv.org/abs/2211.01095): guided sampling in few steps.
+#
+# <!--slide 2 min
+# ## What we learned, and what comes next
+#
+# - a label is one more vector; "no label" has a row of its own
+# - guidance goes from the answer without label past the one with it
+# - its samples are **not** those of a sharpened density: they pile up where a class differs most from the rest
+# - it buys accuracy with diversity, distance and twice the work
+# - within a band of levels it may cost less
+#
+# **Next:** notebook 07 builds a diffusion model once more, from empty stubs, for clothes.
+#
+# Notes:
+# Say: never show accuracy alone.
+# Ask: somebody reports a perfect accuracy at s = 8. What do you ask to see? (The diversity and the distance beside it, those of real images as a yardstick, and a sheet of samples.)
+# Homework: further exercise 1, the halves in `guided` swapped on purpose: which scale has the same effect?
+# -->
 
 # %% slideshow={"slide_type": "skip"}
 check.summary("06")

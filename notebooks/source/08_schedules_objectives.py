@@ -23,8 +23,21 @@
 # **What to know** Notebooks 01 to 03 (schedules, the loss, $v$, Frechet distance and its floor), DDIM.
 #
 # **Time** About 120 minutes for a person, about one and a half minutes for two CPU cores.
+#
+# <!--slide 2 min
+# # 08 Schedules and objectives
+#
+# Which of our choices matter, and how large must a difference be before it means anything?
+#
+# Prediction, schedule, weights: take them apart, measure each.
+#
+# Notes:
+# Say: most networks of this course used the cosine schedule, predicted v and weighted all levels alike. Each of these was a choice. Today we learn what each is worth, and to read such measurements.
+# Ask: of prediction, schedule and weighting, which one do you expect to matter most? (Collect votes; the ablation gives the answer: the schedule.)
+# Have run before class: the whole notebook once; it takes about one and a half minutes on two cores, most of it the live training of section 5.
+# -->
 
-# %% slideshow={"slide_type": "skip"} tags=["setup"]
+# %% tags=["setup"] slideshow={"slide_type": "skip"}
 import sys
 from pathlib import Path
 
@@ -38,10 +51,11 @@ from helpers.models import UNet
 from helpers.modes import choose
 from helpers.sampling import ddim, last, reverse
 from helpers.schedule import Schedule, cosine, linear
+from helpers.sliders import sliders
 from helpers.train import digits, objectives
 from helpers.training import Run, train
 
-# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="8.1"
+# %% [markdown] exercise_text="8.1" slideshow={"slide_type": "slide"}
 # ## 1. Three names for one prediction
 #
 # Noising mixes two things, $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$, and the network sees the mixture. If it names one part, the other follows. Notebook 03 asked for a third thing that names both,
@@ -73,8 +87,27 @@ from helpers.training import Run, train
 # `a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)`, then `signal, sigma = a.sqrt(), (1 - a).sqrt()`. At the end `return eps, x0, signal * eps - sigma * x0`.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## Three questions with the same content
+#
+# $$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon, \qquad v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0$$
+#
+# | asked for | $\epsilon$ is | $x_0$ is |
+# |---|---|---|
+# | $\epsilon$ | the output | $\big(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon\big)/\sqrt{\bar\alpha_t}$ |
+# | $x_0$ | $\big(x_t-\sqrt{\bar\alpha_t}\,x_0\big)/\sqrt{1-\bar\alpha_t}$ | the output |
+# | $v$ | $\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t$ | $\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ |
+#
+# **Your turn: 8.1, 10 minutes.** `all_three(output, given, x_t, t, schedule)` returns `eps, x0, v`
+#
+# Notes:
+# Say: the network sees the mixture. Naming one part names the other. Whoever samples may not care which was asked for; whoever trains has to.
+# Ask: in which rows is something divided by a number that can be almost zero? (In the first, by the root of alpha_bar, at the top; in the second, by the root of 1 - alpha_bar, at the bottom. Never for v.)
+# Give 10 minutes. Common mistakes: alpha_bar not reshaped to the picture's shape; the signs in the row of v. Live: the cell below the exercise, it shows the rounding errors of a perfect answer.
+# -->
 
-# %% exercise="8.1" slideshow={"slide_type": "subslide"}
+# %% exercise="8.1" slideshow={"slide_type": "skip"}
 def all_three(output, given, x_t, t, schedule):
     """(eps, x0, v), each (B, ..), from an output (B, ..) that means `given`, at x_t (B, ..), t (B,)."""
     # TODO 8.1: eps and x0 in each of three cases, then v
@@ -93,7 +126,7 @@ def all_three(output, given, x_t, t, schedule):
 
 all_three = check("8.1", all_three)
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 x_train, x_test = digits.split()  # 1,437 digits to train on, 360 held out, as in notebook 03
 schedule = cosine(T=1000)
 x0, t = x_test[:6], torch.tensor([0, 100, 400, 700, 900, 998])
@@ -105,7 +138,7 @@ for given in ("eps", "x0", "v"):
     gaps = [(a - b).abs().amax((1, 2, 3)).max() for a, b in zip(answers, truth, strict=True)]
     print(f"given {given:3s}: eps off by {gaps[0]:.0e}, x_0 by {gaps[1]:.0e}, v by {gaps[2]:.0e}")
 
-# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="8.2"
+# %% [markdown] exercise_text="8.2" slideshow={"slide_type": "slide"}
 # *What to see.* The algebra is exact, the arithmetic is not. Computed with seven digits, a *perfect* $x_0$ gives an $\epsilon$ that is off hundreds of times more than the one from a perfect $v$: it was divided by $\sqrt{1-\bar\alpha_t}$, almost 0 at the lowest level. A perfect $\epsilon$ gives a worse $x_0$, divided by $\sqrt{\bar\alpha_t}$ at the highest. A network's error is far larger than a rounding error, and is divided by the same numbers.
 #
 # ## 2. One error in three units
@@ -147,8 +180,40 @@ for given in ("eps", "x0", "v"):
 # A dictionary with the factor from $x_0$ to each unit: `{"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}`. Multiply by the wanted one, divide by the given one.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## All three losses are one loss with three weightings
+#
+# $$\lVert\epsilon-\hat\epsilon\rVert^2=\mathrm{SNR}_t\,\lVert x_0-\hat x_0\rVert^2,\qquad \lVert v-\hat v\rVert^2=(\mathrm{SNR}_t+1)\,\lVert x_0-\hat x_0\rVert^2$$
+#
+# $$\mathrm{SNR}_t=\frac{\bar\alpha_t}{1-\bar\alpha_t}$$
+#
+# - $x_t$ is given, so an error in one part is an error in the other:
+#
+# $$\sqrt{\bar\alpha_t}\,(x_0-\hat x_0)+\sqrt{1-\bar\alpha_t}\,(\epsilon-\hat\epsilon)=0$$
+#
+# - "the error of $\epsilon$" *is* the error of $x_0$, weighted with the SNR
+#
+# **Your turn: 8.2, 8 minutes.** `in_unit(loss, given, wanted, snr)`
+#
+# Notes:
+# Say: write truth and estimate for the same x_t and subtract: the two errors must cancel. That gives the factor; square it.
+# Ask: derive the first factor on the board. (From the last equation: the error of eps is minus the root of the SNR times that of x_0; square it.)
+# Give 8 minutes. Common mistakes: going from eps to v directly with SNR + 1; dividing where one multiplies.
+# -->
+#
+# <!--slide 3 min
+# ## Epsilon is a bad question at the top, x_0 at the bottom
+#
+# Equally wrong at every level, 0.01 in its own unit. Above the dashed line you do better without a network.
+#
+# Notes:
+# Say: left, the error that arrives in x_0: that of an eps network grows without bound. Right, the mirror image. v never multiplies an error: both of its curves stay at or below 0.01.
+# Ask: the loss of an eps network is smallest at the highest levels; is it best there? (No. Copying the input is already nearly right there. A small loss says that the question was easy.)
+# Live: a second.
+# -->
 
-# %% exercise="8.2" slideshow={"slide_type": "subslide"}
+# %% exercise="8.2" slideshow={"slide_type": "skip"}
 def in_unit(loss, given, wanted, snr):
     """A mean squared error of `given` as one of `wanted`; loss and snr have one shape."""
     # TODO 8.2: divide by the factor of the given unit, multiply by that of the wanted one
@@ -160,7 +225,7 @@ def in_unit(loss, given, wanted, snr):
 
 in_unit = check("8.2", in_unit)
 
-# %% expected="8.2" slideshow={"slide_type": "subslide"}
+# %% expected="8.2" tags=["slide-figure"] slideshow={"slide_type": "-"}
 snr, off = schedule.snr(), torch.full((1000,), 0.01)
 names = {"eps": r"$\epsilon$", "x0": r"$x_0$", "v": "$v$"}
 colours = dict(zip(names, show.COLOURS, strict=False))
@@ -177,7 +242,7 @@ show.figure(fig, "Let the output be wrong by a mean square of 0.01 at every leve
             "of an eps network rises without bound towards T, of the others it stays. Right: in eps "
             "that of x_0 falls from far above.")
 
-# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="8.3"
+# %% [markdown] exercise_text="8.3" slideshow={"slide_type": "skip"}
 # *What to see.* Each curve is a network that is equally wrong at all levels, a mean square of 0.01 in what it was asked for. Above the dashed line one would do better without a network.
 #
 # - **$\epsilon$ is a bad question near $t=T$**: left, its error arrives in $x_0$ divided by the SNR. There $x_t$ is nearly all noise, so naming the noise is easy, and being right to $1\,\%$ says nothing about the picture.
@@ -221,7 +286,7 @@ show.figure(fig, "Let the output be wrong by a mean square of 0.01 at every leve
 #
 # </details>
 
-# %% exercise="8.3" slideshow={"slide_type": "subslide"}
+# %% exercise="8.3" slideshow={"slide_type": "skip"}
 def sigmoid_alpha_bar(T, start=-3.0, end=3.0, tau=1.0):
     """alpha_bar at t = 0 .. T-1, (T,) float64: a falling sigmoid from 1 (before level 0) to 0."""
     # TODO 8.3: T + 1 values of u, the sigmoid, stretched; without the clean one
@@ -234,7 +299,7 @@ def sigmoid_alpha_bar(T, start=-3.0, end=3.0, tau=1.0):
 
 sigmoid_alpha_bar = check("8.3", sigmoid_alpha_bar)
 
-# %% [markdown] slideshow={"slide_type": "subslide"} exercise_text="8.4"
+# %% [markdown] exercise_text="8.4" slideshow={"slide_type": "slide"}
 # **Zero terminal SNR** is not a schedule but a repair of any (Lin et al. 2023; notebook 01 used the finished function). The linear schedule ends at $\sqrt{\bar\alpha_{T-1}}=0.006$, not at 0: a trace of the picture is left where sampling starts from pure noise.
 # The *amplitude* $r_t=\sqrt{\bar\alpha_t}$ is shifted down so that its last value is 0, then stretched so that its first value is what it was:
 #
@@ -258,8 +323,37 @@ sigmoid_alpha_bar = check("8.3", sigmoid_alpha_bar)
 # `root = alpha_bar.sqrt()`, then the first formula above as it stands, then `root**2`.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## Two more schedules, yours to write
+#
+# $$s(u)=\operatorname{sigmoid}\!\Big(-\frac{\text{start}+u\,(\text{end}-\text{start})}{\tau}\Big),\qquad \bar\alpha_t=\frac{s(u)-s(1)}{s(0)-s(1)}$$
+#
+# $$r_t=\sqrt{\bar\alpha_t}:\qquad r'_t=(r_t-r_{T-1})\,\frac{r_0}{r_0-r_{T-1}},\qquad \bar\alpha'_t=r_t'^{\,2}$$
+#
+# - sigmoid, $u=(t+1)/T$: goes from exactly 1 to exactly 0
+# - zero terminal SNR: a repair of any schedule, shift and stretch the amplitude
+#
+# **Your turn: 8.3 and 8.4, 13 minutes.** `sigmoid_alpha_bar(T, start, end, tau)`, `zero_terminal(alpha_bar)`
+#
+# Notes:
+# Say: the linear schedule ends at an amplitude of 0.006, not at 0, so a trace of the picture is left where sampling starts from pure noise.
+# Ask: how many values of u are there, and which one is not returned? (T + 1; the first, u = 0, is the clean data before level 0.)
+# Give 8 and 5 minutes. Common mistakes: T values of u instead of T + 1; shifting alpha_bar instead of its root.
+# -->
+#
+# <!--slide 3 min
+# ## A schedule decides how many levels each SNR gets
+#
+# In the grey band, SNR 10 to 0.1, the digit comes out of the noise: linear hurries through it.
+#
+# Notes:
+# Say: left, four opinions about one curve. Right, what it means: the grey band is the SNR from 10 to 0.1, where the digit comes out of the noise. Linear hurries through it and spends half of its levels below. The repair only bends down the last few.
+# Ask: levels are drawn evenly in training; so what else is a schedule? (A weighting: twice as many levels at some SNR is twice the weight there.)
+# Live: in the notebook, "Try it" above this figure: move t and see one digit under all four schedules, with the SNR over each.
+# -->
 
-# %% exercise="8.4" slideshow={"slide_type": "subslide"}
+# %% exercise="8.4" slideshow={"slide_type": "skip"}
 def zero_terminal(alpha_bar):
     """alpha_bar (T,) moved so that the last value is 0 and the first stays."""
     # TODO 8.4: shift and stretch the square root
@@ -272,7 +366,7 @@ def zero_terminal(alpha_bar):
 
 zero_terminal = check("8.4", zero_terminal)
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 def schedule_of(alpha_bar, name, largest_beta):
     """A Schedule with these alpha_bar: beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, cut from above."""
     before = torch.cat([torch.ones(1, dtype=alpha_bar.dtype), alpha_bar[:-1]])
@@ -290,7 +384,31 @@ for name, ours in schedules.items():
           f"{mid.float().mean():.0%} of its levels between SNR 10 and 0.1, "
           f"{(ours.snr() <= 0.1).float().mean():.0%} below; off helpers by {gap:.0e}")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
+# ### Try it: one digit, four schedules (optional)
+#
+# Before the curves, which come after the sliders, the pictures: one digit, the same noise, the same levels, four schedules. In which column does each row lose the digit? Sliders need a running kernel: move `t`, and compare
+# the SNR over the columns with what you still recognise.
+
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
+def noise_digit(t=500, digit=4):
+    """One held-out digit at level t of each schedule, with the same noise."""
+    same, level = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(1)), torch.tensor([t])
+    pictures = torch.cat([s.q_sample(x_test[[digit]], level, same) for s in schedules.values()])
+    show.rows({f"t = {t}": pictures}, f"A digit at level {t}: {', '.join(schedules)}",
+              labels=[f"{name}\nSNR {s.snr()[t]:.2g}" for name, s in schedules.items()])
+
+
+levels = torch.arange(50, 1000, 100)
+same = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(1)).expand(len(levels), -1, -1, -1)
+noised = {name: s.q_sample(x_test[4].expand_as(same), levels, same) for name, s in schedules.items()}
+show.rows(noised, "One digit at ten levels, a row for each schedule: with linear and its repair it is lost "
+          "in the noise some levels earlier than with cosine and sigmoid", [f"t = {t}" for t in levels])
+
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
+sliders(noise_digit, t=(0, 999), digit=(0, 9))
+
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
 tint = dict(zip(schedules, show.COLOURS[:2] + show.COLOURS[2:4], strict=True))
 for name, s in schedules.items():
@@ -304,7 +422,7 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
             "level 700; cosine and sigmoid fall evenly through the middle. Right, log SNR: linear "
             "stops at -4.4, the others drop away at the end.")
 
-# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="8.5"
+# %% [markdown] exercise_text="8.5" slideshow={"slide_type": "slide"}
 # *What to see.* As pictures of $\bar\alpha$ they look like four opinions about one curve. On the right the difference is plain: a schedule is a choice of **how many levels to spend at which SNR**. The grey band holds the SNR from 10 to 0.1, where the digit comes out of the noise. The linear schedule hurries through it and spends
 # half of its levels below, where there is little to see. The repair only bends the last few levels down to $-\infty$.
 #
@@ -349,8 +467,27 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
 # </details>
 #
 # *In the picture behind it*, left, is how much an error of $x_0$ counts under each loss. Uniform $\epsilon$ counts errors at an SNR of 1,000 a million times more than at 0.001; uniform $x_0$ counts all alike; $v$ takes the larger of the two. Min-SNR is $\epsilon$ with a lid. Right: what the loss is multiplied by, on the cosine schedule.
+#
+# <!--slide 5 min
+# ## Min-SNR: weigh like epsilon, but with a lid
+#
+# $$w^{x_0}_t=\min(\mathrm{SNR}_t,\ \gamma),\qquad w^{\epsilon}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t},\qquad w^{v}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t+1}$$
+#
+# - one weighting of the error of $x_0$, written in three units; $\gamma = 5$
+# - at low noise the last traces cost capacity and are hardly visible
+#
+# **Your turn: 8.5, 5 minutes.** `min_snr_weights(snr, prediction, gamma=5.0)`
+#
+# Notes:
+# Say: if the question fixes a weighting by accident, why not choose one on purpose? Hang et al. (2023): the levels are many tasks for one network, and none should drown the others.
+# Ask: why is "eps with zero terminal SNR" not in the table to come? (At the last level x_t is the noise. The network copies its input, and x_0 is 0/0: the first step of sampling cannot be taken.)
+# Give 5 minutes before showing the figure (it appears on a click). Common mistakes: dividing before cutting; forgetting the + 1 for v.
+# Then say: left, how much an error of x_0 counts under each loss. Uniform eps counts errors at an SNR of 1,000 a million times more than at 0.001. v takes the larger of the other two. Min-SNR is the eps diagonal with a lid at 5. Right, what each loss is multiplied by on the cosine schedule.
+# Ask also: what does min-SNR do to v at the last level of a schedule with zero terminal SNR? (The weight there is exactly 0, at the level where sampling starts. The network answers there only because it is smooth in t.)
+# Live: a second.
+# -->
 
-# %% exercise="8.5" slideshow={"slide_type": "subslide"}
+# %% exercise="8.5" slideshow={"slide_type": "skip"}
 def min_snr_weights(snr, prediction, gamma=5.0):
     """Weights (T,) of the loss of `prediction` that put min(SNR, gamma) on the error of x_0."""
     # TODO 8.5: cut the SNR, then change the unit
@@ -362,7 +499,7 @@ def min_snr_weights(snr, prediction, gamma=5.0):
 
 min_snr_weights = check("8.5", min_snr_weights)
 
-# %% expected="8.5" slideshow={"slide_type": "subslide"}
+# %% expected="8.5" tags=["slide-figure"] slideshow={"slide_type": "fragment"}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
 range_of_snr = torch.logspace(-3, 3, 200)
 for given, name in names.items():
@@ -377,7 +514,7 @@ show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarit
             "x_0 flat, v follows the larger of both, min-SNR is the diagonal with a lid at 5. Right: "
             "the weights by level: for x_0 5 falling to 0, for eps rising to 1, for v a hump below 1.")
 
-# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="8.6"
+# %% [markdown] exercise_text="8.6" slideshow={"slide_type": "slide"}
 # ## 5. Where the loss really is
 #
 # So far the errors were assumed. A training step hands out its losses (B,) and levels (B,): `step.losses`, `step.t`. Sorted into bins of levels they say what the network is good at.
@@ -400,8 +537,20 @@ show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarit
 # `k = t * bins // T`. Sums: `torch.zeros(bins).index_add(0, k, losses)`. Counts: `torch.bincount(k, minlength=bins)`, at least 1 before you divide.
 #
 # </details>
+#
+# <!--slide 3 min
+# ## Noise prediction is not equally hard at all levels
+#
+# **Your turn: 8.6, 8 minutes.** `loss_by_level(losses, t, T, bins)`: the mean loss in equal parts of the levels
+#
+# Notes:
+# Give 8 minutes before showing the figure (it appears on a click). Common mistakes: a division by an empty bin; bins from the observed levels instead of from 0 to T - 1.
+# Have run before class: the live training of two small networks, 300 steps each, about half a minute.
+# Say: left, in its own unit the loss of eps falls by about a hundred over the levels. v is more even, not flat. Right, the same losses as errors of x_0: the small loss of eps at the top stands for an error far above 1.
+# Ask: what error in x_0 does answering with the mean digit have? (About 0.3, the dashed line of section 2. Above it no network would do better.)
+# -->
 
-# %% exercise="8.6" slideshow={"slide_type": "subslide"}
+# %% exercise="8.6" slideshow={"slide_type": "skip"}
 def loss_by_level(losses, t, T, bins):
     """Mean of the losses (N,) at levels t (N,) in `bins` equal parts of 0 .. T-1, (bins,); 0 if empty."""
     # TODO 8.6: number of the bin, sums, counts
@@ -415,7 +564,7 @@ def loss_by_level(losses, t, T, bins):
 
 loss_by_level = check("8.6", loss_by_level)
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 # Live: what the first papers did, and what this course does. A small U-Net, a short training, one seed.
 steps = choose(read=300, smoke=4)
 settings = {"eps, linear": ("eps", linear()), "v, cosine": ("v", cosine())}
@@ -431,7 +580,7 @@ for name, (prediction, chosen) in settings.items():
     print(f"{name:12s} mean loss in the second half {losses.mean():.3f}, largest bin over "
           f"smallest {bins.max() / bins[bins > 0].min():.0f}")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "fragment"}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.4))
 middle = np.arange(25, 1000, 50)
 for (name, (prediction, chosen)), colour in zip(settings.items(), show.COLOURS, strict=False):
@@ -451,8 +600,19 @@ show.figure(fig, "The live networks' loss in 20 bins of levels, logarithmic. Lef
 #
 # Training losses come from few examples. The next figure measures properly: the 360 held-out digits, averaged weights, three seeds, cosine schedule and uniform weights, each network judged in *all three* units. These networks, and all below, were trained beforehand by `make train`: a small U-Net of
 # <!--r:objectives.recipe.parameters|,-->159,265<!--/--> parameters, <!--r:objectives.recipe.steps|,-->600<!--/--> steps of batch 64.
+#
+# <!--slide 3 min
+# ## Between the ends all three know the same
+#
+# Held-out digits, three seeds, each network judged in all three units
+#
+# Notes:
+# Say: the same cosine schedule and uniform weights; the three curves lie on each other in every panel. They part where section 2 said: the network asked for eps fails in x_0 at the top, the one asked for x_0 fails in eps at the bottom. The loss of eps falls from <!--r:objectives.settings.eps_cosine_uniform.levels.eps.0|.2f-->0.63<!--/--> to <!--r:objectives.settings.eps_cosine_uniform.levels.eps.19|.4f-->0.0047<!--/--> over the levels; v stays within a factor of three.
+# Ask: which level is the hardest? (It depends on the unit: in eps the lowest, in x_0 the highest.)
+# Live: nothing to train, stored results.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 shipped = checkpoints.load_results("objectives")
 fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.6))
 for ax, unit in zip(axes, names, strict=True):
@@ -480,8 +640,19 @@ show.figure(fig, "Held-out error by level of three networks, in eps, x_0 and v. 
 # The weights are scaled to mean 1, so that a row does not simply train with larger steps. Scores of 1,000 samples, <!--r:objectives.recipe.draw_steps|d-->20<!--/--> DDIM steps, $\hat x_0$ kept in $[-1,1]$: Frechet distance and confident share as in notebook 03. Each is a mean $\pm$ the standard deviation over seeds.
 #
 # The budget is small, on purpose: it shows who learns *fast*. The last column leaves out the clamp of $\hat x_0$ (seed 0 only).
+#
+# <!--slide 3 min
+# ## Twenty-two settings, three seeds: most bars overlap
+#
+# Filled: uniform weights; open: min-SNR-5; bars: spread over three seeds; dashed: real digits
+#
+# Notes:
+# Say: three predictions, four schedules, two weightings; <!--r:objectives.recipe.steps|,-->600<!--/--> steps each, everything else equal, rows share their seeds. Open circles are min-SNR. Bars are standard deviations over seeds; the dashed line is the distance of real digits.
+# Ask: which differences do you believe? (Linear against cosine for one prediction. Many others are within the bars; the next slide says how to decide.)
+# Live: nothing to train. The cell above prints the table, best row first.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 def pm(found, form):
     """mean ± standard deviation, as text."""
     if found["mean"] is None:
@@ -499,7 +670,7 @@ for key in sorted(rows, key=lambda key: rows[key]["frechet"]["mean"]):
 floor = shipped["floors"]
 print(f"{'real digits':30s} {floor['frechet']:6.1f} ± {floor['frechet_std']:6.1f} {floor['confident']:9.1%}")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.0))
 for key, row in rows.items():
     given, chosen, weighting = key.split("_", 2)
@@ -525,8 +696,22 @@ show.figure(fig, "Frechet distance and confident share of the 22 settings by sch
 # And keep count: a comparison exceeds the threshold by chance about one time in twenty, so among forty comparisons expect two.
 #
 # Where rows share their seeds the difference can be taken seed by seed instead, which removes what the seeds have in common.
+#
+# <!--slide 4 min
+# ## Believe a difference when seeds alone cannot make it
+#
+# $$\text{threshold} = 2\,s\,\sqrt{\tfrac{2}{n}} \qquad (s: \text{standard deviation of single trainings},\ n \text{ seeds})$$
+#
+# - one comparison in twenty passes by chance: count your comparisons
+# - shared seeds: take the difference **seed by seed**
+#
+# Notes:
+# Say: a mean over n seeds scatters by s over root n, a difference of two means by root two more. Twice that is a fair threshold. From three seeds s itself is poorly known, so we take it from all rows together.
+# Ask: one training of each of two settings: how large must the difference be? (2 s root 2, nearly three standard deviations. That is why a single training each shows little.)
+# Live: both cells, a second. First the scatter of the base setting over seeds, of one network over draws, and the threshold; then, on a click, the effects, each averaged over all pairs of rows that differ in one thing, with the spread over seeds.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 knobs = checkpoints.load_results("knobs")
 trained, drawn, seeds = knobs["base_seeds"], knobs["base_draws"], knobs["recipe"]["seeds"]
 
@@ -538,11 +723,11 @@ def threshold(score, n):
 
 
 for score, form in (("frechet", ".2f"), ("confident", ".1%"), ("entropy", ".2f")):
-    print(f"{score:10s} base from {len(trained[score]['values'])} seeds {pm(trained[score], form):>15s}   "
-          f"one network drawn {len(drawn[score]['values'])} times {pm(drawn[score], form):>15s}   "
-          f"threshold for 3 seeds {threshold(score, 3):{form}}")
+    print(f"{score:9s} base, {len(trained[score]['values'])} seeds {pm(trained[score], form):>13s}   "
+          f"one network, {len(drawn[score]['values'])} draws {pm(drawn[score], form):>13s}   "
+          f"threshold, 3 seeds {threshold(score, 3):{form}}")
 
-# %% slideshow={"slide_type": "fragment"}
+# %% tags=["slide-output"] slideshow={"slide_type": "fragment"}
 def effect(change, score):
     """Changes of a score, (pairs, seeds), over all pairs of rows that differ in this one thing."""
     pairs = [(key, key.replace(*change)) for key in rows if change[0] in key and key.replace(*change) in rows]
@@ -577,8 +762,28 @@ print("how often each seed is the worst of its row:", np.bincount(worst).tolist(
 # ### And live?
 #
 # The two networks trained in section 5, one seed each, at half the budget of the table: what do they show?
+#
+# <!--slide 4 min
+# ## Schedule first, then weighting, then prediction
+#
+# - **schedule:** cosine beats linear in every pair, with every seed; cosine and sigmoid cannot be told apart
+# - **weighting:** min-SNR has the smaller distance in all eleven pairs
+# - **prediction:** no order that holds throughout, with the clamp
+#
+# <table>
+# <tr><th>confident samples, cosine, uniform</th><th>with the clamp</th><th>without</th></tr>
+# <tr><td>$\epsilon$</td><td><!--r:objectives.settings.eps_cosine_uniform.confident.mean|.0%-->72%<!--/--></td><td><!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->20%<!--/--></td></tr>
+# <tr><td>$x_0$</td><td><!--r:objectives.settings.x0_cosine_uniform.confident.mean|.0%-->71%<!--/--></td><td><!--r:objectives.settings.x0_cosine_uniform.unclipped.confident.mean|.0%-->70%<!--/--></td></tr>
+# <tr><td>$v$</td><td><!--r:objectives.settings.v_cosine_uniform.confident.mean|.0%-->74%<!--/--></td><td><!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->72%<!--/--></td></tr>
+# </table>
+#
+# Notes:
+# Say: the clamp repairs in sampling what the question left open; without it the predictions part. One seed is the worst in most rows, since all rows share its first weights, batches and starting noise: paired differences remove that.
+# Ask: does this say that cosine is better than linear? (Here, yes: one small network, one data set, one short budget, one sampler. With fresh noise at each step eps with cosine gets ahead of v.)
+# Live: the cell after it scores the two networks trained in class; one training each, so only a large difference counts.
+# -->
 
-# %% slideshow={"slide_type": "fragment"}
+# %% slideshow={"slide_type": "skip"}
 for name, (_, chosen) in settings.items():
     rule = ddim(choose(read=20, smoke=2))
     samples = last(reverse(live[name]["model"], chosen, rule, (1000, 1, 8, 8), seed=1, clip_x0=1.0))
@@ -593,8 +798,19 @@ print(f"two single trainings must differ by {threshold('frechet', 1):.1f}, {thre
 # ## 7. What practitioners turn first
 #
 # The same again for the settings that people change before they think about objectives. One at a time, from the same base ($v$, cosine, uniform; <!--r:knobs.recipe.steps|,-->600<!--/--> steps, batch 64, learning rate 0.002, $T=1000$, average of the weights with 0.999, attention, one block a resolution, 16 and 32 channels, SiLU), from the same seeds each. The table says how many: the fewer seeds, the wider the grey band (for a single one $\sqrt3$ times as wide as for three, and without error bars).
+#
+# <!--slide 3 min
+# ## Ten ordinary knobs: outside the grey band it counts
+#
+# Orange: the base, in every panel; bars: spread over three seeds
+#
+# Notes:
+# Say: one setting at a time, from the same base (orange), three seeds. The distance is logarithmic, less is better. Inside the grey band a setting cannot be told from the base, which does not mean that there is no difference.
+# Ask: which panel has the largest effect, which the smallest? (The average of the weights without warm-up ruins everything; the number of noise levels T changes nothing.)
+# Live: nothing to train. The cell below prints a verdict for every row.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 places = {"length": "600", "lr": "2e-3", "batch": "64", "batch_images": "64", "T": "1000", "ema": "999"}
 titles = {"length": "training steps", "lr": "learning rate", "batch": "batch, equal steps",
           "batch_images": "batch, equal images", "T": "noise levels T", "ema": "average of weights",
@@ -610,7 +826,7 @@ def with_base(knob):
     return dict(sorted(found.items(), key=lambda item: float(item[0]))) if numbers else found
 
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(2, 5, figsize=(show.WIDTH, 5.2), sharey=True)
 usual, need = knobs["base"]["frechet"]["mean"], threshold("frechet", len(seeds))
 for ax, knob in zip(axes.flat, titles, strict=True):
@@ -626,7 +842,7 @@ for ax, knob in zip(axes.flat, titles, strict=True):
 show.figure(fig, "Ten small panels, one knob each: Frechet distance (logarithmic, less is better) with "
             "error bars over the seeds, the base orange, differences that mean nothing grey.")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 def verdict(found):
     """Better or worse than the base by more than seeds explain? By the Frechet distance."""
     if None in found["frechet"]["values"]:
@@ -657,8 +873,33 @@ for knob, title in titles.items():
 #
 # **"Mode collapse: train longer."** The word comes from GANs, where the generator may win by drawing only one kind of picture. A diffusion model is trained to denoise *every* training picture, so it has nothing to win by leaving one out. But an unfinished one might still draw some classes less often. So count: shares of the ten classes, by the
 # judge, for each length of training. The **effective number of classes** is $e^{H}$ with the entropy $H=-\sum_k p_k\ln p_k$: ten when all are equally frequent, one when there is only one.
+#
+# <!--slide 3 min
+# ## Train longer before you turn anything else
+#
+# - **training steps:** distance <!--r:knobs.knobs.length.150.frechet.mean|.0f-->35<!--/--> after 150, <!--r:knobs.knobs.length.2400.frechet.mean|.1f-->5.1<!--/--> after 2,400, and the curve has not ended
+# - **learning rate:** too small looks like too short a training
+# - **batch:** at equal steps the larger one is better, at equal images worse
+# - **average with 0.9999, no warm-up:** distance <!--r:knobs.knobs.ema.9999_cold.frechet.mean|.0f-->271<!--/-->, and no loss curve shows it
+# - **network:** half the channels are too few; without attention no difference is shown
+#
+# Notes:
+# Say: the strongest ordinary knob is the length of the training. Compare other settings only at equal length, and say what you keep equal: steps or images.
+# Ask: why does the average of weights with 0.9999 and no warm-up ruin the samples after 600 steps? (0.9999 to the power 600 is 0.94: the random first weights still make up most of the average.)
+# -->
+#
+# <!--slide 3 min
+# ## "Mode collapse: train longer" is not what the counts say
+#
+# Class shares in per cent: every class is drawn from the start
+#
+# Notes:
+# Say: the word comes from GANs. A diffusion model is trained to denoise every training picture; it gains nothing by leaving one out. Unevenness is slight after 150 steps and fades. In a fair draw of 1,000 the rarest class has between eight and nine per cent.
+# Ask: all your samples look alike; where do you look first? (For a bug: one seed for all of them, or an average of the weights that is too young. Not for patience.)
+# Live: nothing to train.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 lengths = with_base("length")
 fair = np.random.default_rng(0).multinomial(1000, [0.1] * 10, 500).min(1) / 1000
 print(f"smallest class of a fair draw of 1,000: {fair.mean():.1%} ± {fair.std():.1%}")
@@ -681,10 +922,24 @@ show.figure(fig, "Class shares in per cent: a row for each length of training, a
 #
 # **"It cannot be memorising."** The usual reason given is that the samples differ from each other, or that the noise is fresh. Neither is a reason: notebook 02 built the *perfect* minimiser of the loss, and it does nothing but repeat training points. Whether a network gets there depends on how much it can store, how long it trains, and how many examples there are.
 # So take examples away: the same network on 25, 100, 400 and all 1,437 training digits, <!--r:memorise.recipe.steps|,-->3,000<!--/--> steps each.
+#
+# <!--slide 3 min
+# ## It can memorise: take examples away and it copies
+#
+# Share of copies, mean of two trainings: trained on 25 digits <!--r:memorise.sizes.25.copies.mean|.1%-->99.5%<!--/-->, on 100 <!--r:memorise.sizes.100.copies.mean|.0%-->51%<!--/-->, on 1,437 <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/-->
+#
+# Notes:
+# Say: below each sample its nearest training digit. The same network, the same 3,000 steps. The two trainings of each size, with other digits and other first weights, agree. On 400 digits no copies yet, but samples lean towards the training set already. The loss on held-out digits parts from the training loss.
+# Ask: a friend shows you fine, varied samples and says that nothing was memorised. What do you ask for? (The nearest training picture of each, and the same distance for pictures the network has never seen. Twenty-five memorised pictures are varied, too.)
+# Live: nothing to train. The figure below in the notebook has the curves.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 memory, pictures = checkpoints.load_results("memorise"), checkpoints.load_images("memorise")
-print("seeds", memory["recipe"]["seeds"])
+print("seeds", memory["recipe"]["seeds"], "(each draws its own training digits; pictures: the first)")
+for n, found in memory["sizes"].items():
+    print(f"trained on {n:>4s}: copies {pm(found['copies'], '.1%')}, distance to the nearest "
+          f"{pm(found['novelty'], '.2f')}, confident {pm(found['confident'], '.1%')}")
 strips = {}
 for n in (25, 100, 1437):
     strips[f"trained on {n}"] = pictures[f"samples_{n}"]
@@ -692,12 +947,12 @@ for n in (25, 100, 1437):
 show.rows(strips, alt="Six rows: ten samples of the networks trained on 25, on 100 and on 1,437 digits, "
           "below each sample the nearest training digit.")
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 sizes = {int(n): found for n, found in memory["sizes"].items()}
 fig, (near, same, loss) = plt.subplots(1, 3, figsize=(show.WIDTH, 3.4))
 for ax, score, title in ((near, "novelty", "distance to the nearest"), (same, "copies", "share of copies")):
     mean, std = ([found[score][key] or 0 for found in sizes.values()] for key in ("mean", "std"))
-    ax.errorbar(list(sizes), mean, std, fmt="o-", color=show.COLOURS[1], capsize=3, label="samples")
+    ax.errorbar(list(sizes), mean, std, fmt="o-", color=show.COLOURS[1], capsize=4, label="samples")
     ax.set(title=title, xlabel="training digits", xscale="log")
 near.axhline(1, color="black", linestyle="--", label="fresh digits")
 same.plot([*sizes], [found["held_out_copies"]["mean"] for found in sizes.values()], "k--", label="fresh")
@@ -709,13 +964,13 @@ loss.set(title="loss of $v$ by level", xlabel="level t", yscale="log")
 show.figure(fig, "Distance to the nearest and share of copies by training size; loss by level, 25 and 1,437.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* It can be memorising. Trained on 25 digits, <!--r:memorise.sizes.25.copies.mean|.0%-->99%<!--/--> of the samples are copies, trained on 100 <!--r:memorise.sizes.100.copies.mean|.0%-->50%<!--/-->, on 1,437 <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/-->. It is the same network, trained for the same time. It shows in three places at once:
+# *What to see.* It can be memorising. Trained on 25 digits, <!--r:memorise.sizes.25.copies.mean|.1%-->99.5%<!--/--> of the samples are copies, trained on 100 <!--r:memorise.sizes.100.copies.mean|.0%-->51%<!--/-->, on 1,437 <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/-->. It is the same network, trained for the same time. Each number is the mean of two trainings, each with its own draw of digits and its own first weights; they agree closely (the ± above, the bars, most of them hidden by their dots). Memorising shows in three places at once:
 #
 # - *left*, the distance of a sample to its nearest training picture: 0 is a copy, 1 as far as a fresh digit would be (a little above 1 is no sign of originality: blurred samples are far from every digit). On 400 digits it is <!--r:memorise.sizes.400.novelty.mean|.2f-->0.88<!--/-->: the samples lean towards the training set before a single one is a copy;
 # - *middle*, the share of copies by a common rule: at most a third as far from the nearest as from the second nearest (Gu et al. 2023);
 # - *right*, the loss on held-out digits (dashed) parts from the loss on the training digits, most at low and middle noise.
 #
-# And what does *not* show it: the samples of the 25 look perfect, and the judge is confident of <!--r:memorise.sizes.25.confident.mean|.0%-->100%<!--/--> of them.
+# And what does *not* show it: the samples of the 25 look perfect, and the judge is confident of nearly every one (<!--r:memorise.sizes.25.confident.mean|.1%-->100.0%<!--/-->).
 #
 # **Question** A friend shows you a grid of fine, varied samples and says: no two are alike, so nothing was memorised. What do you ask for?
 #
@@ -733,8 +988,19 @@ show.figure(fig, "Distance to the nearest and share of copies by training size; 
 # $$\sigma_t^2=\exp\big(\nu\ln\beta_t+(1-\nu)\ln\tilde\beta_t\big).$$
 #
 # The mean squared error does not contain $\sigma_t$, so it cannot teach it. The likelihood bound of notebook 02 does: $L_\text{vlb}$ with a small factor is added, $L_\text{simple}+0.001\,L_\text{vlb}$ ("Looking inside" has more).
+#
+# <!--slide 2 min
+# ## A learned variance pays for short chains
+#
+# $$\sigma_t^2=\exp\big(\nu\ln\beta_t+(1-\nu)\ln\tilde\beta_t\big), \qquad \nu\in[0,1] \text{ from the network}$$
+#
+# Notes:
+# Say: two extremes for the variance of a reverse step: beta if the data were pure noise, beta tilde if they were a single point. With 1,000 levels they agree nearly everywhere, with 50 the band is open much longer. The mean squared error does not contain sigma; a small part of the likelihood bound teaches it.
+# Ask: which samplers have no variance to choose? (DDIM without fresh noise and DPM-Solver++, which have since taken over the short chains.)
+# Live: a second.
+# -->
 
-# %% slideshow={"slide_type": "subslide"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.2))
 for T, colour in ((1000, 0), (50, 1)):
     s = cosine(T)
@@ -776,8 +1042,24 @@ show.figure(fig, "Left: the band between both variances by level, thin except at
 # - **2019: scores at many noise levels.** Song & Ermon (arXiv:1907.05600) train one network for all levels and walk down with Langevin steps.
 # - **2020: DDPM.** Ho et al. (arXiv:2006.11239) join the two lines, drop the weights of the bound ($L_\text{simple}$), take a U-Net with attention: on CIFAR-10 samples as good as those of the best GANs of the time.
 # - **2021: one equation.** Song et al. (arXiv:2011.13456) write both as a stochastic differential equation, with an ordinary one beside it that has the same distributions at every level: what DDIM and DPM-Solver++ follow.
+#
+# <!--slide 3 min
+# ## Most of what came next keeps the recipe
+#
+# | | idea |
+# |---|---|
+# | latent diffusion | the code of an autoencoder instead of pixels |
+# | EDM | prediction, schedule, weights and sampler chosen separately |
+# | flow matching | straight lines from data to noise, learn the velocity |
+# | distillation, consistency | a student takes one step for many of its teacher's |
+# | transformers | patches as tokens instead of a U-Net |
+#
+# Notes:
+# Say: noise, a level, a network that denoises: nearly every line keeps these three. The notebook's table has the sources, and the history before: score matching 2005 and 2011, nonequilibrium thermodynamics 2015, scores at many levels 2019, DDPM 2020, one equation 2021.
+# Ask: which of our three handles does flow matching change? (The schedule, with straight lines, and the question: its velocity is a v for another path.)
+# -->
 
-# %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ## Looking inside (optional)
 #
 # ### Min-SNR for $v$, step by step
@@ -808,7 +1090,7 @@ show.figure(fig, "Left: the band between both variances by level, thin except at
 #
 # The loss is weighted so that every level starts with the same weight on $F$, and the levels are drawn from a bell curve in $\ln\sigma$ instead of evenly: the two jobs that our schedule does at once are separated. And for $\sigma_d=1$ the raw network is an old friend: with $y=x_t/\sqrt{\bar\alpha_t}$ and $\sigma^2=1/\mathrm{SNR}_t$ it is exactly $F=-v$. The cell checks it.
 
-# %% slideshow={"slide_type": "fragment"} tags=["optional"]
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 t = torch.tensor([10, 200, 500, 800, 950, 990])
 x_t = schedule.q_sample(x0, t, noise)
 sigma = (1 / schedule.snr()[t]).sqrt().reshape(-1, 1, 1, 1)
@@ -857,6 +1139,21 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 # - Gu et al. 2023, *On memorization in diffusion models*, arXiv:2310.02664 (the rule for copies, and what makes networks copy).
 # - Hyvärinen 2005, *Estimation of non-normalized statistical models by score matching*, JMLR 6; Vincent 2011, *A connection between score matching and denoising autoencoders*, Neural Computation 23.
 # - Those of section 10: Sohl-Dickstein et al. 2015, arXiv:1503.03585; Song, Ermon 2019, arXiv:1907.05600; Ho et al. 2020, arXiv:2006.11239; Song et al. 2021, arXiv:2011.13456; Rombach et al. 2022, arXiv:2112.10752.
+#
+# <!--slide 2 min
+# ## What we learned
+#
+# - $\epsilon$, $x_0$, $v$: one loss with the weights SNR, 1, SNR + 1 on the error of $x_0$
+# - prediction, schedule, weighting: three handles on one curve
+# - a difference counts when it is larger than what seeds do
+# - claims can be tested: levels differ, classes can be counted, copies looked up
+#
+# **Next:** the further exercises, with two seeds each, or your own data in the lab of notebook 07.
+#
+# Notes:
+# Say: three seeds and error bars are the least; many comparisons need more.
+# Ask: somebody shows you a table with one number a row; what is your first question? (How many trainings are behind each number, and how far they scatter.)
+# -->
 
 # %% slideshow={"slide_type": "skip"}
 check.summary("08")

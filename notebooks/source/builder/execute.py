@@ -43,13 +43,13 @@ def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[di
     Raises BuildError naming the cell that failed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    start, seconds = time.perf_counter(), {}
+    start, began, seconds = time.perf_counter(), {}, {}
 
     def started(cell, cell_index):
-        seconds[cell.id] = time.perf_counter()
+        began[cell.id] = time.perf_counter()
 
-    def executed(cell, cell_index, execute_reply):
-        seconds[cell.id] = time.perf_counter() - seconds[cell.id]
+    def executed(cell, cell_index, execute_reply):  # not called for markdown
+        seconds[cell.id] = time.perf_counter() - began[cell.id]
 
     with environment(NOISE_TO_DIGITS_MODE=mode, NOISE_TO_DIGITS_OUT=str(out.resolve()), TQDM_DISABLE="1"):
         client = NotebookClient(
