@@ -39,7 +39,8 @@ def figure(fig, alt: str, save=None) -> None:
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", facecolor="white")
     plt.close(fig)
-    picture = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    # kmeans keeps rare colours, such as one cell of a colour map, what they are
+    picture = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE, kmeans=3)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)  # a third of the size
     if save is not None:

@@ -85,10 +85,10 @@ for name in needed:
 # %% tags=["slide-output"] slideshow={"slide_type": "-"}
 todo = []
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-    todo.append("The course is tested with Python 3.11 to 3.13: make the environment anew with one of these.")
+    todo.append("The course needs Python 3.11 to 3.13: make the environment anew with one of these.")
 if missing:
     names = ", ".join(missing)
-    todo.append(f"Missing: {names}. Run `pip install -r requirements.txt`, then restart the kernel.")
+    todo.append(f"Missing: {names}. Install requirements.txt into this kernel's environment, then restart it.")
 if root and not (root / "data" / "SHA256SUMS").exists():
     todo.append("The folder data/ is incomplete: restore it with `git checkout data/`.")
 try:

@@ -1095,9 +1095,9 @@ for ax, t in zip(axes, (50, 400, 700), strict=True):
     dots = ax.scatter(*plane.T, c=labels[some], cmap="tab10", s=8)
     ax.set(xticks=[], yticks=[], title=f"t = {t}: {same_class(features):.0%} beside their class")
 fig.legend(*dots.legend_elements(), ncols=10, loc="outside lower center", fontsize=10, handletextpad=0)
-show.figure(fig, "Three t-SNE maps of the bottleneck, coloured by class. At t = 50 separate islands, about one a "
-            "class, at t = 400 islands with frayed edges, at t = 700 one cloud in which only a few classes keep "
-            "to a corner.")  # fmt: skip
+show.figure(fig, "Three t-SNE maps of the bottleneck, coloured by class. At t = 50 separate islands, about "
+            "one a class, at t = 400 islands with frayed edges, at t = 700 one cloud in which only a few "
+            "classes keep to a corner.")  # fmt: skip
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # *What to see.* At low noise the classes form islands: to remove noise from a 3 it helps to know that it is a 3, so the network sorts digits without ever having been given a name for them. With more noise the islands fray, and in the end $x_t$ does not say which digit it was; a share of $10\,\%$ would be guessing.

@@ -23,7 +23,7 @@
 #
 # **What to know** Notebooks 01, 02 and 04: $\bar\alpha_t$, the ancestral step, the DDIM step without noise, v-prediction, the Frechet distance and its floor.
 #
-# **Time** about 120 minutes for a person, about a minute and a half for two CPU cores.
+# **Time** about 120 minutes for a person, under a minute for two CPU cores.
 #
 # <!--slide 2 min
 # # 05 Fast samplers

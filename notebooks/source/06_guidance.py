@@ -22,7 +22,7 @@
 #
 # **What to know** Notebooks 02 to 04: loss, score, v-prediction, the clamp on $x_0$, the Frechet distance and its floor, the judge. From notebook 05 only the name DPM-Solver++ (a fast step rule).
 #
-# **Time** about 90 minutes for a person, about two minutes for two CPU cores.
+# **Time** about 90 minutes for a person, about a minute and a half for two CPU cores.
 #
 # <!--slide 2 min
 # # 06 Guidance

@@ -22,7 +22,7 @@
 #
 # **What to know** Notebooks 01 to 03 (schedules, the loss, $v$, Frechet distance and its floor), DDIM.
 #
-# **Time** About 120 minutes for a person, about one and a half minutes for two CPU cores.
+# **Time** About 120 minutes for a person, about half a minute for two CPU cores.
 #
 # <!--slide 2 min
 # # 08 Schedules and objectives

@@ -54,7 +54,7 @@ def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[di
     with environment(NOISE_TO_DIGITS_MODE=mode, NOISE_TO_DIGITS_OUT=str(out.resolve()), TQDM_DISABLE="1"):
         client = NotebookClient(
             notebook,
-            timeout=SECONDS_A_CELL,
+            timeout=None if mode == "full" else SECONDS_A_CELL,
             kernel_name="python3",
             record_timing=False,
             store_widget_state=True,  # Output widgets need it while they run; tidy drops it
