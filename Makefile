@@ -21,8 +21,9 @@ help:  ## list the commands
 $(READY): requirements.txt
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
 	  'Python 3.11 to 3.13 is needed, $(PYTHON) is %d.%d: make $(MAKECMDGOALS) PYTHON=python3.12' % v)"
-	@echo "Setting up $(VENV) (once, about two minutes and 1.6 GB)"
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV) (once, some minutes; 1.6 GB with a CPU build of torch, more than 5 GB with CUDA)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make environments (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.txt
 	@touch $@
 
@@ -36,8 +37,9 @@ test: $(READY)  ## style, tests, and both editions in smoke mode
 	@NOISE_TO_DIGITS_MODE=smoke NOISE_TO_DIGITS_OUT="$(CURDIR)/out/smoke" \
 	  $(PY) -m pytest --nbmake --nbmake-timeout=300 tests notebooks
 
-lab: $(READY)  ## open the series in JupyterLab
-	@$(PY) -m jupyter lab notebooks/00_start_here.ipynb
+lab: $(READY)  ## open your copies (make start), or else the complete edition, in JupyterLab
+	@$(PY) -m jupyter lab --ServerApp.root_dir="$(CURDIR)" \
+	  $(firstword $(wildcard my-work/00_start_here.ipynb) notebooks/00_start_here.ipynb)
 
 start: $(READY)  ## copy the student edition to my-work/; your answers are never overwritten
 	@$(BUILD) start
@@ -66,6 +68,6 @@ numbers: $(READY)  ## rewrite the marked numbers and tables in prose (README, TE
 links: $(READY)  ## re-point badges and first cells: REPO=owner/name VERSION=tag
 	@$(BUILD) links $(if $(REPO),--repository "$(REPO)") $(if $(VERSION),--version "$(VERSION)")
 
-clean:  ## remove out/ and caches; keeps .venv and my-work/
+clean:  ## remove out/ (pages, slides, grading) and caches; keeps .venv and my-work/
 	rm -rf out .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

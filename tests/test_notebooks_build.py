@@ -188,7 +188,7 @@ def test_seconds_are_kept_for_the_notebook_and_its_slow_code_cells(executed, tmp
     assert command(course, "execute") == 0
     kept = json.loads((course.results / "notebook_seconds.json").read_text())["01"]
     assert kept["all"] >= 1 and 0.6 <= kept["cells"]["results-1"] < 5
-    codes = {cell.id for cell in saved_notebook(course).cells if cell.cell_type == "code"}
+    codes = {cell.id for cell in read_notebook(course.complete_path(NAME)).cells if cell.cell_type == "code"}
     assert set(kept["cells"]) <= codes
 
 

@@ -39,6 +39,37 @@ def test_the_plans_name_exercises_that_exist():
     assert named and named <= set(stubs)
 
 
+PART = re.compile(r"(\d\d)(?: (up to|from|without|only) (.+?))? \((\d+)\)(?=;|$)")
+
+
+def talk(part):
+    """The minutes of one part of a session, from the decks: (said, found)."""
+    number, way, names, said = part
+    rows = teaching.sections(COURSE, number)
+    titles, named = [row.title for row in rows], re.findall(r"\*(.+?)\*(?=, |$)", names)
+    assert set(named) <= set(titles), f"{number} has no section {set(named) - set(titles)}"
+    at = titles.index(named[0]) if named else len(titles)
+    chosen = {
+        "": rows, "up to": rows[:at], "from": rows[at:],
+        "only": [row for row in rows if row.title in named],
+        "without": [row for row in rows if row.title not in named],
+    }[way]  # fmt: skip
+    return int(said), sum(row.talk for row in chosen)
+
+
+def test_the_plans_add_up_to_ninety_minutes():
+    minutes = {}
+    for path in COURSE.source_paths():
+        minutes |= {name: m for row in teaching.sections(COURSE, path.name[:2]) for name, m in row.exercises}
+    for line in plans():
+        session, parts, tried, free = (cell.strip() for cell in line.split("|")[1:5])
+        parts = PART.findall(parts)
+        assert parts and all(said == found for said, found in map(talk, parts)), (session, parts)
+        names, said = re.match(r"([\d., ]+) \((\d+)\)", tried).groups()
+        assert sum(minutes[name] for name in names.split(", ")) == int(said), (session, tried)
+        assert sum(int(part[3]) for part in parts) + int(said) + int(free) == 90, session
+
+
 SOURCE = """\
 # %% [markdown] slideshow={"slide_type": "slide"}
 # # A toy
@@ -88,7 +119,7 @@ def test_minutes_and_seconds_are_added_up_by_section(tmp_path):
     table = teaching.sections_table(course, "01").splitlines()[2:]
     assert table == [
         "| Opening | 1 | 3 |  |  |",
-        "| A line | 1 | 4 | 1.1 (7) | 61 s; have run: `train(steps=1000)` (61 s) |",
+        "| A line | 1 | 4 | 1.1 (7) | 61 s; have run (one cell: 61 s) |",
         "| What we learned | 1 | 2 |  |  |",
         "| **together** | **3** | **9** | **7** | **70 s in all** |",
     ]

@@ -58,7 +58,7 @@ else:
 #
 # | `NOISE_TO_DIGITS_MODE` | what happens |
 # |---|---|
-# | `read` (the default) | loads the networks that come with the course, trains live only what takes about a minute |
+# | `read` (the default) | loads the networks that come with the course, trains live only what takes a minute or two |
 # | `smoke` | a few steps everywhere: shows that everything runs; the results mean nothing |
 # | `full` | ignores the shipped networks and trains everything: hours |
 #
@@ -88,7 +88,7 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     todo.append("The course needs Python 3.11 to 3.13: make the environment anew with one of these.")
 if missing:
     names = ", ".join(missing)
-    todo.append(f"Missing: {names}. Install requirements.txt into this kernel's environment, then restart it.")
+    todo.append(f"Missing: {names}. Install requirements.txt into this kernel's environment; restart it.")
 if root and not (root / "data" / "SHA256SUMS").exists():
     todo.append("The folder data/ is incomplete: restore it with `git checkout data/`.")
 try:
@@ -115,10 +115,10 @@ print("\n".join(todo) if todo else "All is well: go on.")
 # network is built, trained, used and judged is what the course is about. (Where the shipped network cannot be loaded, the cell says so and plays the *noising* of notebook 01 backwards instead.)
 #
 # <!--slide 3 min
-# ## It has learned one thing: what in a picture is noise
+# ## The network has learned one thing: what in a picture is noise
 #
-# - **Training** 60,000 handwritten digits, noise added. The question each time: *which part of this is noise?*
-# - **Making a picture** Begin with noise and nothing else. Let the network name the noise, take a little of it away, ask again.
+# - **Training:** 60,000 digits, noise added. The question each time: *which part of this is noise?*
+# - **Making a picture:** begin with noise and nothing else. Let the network name the noise, take a little of it away, ask again.
 #
 # Notes:
 # Live: run the cells of "A first taste"; the walk takes about two seconds. Below the text six walks from noise, as a moving picture that begins again by itself.
@@ -152,7 +152,7 @@ show.gif(frames, out_dir() / "first_taste.gif", alt, scale=84 // walk[0].x.shape
 # <!--slide 2 min
 # ## Coarse shapes come first, detail last
 #
-# The network is asked 25 times. The label is the noise level $t$ of what is shown, from 999 down to clean
+# The network is asked 25 times. The label is the noise level $t$ of what is shown, from 999 down to clean.
 #
 # Notes:
 # Live: run the next cell, or look at the slide; two of the six walks, to look at in peace.
@@ -198,11 +198,11 @@ show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=
 # | symbol | in the code | meaning |
 # |---|---|---|
 # | $x_0$ | `x0` | clean data: a picture with values in $[-1, 1]$ |
-# | $t$ | `t` | noise level, $0 \dots T-1$; $-1$ stands for clean |
+# | $t$ | `t` | noise level, $0 \dots T-1$ with $T = 1000$; $-1$ stands for clean |
 # | $x_t$ | `x_t` | the picture at noise level $t$ |
 # | $\epsilon$ | `eps`, `noise` | standard Gaussian noise, $\mathcal N(0, I)$ |
 # | $\beta_t$ | `betas` | variance that step $t$ adds |
-# | $\bar\alpha_t$ | `alphas_cumprod` | share of the variance of $x_0$ kept by steps $0 \dots t$ together |
+# | $\bar\alpha_t$ | `alphas_cumprod` | $(1-\beta_0)\cdots(1-\beta_t)$: share of the variance of $x_0$ that steps $0 \dots t$ keep |
 #
 # Together they make one sentence, the subject of notebook 01:
 #
@@ -268,7 +268,7 @@ show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=
 # 1. $X$ and $Y$ are independent, with variances 4 and 9. What are the variance and the standard deviation of $X + Y$?
 # 2. $\epsilon \sim \mathcal N(0, 1)$. How do you make a number with mean 3 and variance 0.25 from it?
 # 3. `a` has shape `(16,)`, `x` has shape `(16, 1, 8, 8)`. What does `a * x` do? And what gives each picture its own factor?
-# 4. Nothing is known about a random $Y$. Which guess has the smallest mean squared error, and how large is that error?
+# 4. You know how $Y$ is distributed, but not its value. Which guess has the smallest mean squared error, and how large is that error?
 # 5. Roughly: what is a U-Net?
 #
 # Write your answers down: three minutes. Then compare with your neighbour.
@@ -280,7 +280,7 @@ show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=
 # -->
 #
 # <!--slide 2 min
-# ## Variances add; a factor of noise is a root
+# ## Variances add, and noise is multiplied by a root
 #
 # $$\operatorname{Var}(X + Y) = 4 + 9 = 13, \qquad \text{standard deviation } \sqrt{13} \approx 3.6, \text{ not } 2 + 3$$
 #
@@ -305,8 +305,8 @@ show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=
 #
 # $$\mathbb E\,\big(Y - f(X)\big)^2 \;\text{ is smallest at }\; f(x) = \mathbb E[Y \mid X = x]$$
 #
-# - nothing known about $Y$: say its mean; the error left is its variance
-# - a denoiser knows the noisy picture $x_t$. Trained with squared error, it answers with the *average* of all clean pictures that could be under this noise
+# - nothing seen that tells about $Y$: say its mean; the error left is its variance
+# - a denoiser knows the noisy picture $x_t$. Trained with squared error, it answers with the *average* of all clean pictures that could be under this noise, each by its probability
 # - hence a single leap from noise to picture gives a blur, and the way back is walked in many small steps
 #
 # Notes:
@@ -386,7 +386,7 @@ right = demo("0.1", exercises("00")["0.1"].reference)
 #
 # </details>
 #
-# <!--slide 5 min
+# <!--slide 1 min
 # ## Your turn: 0.1 and 0.2, five minutes
 #
 # ```python
@@ -493,7 +493,7 @@ add_noise = check("0.2", add_noise)
 # <!--slide 2 min
 # ## You are ready: what comes next
 #
-# Everything runs, the notation has one page, exercises answer. Factors of noise are *roots* of variances.
+# Everything runs, the notation is on one page, exercises answer. Factors of noise are *roots* of variances.
 #
 # | notebook | what happens | you |
 # |---|---|---|

@@ -137,21 +137,21 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 # </details>
 #
 # <!--slide 3 min
-# ## A step adds a variance of beta, so the noise gets its root
+# ## Beta is a variance: the noise is multiplied by its root
 #
 # $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, I)$$
 #
 # - fades the picture a little, adds a little Gaussian noise
 # - $\beta_t$ from 0.0001 at the first step to 0.02 at the last, $T = 1000$ steps
 # - looks only at the picture before it: a *Markov chain*
-# - levels $t = 0, \dots, T-1$; the clean picture is $t = -1$
+# - levels $t = 0, \dots, T-1$; the clean picture, called $x_0$ in every paper, is $t = -1$ here
 #
 # Notes:
 # Say: x_0 is the clean picture in every paper, so it has no level of its own here; the first noisy picture is level 0.
 # Ask: after the first step the factor of the picture is the root of 0.9999 and that of the noise is 0.01. Which one would you see? (Neither. A single step changes nothing that the eye could see.)
 # -->
 #
-# <!--slide 8 min
+# <!--slide 1 min
 # ## Your turn: 1.1, one step, eight minutes
 #
 # $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon$$
@@ -173,12 +173,12 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 # <!--slide 2 min
 # ## A thousand invisible steps leave no digit
 #
-# Each step is this small: from *clean* to $t = 0$ nothing seems to happen.
+# The first step shows nothing (*clean*, $t = 0$). Even the last and largest adds noise of only $\sqrt{0.02} \approx 0.14$.
 #
 # Notes:
 # Live: run the cell below exercise 1.1. It uses your function if check accepted it.
 # Say: no single step is hard to undo, approximately. That is the whole idea of a diffusion model, and notebook 02 makes use of it.
-# Ask: in which column does the square go, in which the 3? Is that the same noise level? (The square is still there at 200, the 3 is guesswork at 400. The noise is of the same level; the more regular the shape, the longer it can be seen.)
+# Ask: in which column does the square go, in which the 3? Is that the same noise level? (At 200 the square is still there and the 3 is hard to read; at 400 both are guesswork. The noise is of the same level; the more regular the shape, the longer it can be seen.)
 # -->
 
 # %% exercise="1.1" slideshow={"slide_type": "skip"}
@@ -327,11 +327,11 @@ show.figure(
 # - training needs pictures at *random* levels: one line instead of up to a thousand steps
 # - no cross-fade: the *squares* of the two factors add to 1
 #
-# > Where $\bar\alpha_t = 0.5$, signal and noise both stand at 0.71, not at 0.5.
+# > Where $\bar\alpha_t = 0.5$, picture and noise are both multiplied by 0.71, not by 0.5.
 #
 # Notes:
 # Say: this is the formula of the course. Everything later is built on it.
-# Ask: what would go wrong if the factors themselves added to 1? (Half-way, at 0.5 and 0.5, the variance would be 0.25 + 0.25 = 0.5: the picture would turn grey in the middle of the way.)
+# Ask: what would go wrong if the factors themselves added to 1? (Half-way, at 0.5 and 0.5, data of variance 1 would have 0.25 + 0.25 = 0.5: the contrast would sag in the middle of the way.)
 # -->
 #
 # <!--slide 3 min
@@ -341,11 +341,12 @@ show.figure(
 #
 # $$\underbrace{\alpha_2(1-\alpha_1)}_{\text{variance of the first}} + \underbrace{(1-\alpha_2)}_{\text{of the second}} \;=\; 1 - \alpha_1\alpha_2$$
 #
+# - $x_0'$: the picture before these two steps, whatever it was
 # - two steps look like one step with $\alpha = \alpha_1\alpha_2$; so do three, four, all of them
 # - $\epsilon$ is now *one* noise that stands for all: which step gave what is lost
 #
 # Notes:
-# Say: x_0' is whatever stood before these two steps. The rest is induction; it stands in the notebook.
+# Say: put the step for x_1 into the step for x_2, and collect the noises. The rest is induction; it stands in the notebook.
 # Ask: which two properties of the noise did we use? (Independent, so that variances add; Gaussian, so that the sum has the same shape. With uniform noise the second one fails: a further exercise.)
 # -->
 
@@ -398,7 +399,7 @@ print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar   
 #
 # </details>
 #
-# <!--slide 7 min
+# <!--slide 1 min
 # ## Your turn: 1.2 and 1.3, the jump, seven minutes
 #
 # $$\bar\alpha_t = \alpha_0 \cdots \alpha_t \qquad\qquad x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
@@ -496,7 +497,7 @@ for t in at:
 #
 # Notes:
 # Have run: the cells of "Measured" (they take a few seconds). The table above this figure compares means and variances; the Kolmogorov-Smirnov statistic also sees a wrong shape. Grey: what chance alone produces.
-# Ask: uniform noise with the right mean and variance: would the table of means and variances have noticed it? (No. Only a test for the shape does.) And why does the missing root disappear on the right? (A number near 1 is nearly its own root: there the mistake makes no difference.)
+# Ask: uniform noise with the right mean and variance: would the table of means and variances have noticed it? (No. Only a test for the shape does.) And why is the missing root no longer found out on the right? (A number near 1 is nearly its own root: there the mistake makes no difference.)
 # Say: a test can only reject what its sample is large enough to see. The notebook also times it: the jump is more than a hundred times faster.
 # -->
 
@@ -616,7 +617,7 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
 # $$\beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t+1}{T}\big)}{f\big(\tfrac{t}{T}\big)},\; \beta_{\max}\right), \qquad s = 0.008, \quad \beta_{\max} = 0.999$$
 #
 # - **linear**: a line through the betas; take what alpha-bar comes out
-# - **cosine**: the other way round. $u$ is the share of the way, from 0 to 1
+# - **cosine**: the other way round, $\bar\alpha_t = f\big(\tfrac{t+1}{T}\big)/f(0)$ up to the cut; $u$: share of the way, 0 to 1
 # - what matters is the curve of $\bar\alpha_t$, or the signal-to-noise ratio
 #
 # Notes:
@@ -627,9 +628,11 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
 # <!--slide 3 min
 # ## Linear spends its last 400 levels on next to nothing
 #
+# Black dots: where $\bar\alpha_t$ falls fastest.
+#
 # Notes:
 # Live: run the cell below exercise 1.4. The dots mark where alpha-bar falls fastest: at 219 for linear, at 494 for cosine (printed under the figure in the notebook).
-# Say: alpha is near 1 everywhere and tells nothing. Alpha-bar tells the story. "Linear" is not noise at a constant rate.
+# Say: alpha is near 1 except in the last few levels of cosine, and tells almost nothing. Alpha-bar tells the story. "Linear" is not noise at a constant rate.
 # Ask: why does alpha-bar fall fastest at 219 under linear betas, although the betas go on growing? (The fall is beta times what is left. The step gets larger, but less and less is there to lose.)
 # -->
 
@@ -723,9 +726,9 @@ show.figure(fig, "A 64x64 photo of a flower at t = 0, 50, 200, 500, 999, dissolv
 # DDPM's betas for only 200 steps. A column is at level $t = u\,(T-1)$, rounded.
 #
 # <!--slide 2 min
-# ## 200 unscaled steps do not end in pure noise
+# ## The usual betas for only 200 steps do not end in noise
 #
-# The same digit and noise, at the same share $u$ of the way, under three schedules:
+# The same digit and noise at the same share $u$ of the way. Third row: betas up to 0.02, but $T = 200$.
 #
 # Notes:
 # Have run: the cell below. Linear and cosine have 1,000 steps; the third row has 200 steps with betas up to the same 0.02.
@@ -815,7 +818,7 @@ sliders(at_level, u=(0.0, 1.0, 0.02), kind=list(kinds), digit=(0, 9))
 # A sampler starts from $\mathcal N(0, I)$. That is right only if the chain *ends* there.
 #
 # - the reader: a logistic regression, about the weakest there is
-# - it sees nothing but $x_T$, and only digits it was not trained on
+# - it sees nothing but $x_T$ (the last level, $t = T-1$), and only digits it was not trained on
 # - $\beta$ up to 0.02, made for $T = 1000$, taken for fewer steps
 #
 # Notes:
@@ -901,7 +904,7 @@ linear_betas = check("1.5", linear_betas)
 # $$\ln\bar\alpha_{T-1} = \sum_t \ln(1-\beta_t) \approx -\sum_t\beta_t \qquad\text{so}\qquad \beta_t \;\leftarrow\; \tfrac{1000}{T}\,\beta_t$$
 #
 # Notes:
-# Have run: the cell below asks a dozen readers, which takes ten seconds or more. The figure comes on a click.
+# Have run: the cell below asks a dozen readers, which takes about ten seconds. The figure comes on a click.
 # Say: rescaled betas, the cosine schedule, or zero terminal SNR (Lin et al.), which shifts and stretches the curve of the root of alpha-bar to end at exactly 0. All three bring the reader down to chance.
 # Ask: the reader fails. Is that a proof that nothing is left? (No, a better reader might see something. "Looking inside" gives a bound that no reader can beat.) Exercise 1.5, the rescaled line, is two lines: four minutes or homework; usual mistakes: T / 1000 for 1000 / T, and only the end rescaled.
 # -->
@@ -1115,7 +1118,7 @@ else:
 # <!--slide 2 min
 # ## What we learned, and what comes next
 #
-# - a step fades by $\sqrt{1-\beta_t}$ and adds noise with $\sqrt{\beta_t}$: the variance stays at 1
+# - a step fades by $\sqrt{1-\beta_t}$ and adds $\sqrt{\beta_t}$ of noise: the variance goes to 1 and stays
 # - all steps to $t$ are one jump: $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$, measured
 # - a schedule is its curve of $\bar\alpha_t$; the chain must *end* in noise
 # - whoever knows the noise knows the picture

@@ -29,7 +29,7 @@
 # Notebook 01 turned data into noise. Now we walk back, in two dimensions, where every step can be drawn.
 #
 # - first with the best denoiser there can be, which a formula gives, and which only copies
-# - then with a small network that learns it, and does not
+# - then with a small network that learns to imitate it, and does not copy
 #
 # Notes:
 # Say: everything today carries over to images; two numbers a point instead of 784 let us see it.
@@ -336,8 +336,8 @@ show.figure(fig, "Training points are large pale dots. Left: one-leap answers, a
 #
 # 1. $\log p_\theta(x_0)\ge -L$, by Jensen's inequality
 # 2. $L$ is a sum over the steps of $\mathrm{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\Vert\,p_\theta(x_{t-1}\mid x_t)\big)$, and two ends
-# 3. both are Gaussians with a fixed variance, so only their means can differ
-# 4. of the means all is known but $\epsilon$: let the network predict it
+# 3. both are Gaussian with fixed variances, so only the means matter: $\tilde\mu_t=\frac{1}{\sqrt{\alpha_t}}\big(x_t-\frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon\big)$
+# 4. in $\tilde\mu_t$ all is known but $\epsilon$: let the network predict it
 #
 # $$L_\text{simple}=\mathbb E_{x_0,\,t,\,\epsilon}\;\big\lVert \epsilon-\epsilon_\theta(\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon,\;t)\big\rVert^2$$
 #
@@ -345,10 +345,10 @@ show.figure(fig, "Training points are large pale dots. Left: one-leap answers, a
 # - what is left needs no chain, only a point, a level and noise
 #
 # Notes:
-# Say: the five steps stand in the notebook in full; in the room go through the idea of each. Step 3 uses the posterior of notebook 01; the trick is to turn the forward steps round with Bayes' rule, after which the fractions cancel.
+# Say: the five steps stand in the notebook in full; in the room go through the idea of each. The trick of step 2 is to turn the forward steps round with Bayes' rule, after which the fractions cancel. Step 3: the posterior is a product of two Gaussians, hence Gaussian; mu-tilde is its mean, with the jump solved for x_0 put in.
 # Ask: with the linear schedule, at which levels is the dropped factor largest, and what does dropping it do? (At the lowest noise. Dropping it takes weight from the finest details and gives it to the levels where the shape is decided.)
 # -->
-# <!--slide 5 min
+# <!--slide 1 min
 # ## Your turn: 2.2, the loss of a batch, 5 minutes
 #
 # $$\text{the mean of}\quad\big(\epsilon-\epsilon_\theta(x_t,t)\big)^2,\qquad x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$$
@@ -738,10 +738,10 @@ show.figure(fig, "Left: both losses fall, then level off above zero. Right: by l
 # <!--slide 4 min
 # ## A step back takes away a small share of the noise
 #
-# $$x_{t-1}=\frac{1}{\sqrt{\alpha_t}}\Big(x_t-\frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon_\theta\Big)+\sqrt{\tilde\beta_t}\;z,\qquad z\sim\mathcal N(0,I)$$
+# $$x_{t-1}=\frac{1}{\sqrt{\alpha_t}}\Big(x_t-\frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon_\theta\Big)+\sqrt{\tilde\beta_t}\;z,\qquad \tilde\beta_t=\beta_t\,\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}$$
 #
-# - $\epsilon_\theta$ is *all* the noise since $x_0$; the step removes the share $\beta_t/\sqrt{1-\bar\alpha_t}$ of it
-# - then fresh noise, with the posterior's variance $\tilde\beta_t$; the last step adds none
+# - $x_t$ holds $\sqrt{1-\bar\alpha_t}$ times $\epsilon_\theta$; the step takes away only $\beta_t/\sqrt{1-\bar\alpha_t}$ times
+# - then fresh noise $z\sim\mathcal N(0,I)$, with the posterior's variance; the last step adds none: $\tilde\beta_0=0$
 # - $\hat x_0$ divides by $\sqrt{\bar\alpha_t}$, so at the top a tiny error is blown up: **clamp** $\hat x_0$ to the range of the data
 #
 # Notes:
@@ -796,7 +796,7 @@ print(f"1 / sqrt(alpha_bar) at the top level: {1 / schedule.alpha_bar(T - 1).sqr
 # Above: the walk. Below: where a single leap from each level would end.
 #
 # Notes:
-# Say: from the left. The cloud hardly changes for a long time while the estimate below grows from a spot to a blob to a block; the squares stand out only in the last levels.
+# Say: from the left. The cloud hardly changes for a long time while the estimate below grows from a spot to a blob to a block; the squares stand out only in the last levels. The first spot is wider than the second: there a small error of the network is divided by the smallest root.
 # Ask: why is the estimate at high noise a spot in the middle? (Pure noise says nothing about the point; the best guess is the mean of all data, as the exact denoiser showed.)
 # Have run: a thousand steps for a thousand points take some seconds. Live: in the optional section at the end a slider stops the walk at any level.
 # -->
@@ -862,7 +862,7 @@ show.figure(fig, "Above: 1000 points on their way from a round cloud to eight sq
 # *In the picture behind it*, above: the naive way falls apart as soon as levels are left out, because the noise that the skipped steps should have removed is still there. Below: DDIM on the *same* levels
 # hardly notices. What counts first is not the number of calls, but that each step goes as far as it claims.
 #
-# <!--slide 8 min
+# <!--slide 1 min
 # ## Your turn: 2.6, the DDIM step, 8 minutes
 #
 # $$x_{t'}=\sqrt{\bar\alpha_{t'}}\;\hat x_0+\sqrt{1-\bar\alpha_{t'}}\;\epsilon_\theta,\qquad \hat x_0=\frac{x_t-\sqrt{1-\bar\alpha_t}\;\epsilon_\theta}{\sqrt{\bar\alpha_t}}$$
@@ -885,6 +885,8 @@ show.figure(fig, "Above: 1000 points on their way from a round cloud to eight sq
 # -->
 # <!--slide 3 min
 # ## Skipping levels needs a step made for it
+#
+# The network is asked at every 1st, 2nd, 5th, 20th level. Above the one-level step, below DDIM.
 #
 # Notes:
 # Say: above, the network is asked at every 1st, 2nd, 5th, 20th level and the one-level step is made each time: the noise of the skipped levels stays in. Below, DDIM on the *same* levels: the share inside hardly changes. What counts first is not the number of calls but that a step goes as far as it claims.
@@ -937,7 +939,7 @@ show.figure(fig, "Samples when the network is asked at every level, every 2nd, 5
 # Floor: the same measure for real data against other real data. Blue is real, orange sampled.
 #
 # Notes:
-# Say: 10,000 samples of each. The first line only says that helpers' loop is the walk just seen. Sliced Wasserstein distance a little above its floor; the nearest training point is about as far as for fresh data, so nothing was copied, unlike with the exact denoiser. What is wrong with the board sits at its edges and in a haze between the squares.
+# Say: 10,000 samples of each. The first line only says that helpers' loop is the walk just seen. The sliced Wasserstein distance is about one and a half times its floor for the moons and about twice for the board; the nearest training point is about as far as for fresh data, so nothing was copied, unlike with the exact denoiser. What is wrong with the board sits at its edges and in a haze between the squares.
 # Ask: what would these numbers be for the exact denoiser of the training points? (The distance about at its floor, the nearest practically 0: it copies. One number would praise it, both together give it away.)
 # Have run: the sampling cell, 100 DDIM steps for 10,000 points, twice.
 # -->
@@ -985,14 +987,15 @@ show.figure(fig, "Real moons beside sampled ones, the real checkerboard beside a
 # Noise at the last step is never taken away again: with 100 steps <!--r:points.last_step.with-100.inside.mean|.0%-->89%<!--/--> instead of <!--r:points.last_step.without-100.inside.mean|.0%-->91%<!--/-->, with 1000, where $\sqrt{\beta_0}$ is small, <!--r:points.last_step.with-1000.inside.mean|.1%-->89.6%<!--/--> instead of <!--r:points.last_step.without-1000.inside.mean|.1%-->90.1%<!--/-->.
 #
 # <!--slide 3 min
-# ## Three habits of tutorials, measured
+# ## Three habits of tutorials cost quality
 #
-# - $T=100$ with $\beta$ up to 0.02 keeps <!--r:points.root_alpha_bar.uncorrected|.2f-->0.60<!--/--> of the signal: a start from pure noise misses
-# - with few steps the posterior variance beats $\beta_t$; noise added at the last step is never taken away
+# - $T=100$ with $\beta$ up to 0.02 keeps <!--r:points.root_alpha_bar.uncorrected|.2f-->0.60<!--/--> of the signal's amplitude: a start from pure noise misses
+# - with few steps the posterior's $\tilde\beta_t$ beats the variance $\beta_t$; noise added at the last step is never taken away
 #
 # Notes:
 # Say: one dot is one training. Left: distance of the samples from real lopsided moons, the dotted line is the floor; uncorrected with DDIM stands far off. Middle and right: share inside the squares of the board; with 100 steps the choices differ, with 1000 they hardly do.
-# Ask: why does the first mistake not show on the board? (Its mean is 0, like the mean of the start. Lopsided data, and digits, have another mean.)
+# Ask: why would the first mistake hardly show on the board? (Its mean is 0, like the mean of the start. Lopsided data, and digits, have another mean.)
+# Live: run the cell, it only draws saved results.
 # -->
 
 # %% slideshow={"slide_type": "-"} tags=["slide-figure"]
@@ -1019,10 +1022,12 @@ show.figure(fig, "One dot a seed. Left: distance of samples from real lopsided m
 # <!--slide 2 min
 # ## Where the points go, the network agrees with the formula
 #
+# Arrows from $x_t$ to the best guess of $x_0$ (orange), on the checkerboard.
+#
 # Notes:
 # Say: arrows to the best guess of $x_0$, exact above, learned below. The rows agree where noisy data occur. At $t=50$ they differ outside the board, where the network was never trained and the walk rarely comes by. At $t=700$ the learned answers jitter: a small error divided by a small root.
 # Ask: the formula needs all 10,000 points at every call. What does the network store instead? (Its weights; it was only ever shown single noisy points, and squared error made it learn the average.)
-# Have run. Live: scroll down to the film of the walk, three seconds.
+# Have run: this figure, a few seconds. Live: scroll down to the film of the walk, three seconds.
 # -->
 
 # %% slideshow={"slide_type": "-"} tags=["slide-figure"]
@@ -1218,7 +1223,7 @@ show.figure(fig, "Share of samples whose estimate lies in their final square, ag
 # ## What we learned
 #
 # - The best denoiser is an average: one leap gives the mean, many steps give back training points.
-# - The likelihood bound comes down to predicting the noise. Its floor differs from level to level.
+# - The likelihood bound comes down to predicting the noise. The loss has a floor, another one at each level.
 # - Noise, clean data and score are one prediction.
 # - A step takes away the noise of *its* levels. To skip some, take a rule made for it: DDIM.
 #

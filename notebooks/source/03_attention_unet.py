@@ -25,7 +25,10 @@
 # <!--slide 1 min
 # # 03 An attention U-Net draws digits
 #
-# Everything stays, the noising, the loss, the reverse loop, except the network. We build the one that image diffusion grew up with, train it in two minutes, and find out whether what it draws is any good.
+# Noising, training loop and reverse loop stay as they were. New are the network, and what we ask it for.
+#
+# - we build the one that image diffusion grew up with, and train it in two minutes
+# - we find out whether what it draws is any good
 #
 # Notes:
 # Say: notebook 02 moved points in the plane; today the points are pictures of 8 x 8 pixels, and the one thing that has to change is the network.
@@ -71,7 +74,7 @@ from helpers.training import Run, bf16_is_faster, train
 # | the same at half the resolution | the same everywhere | two pixels to each side |
 # | attention | from what is there | everything |
 #
-# A curve that closes is a 0, one that stays open a 6: we need **all of the last three**. And digits **held out**, for with so few pictures a network could learn them by heart.
+# Does the stroke close into a 0, or stay open as in a 6? That shows only across the picture: we need **all of the last three**. Some digits are **held out**: so few pictures a network could learn by heart.
 #
 # Notes:
 # Say: to a multilayer perceptron the 64 pixels are 64 unrelated numbers; shuffle them all alike and it learns just as well. A convolution would not.
@@ -126,7 +129,7 @@ print(f"pixels: mean {x.mean():.2f}, standard deviation {x.std():.2f}, from {x.m
 # - $\operatorname{conv}_2$ starts at zero, so the block starts as no correction at all.
 # - **GroupNorm**, not BatchNorm: in our batches every picture has another noise level.
 #
-# > **Your turn: 3.1**, 10 minutes. `forward(self, x, emb)`: `x` (B, c_in, H, W) and `emb` (B, emb_dim) to (B, c_out, H, W)
+# > **Your turn: 3.1**, 10 minutes. `forward(self, x, emb)`: `x` is (B, c_in, H, W), `emb` is (B, emb_dim); return (B, c_out, H, W)
 #
 # Notes:
 # Say: read the equation from the inside out: normalise, activate, convolve; add the time; once more; add the input. It is four lines of code.
@@ -204,7 +207,7 @@ ResBlock = check("3.1", ResBlock)
 # - A convolution mixes near pixels with weights that are the same everywhere; here the weights depend on **what is there**.
 # - Several **heads** do this side by side: one more leading dimension.
 #
-# > **Your turn: 3.2**, 10 minutes. `attention(q, k, v)`: three times (B, heads, N, d) to the mixed values and $A$, (B, heads, N, N)
+# > **Your turn: 3.2**, 10 minutes. `attention(q, k, v)`, each (B, heads, N, d): return the mixed values, of the same shape, and $A$, (B, heads, N, N)
 #
 # Notes:
 # Say: dot products give scores, the softmax turns the scores of one query into shares, the shares mix the values. Row i of A belongs to query i.
@@ -280,7 +283,7 @@ print(f"the layer SelfAttention of helpers: {(layer(h) - by_hand).abs().max():.0
 #
 # The skips are **concatenated**: the next convolution decides how to combine what and where.
 #
-# > **Your turn: 3.3**, 20 minutes. `forward(self, x, t)`: `x` (B, 1, H, W) and `t` (B,) to (B, 1, H, W)
+# > **Your turn: 3.3**, 20 minutes. `forward(self, x, t)`: `x` is (B, 1, H, W), `t` is (B,); return (B, 1, H, W)
 #
 # Notes:
 # Say: the way down learns what is there and forgets where exactly; the skip remembers. Adding would force both sides to speak the same language, channel by channel; concatenating lets the next layer translate.
@@ -362,6 +365,7 @@ SmallUNet = check("3.3", SmallUNet)
 # <!--slide 2 min
 # ## Each skip joins two equal resolutions
 #
+# - Blue: blocks that are told the level. Orange: the skips.
 # - Most weights sit in the middle and in `up2`, where there are four times fewer places: cheap to run.
 # - Attention sits at 4 x 4, since its cost grows with the **square** of the places: 16 x 16 weights a head there, 64 x 64 at 8 x 8.
 #
@@ -444,7 +448,7 @@ show.figure(fig, "Diagram of the U-Net: enter, down1 at 8x8; shrink, down2, midd
 #
 # $$v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0$$
 #
-# > **Your turn: 3.4**, 5 minutes. `v_target(x0, t, noise, schedule)`: two times (B, ..) to (B, ..)
+# > **Your turn: 3.4**, 5 minutes. `v_target(x0, t, noise, schedule)`: `t` is (B,); return $v$, shaped like `x0` and `noise`
 #
 # Notes:
 # Say: noising is a quarter turn from data to noise, x_t = cos phi x_0 + sin phi eps; v is the derivative by the angle, hence the name velocity.
@@ -531,10 +535,10 @@ show.rows(pictures, labels=names, alt="One digit at seven levels, in four rows: 
 #
 # $$\hat\epsilon=\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t,\qquad \hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$$
 #
-# - Rotating back leaves an error as large as it is.
-# - From $\epsilon$ to $x_0$ it is divided by $\sqrt{\bar\alpha_t}$: look at the last line.
+# - Turning back never enlarges an error in $v$: it is multiplied by one of the two roots.
+# - On the way from $\epsilon$ to $x_0$ an error is divided by $\sqrt{\bar\alpha_t}$: look at the last line.
 #
-# > **Your turn: 3.5**, 5 minutes. `from_v(v, x_t, t, schedule)`: two times (B, ..) to `eps, x0`
+# > **Your turn: 3.5**, 5 minutes. `from_v(v, x_t, t, schedule)`: return `eps, x0`, both shaped like `x_t`
 #
 # Notes:
 # Say: multiply the two equations for x_t and v by sine and cosine and add: one of the unknowns drops out. The derivation is folded in the notebook.
@@ -574,6 +578,7 @@ for t, a, b in zip(levels.tolist(), by_eps, by_v, strict=True):
 # <!--slide 3 min
 # ## Measured: the schedule matters more than the target
 #
+# - *Confident*: a classifier is over 0.95 sure of a class. *Frechet distance*: how far features lie from those of real digits (dashed).
 # - **Cosine beats linear** in both scores, by more than the seeds differ.
 # - $\epsilon$ is even a little ahead of $v$, but only with $\hat x_0$ kept in $[-1,1]$. Trained in full and without that clamp, <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident|.0%-->26%<!--/--> of its samples are read with confidence; of those of $v$, <!--r:digits_box.long.v_cosine.seeds.0.unclipped.confident|.0%-->94%<!--/-->.
 #
@@ -642,9 +647,9 @@ show.figure(fig, "Two scores of the four corners, a dot for each of two seeds, f
 #
 # - $n$ counts the updates, $d=0.999$ is the decay.
 # - Early on $k$ is small, so the random first weights are soon forgotten.
-# - Without the minimum, after 1,000 steps $0.999^{1000}\approx e^{-1}$, a third, would still be theirs.
+# - Without the minimum, after 1,000 steps $0.999^{1000}\approx 0.37$ of the average would still be theirs.
 #
-# > **Your turn: 3.6**, 5 minutes. `ema_update(average, current, n, decay)`: two lists of tensors to one
+# > **Your turn: 3.6**, 5 minutes. `ema_update(average, current, n, decay)`: two lists of tensors in, a new one out
 #
 # Notes:
 # Say: the weights jitter from batch to batch; their average jitters less and draws better. "Samples are noise although the loss is low" is often just a missing warm-up.
@@ -873,9 +878,9 @@ show.figure(fig, "Left: ten samples, ten blurry averages that look like no digit
 # <!--slide 3 min
 # ## High noise decides which digit, low noise how its edges look
 #
-# - Top: the walk, one of 1,000 ancestral steps in each column. Bottom: the guess $\hat x_0$ at that level.
+# - Top: the walk, at eleven of its 1,000 levels. Bottom: the guess $\hat x_0$ at that level.
 # - At first the mean image of all digits; then a blend of those still possible; then one.
-# - Each guess alone is a blurry average, and each only serves to take **one small step**.
+# - An early guess is a blurry average: it only serves to take **one small step**.
 #
 # Notes:
 # Say: read the bottom row: a grey blur, then a soft digit, then the sharp one. The network never draws in one go.
@@ -970,7 +975,9 @@ show.rows(named,
 # The curves below count how many places a head looks at: $e$ to the power of the entropy of the weights, 1 when a single place gets everything, 16 when all get the same.
 #
 # <!--slide 3 min
-# ## Each head looks elsewhere, and the level changes where
+# ## Heads look at different places, and the level changes which
+#
+# From one place of a 0 (square), where do four heads look? Yellow: a weight of 0.4 or more.
 #
 # Notes:
 # Say: one place of a 0, marked by the square, at four levels from top to bottom; next to it the estimate of x_0; then the weights that four heads give the 4 x 4 places. Head 2 is undecided at t = 600, where the estimate is a blur, and settled on its left neighbour at t = 300, where it is a 0. At t = 900 most heads spread out. One picture is an anecdote; the notebook has the average over 200 digits.
@@ -1176,7 +1183,7 @@ show.figure(fig, "Eight histograms of grey values. At t = 999 a bell; by t = 200
 # <!--slide 2 min
 # ## What we learned, and what comes next
 #
-# - The level comes in as a bias a channel; attention and a lower resolution span the picture; skips carry the detail across.
+# - The level comes in as one bias a channel; attention and a lower resolution span the picture; skips carry the detail across.
 # - $v$ asks for what $x_t$ does not show, and turning it into $x_0$ never divides.
 # - Judge samples, not the loss: distances beside their floors, class shares, a look for copies.
 # - A test is worth what its worst pass is worth.

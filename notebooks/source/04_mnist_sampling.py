@@ -119,11 +119,11 @@ show.grid(images[:32], "32 training images in two rows: white handwritten digits
 #
 # - three resolutions: $28 \to 14 \to 7$, more channels as the picture shrinks
 # - $7 \times 7 = 49$ positions look at each other, not $28 \times 28 = 784$
-# - <!--r:mnist.recipe.parameters|,-->1,047,265<!--/--> parameters, most of them at the bottom; most of the work is at the top
+# - <!--r:mnist.recipe.parameters|,-->1,047,265<!--/--> parameters, most of them at the bottom: each is used at only 49 positions
 # - the output is $v$, from which we compute $\hat x_0$ and $\hat\epsilon$
 #
 # Notes:
-# Say: this is the class built in notebook 03 with one more resolution. Trace the path of a picture with the finger: down, attention, up, and across on the skips.
+# Say: this is the class built in notebook 03 with one more resolution. Trace the path of a picture with the finger: down, attention, up, and across on the skips. About half of the work of a pass is done at 7 x 7, a third at 14 x 14, a fifth at 28 x 28.
 # Ask: by what factor is attention over all pairs dearer at 28 x 28 than at 7 x 7? (784 squared over 49 squared is 256.)
 # Live: run the next cell; it prints the shapes of the three skips.
 # -->
@@ -153,10 +153,10 @@ print(f"{parameter_count(network):,} parameters")
 # weights it started from.
 #
 # <!--slide 4 min
-# ## Strokes come first; a young average shows noise
+# ## Strokes come first; an average without warm-up shows noise
 #
 # - rows 1 to 3: averaged weights after a quarter, a half, all of the training
-# - row 4: the weights themselves. Row 5: an average *without* warm-up, $0.999^{350} \approx 0.70$ random start
+# - row 4: the weights themselves. Row 5: no warm-up, $0.999^{350} \approx 0.70$ is still the random start
 #
 # Notes:
 # Say: the recipe is that of notebook 03: v-prediction, cosine schedule, AdamW, clipped gradients, a moving average of the weights. All rows use the same eight noises. If the loss is low and the samples are noise, look at the average first.
@@ -217,7 +217,7 @@ show.rows(strip, "Eight samples after a quarter, a half and all of the live trai
 # <!--slide 3 min
 # ## The first factor of five in training buys most
 #
-# The same sixteen noises in four snapshots of one training:
+# The same sixteen noises in four snapshots of one training, and the Frechet distance of 1,000 samples:
 #
 # Notes:
 # Say: each place of the panels shows one picture becoming clearer. The distance is the Frechet distance of 1,000 samples from the test images, in the features of a small classifier. The plus-minus is the spread over two seeds of the sampler, not over trainings.
@@ -296,7 +296,7 @@ show.figure(fig, "Sixteen samples of each of four snapshots, from the same noise
 #
 # $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\;\hat\epsilon}{\sqrt{\bar\alpha_t}}$$
 #
-# The cosine schedule ends with $1/\sqrt{\bar\alpha_T} \approx 20{,}000$. The remedy: clamp, and let the noise follow.
+# Cosine ends with $1/\sqrt{\bar\alpha_{T-1}} \approx 20{,}000$. The remedy: clamp, and let the noise follow.
 #
 # $$\hat x_0 \leftarrow \mathrm{clamp}(\hat x_0, -1, 1), \qquad \hat\epsilon \leftarrow \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1 - \bar\alpha_t}}$$
 #
@@ -444,7 +444,7 @@ show.grid(pictures["ancestral"], "64 digits in an 8 by 8 grid, drawn with 1,000 
 # Notes:
 # Say: the step rule of notebook 02 goes from any level to any lower one. What is left to choose is the levels. Give 6 minutes for exercise 4.2, on top of the 2 minutes for this slide.
 # Ask: which levels does a walk of four steps visit? (999, 749, 499, 249, and then the clean picture, level -1.)
-# Common mistakes: `range` with a stride of T // steps, which is wrong where steps does not divide T; rounding after the 1 is taken off or forgetting the 1, so that the walk starts at 1000.
+# Common mistakes: `range` with a stride of T // steps, which is wrong where steps does not divide T; forgetting to subtract 1, so that the walk starts at 1000, a level that does not exist.
 # -->
 #
 # <!--slide 2 min
@@ -660,7 +660,7 @@ sliders(scrub, step=(0, few), sample=(1, 16))
 #
 # 1. **Like the data as a whole?**<br>Frechet distance of 1,000 samples: <!--r:mnist.final.distance|.2f-->6.96<!--/-->, the floor <!--r:mnist.floor.mean|.2f-->3.04<!--/-->
 # 2. **Is each one a digit?**<br>A second classifier reads with confidence: <!--r:mnist.final.confident|.1%-->82.8%<!--/-->, of real digits <!--r:mnist.real.confident|.1%-->97.0%<!--/-->
-# 3. **Are they new?**<br>Nearest training image, middle distance: <!--r:mnist.nearest.samples.middle|.2f-->0.34<!--/-->, of test images <!--r:mnist.nearest.test.middle|.2f-->0.32<!--/-->
+# 3. **Are they new?**<br>Median distance to the nearest training image: <!--r:mnist.nearest.samples.middle|.2f-->0.34<!--/-->, of test images <!--r:mnist.nearest.test.middle|.2f-->0.32<!--/-->
 # 4. **Are all digits there?**<br>Smallest class: <!--r:mnist.final.smallest_class|.1%-->7.3%<!--/-->, of real digits <!--r:mnist.real.class_shares.5|.1%-->8.9%<!--/-->
 #
 # No single number will do, and no number stands alone.
@@ -713,7 +713,7 @@ print(f"smallest class                 {final['smallest_class']:7.1%}   {min(rea
 # The ten samples that come *nearest* to the training set, and how near:
 #
 # Notes:
-# Say: copying would show as distances near zero, far below those of unseen test images. The printed middle distances are about alike. This is evidence, not proof.
+# Say: copying would show as distances near zero, far below those of unseen test images. The printed middle distances (medians) are about alike. This is evidence, not proof.
 # Ask: which copy would this distance miss? (One that is shifted by a pixel: most of its stroke pixels then differ.)
 # Exercise 4.5, 10 minutes, if you give it in class. Common mistakes: forgetting to divide by the root of the number of pixels; returning distance and index in the order in which `min` gives them.
 # Have run: 128 pictures against 60,000 take some twenty seconds on two cores.
@@ -950,12 +950,12 @@ print(f"      64 x 1,000 in 30 s needs {wide * 64_000 / 30 / 1000:.1f} TFLOP/s; 
 #
 # | what you see | likely cause | what to do |
 # |---|---|---|
-# | loss low, samples noise | EMA without warm-up; $v$ read as $\epsilon$ | warm up; let the model carry its type |
-# | overgrown shapes, grey haze | $x_T$ is not noise: $T$ too short | scale the betas, or cosine |
-# | too dark, too bright | data in $[0, 1]$, or wrong saving | $[-1, 1]$; check the range of both |
+# | loss low, samples noise | EMA without warm-up; $v$ read as $\epsilon$ | warm up; store the type with the model |
+# | overgrown shapes, grey haze | $x_T$ is not noise: $T$ too small | betas times $1000/T$, or cosine |
+# | too dark, too bright | data in $[0, 1]$, or wrong saving | $[-1, 1]$; check data and samples |
 # | huge values, black and white | $\hat x_0$ explodes at the top | clamp, or predict $v$ |
-# | blurred averages | too few steps | DDIM from 20 up |
-# | all samples alike | one noise for all | draw the batch at once |
+# | blurred averages | too few steps | 20 DDIM steps or more |
+# | all samples alike | one noise for all | draw noise for the whole batch |
 #
 # Look at samples early: the loss does not tell these apart.
 #
@@ -1120,10 +1120,10 @@ show.loss_curve(losses, "Loss of every training step of the live minute and its 
 # <!--slide 2 min
 # ## What we learned
 #
-# - keep $\hat x_0$ in range, by a clamp or by predicting $v$; let eps follow
+# - keep $\hat x_0$ in range, by a clamp or by predicting $v$; compute $\hat\epsilon$ anew from it
 # - DDIM: the same network, a twentieth of the steps; start at the top
 # - no score stands alone: each has its floor
-# - samples get better long after the loss has stopped to tell
+# - samples go on improving long after the loss has stopped showing it
 # - same weights, noise and configuration: same pictures in another library
 #
 # **Next, notebook 05:** fewer steps still, and quality against cost in one figure.

@@ -75,7 +75,7 @@ from helpers.training import bf16_is_faster
 # Notes:
 # Say: so the question of this notebook is how few evaluations will do.
 # Ask: would a batch of 128 instead of 64 take twice as long? (On a CPU nearly so: the arithmetic rules. On a GPU hardly longer, a network this small leaves it idle.)
-# Live: run the cell, it takes a few seconds; the number of evaluations in one second is today's budget.
+# Live: run the cell, it takes a few seconds; the number of evaluations in one second is today's budget. On two cores that do nothing else, 15 evaluations take <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s; a larger number here means that the machine was busy.
 # -->
 
 # %% tags=["slide-output"] slideshow={"slide_type": "-"}
@@ -193,7 +193,7 @@ print(f"in one second: {int(1 / each)} evaluations. A thousand take {1000 * each
 #
 # | $\eta$ | lower level | name |
 # |---|---|---|
-# | 0 | any $s$ | DDIM: nothing is drawn |
+# | 0 | any $s$ | DDIM: no fresh noise |
 # | 1 | $s=t-1$ | the ancestral step, exactly |
 # | 1 | any $s$ | the ancestral step for fewer levels |
 #
@@ -239,7 +239,7 @@ ddim_variance = check("5.1", ddim_variance)
 # <!--slide 3 min
 # ## Fresh noise on the way changes which digits come
 #
-# Three seeds at 10 steps: distance <!--r:samplers.quality.ddim.10.distance.mean|.1f-->14.5<!--/--> ± <!--r:samplers.quality.ddim.10.distance.std|.1f-->2.1<!--/--> without fresh noise, <!--r:samplers.quality.ancestral.10.distance.mean|.1f-->14.7<!--/--> ± <!--r:samplers.quality.ancestral.10.distance.std|.1f-->1.7<!--/--> with all of it: no winner here.
+# Frechet distance at 10 steps, three seeds: <!--r:samplers.quality.ddim.10.distance.mean|.1f-->14.5<!--/--> ± <!--r:samplers.quality.ddim.10.distance.std|.1f-->2.1<!--/--> for $\eta=0$, <!--r:samplers.quality.ancestral.10.distance.mean|.1f-->14.7<!--/--> ± <!--r:samplers.quality.ancestral.10.distance.std|.1f-->1.7<!--/--> for $\eta=1$: no winner.
 #
 # Notes:
 # Say: one starting noise a column, 20 steps. Fresh noise must be taken away again by the steps that follow, which speaks against it; it also washes out errors that the walk has collected, which speaks for it.
@@ -327,7 +327,7 @@ show.figure(fig, "Frechet distance of samples over eta, one curve for 10 and one
 #
 # Notes:
 # Say: the naive walk removes one level's noise and then claims that k levels' are gone. From there on the network is asked about a level that x is not at.
-# Ask: the naive walk fails even at every 10th level. Why is it not just a bit noisy? (After the first step x is ten levels noisier than the network is told, after the second twenty; the gap never closes.)
+# Ask: the naive walk fails even at every 10th level. Why is it not just a bit noisy? (After the first step x is nine levels noisier than the network is told, after the second eighteen; the gap only grows.)
 # Have run: the samples are saved, the cell only shows them. Its table has distances: above 500 for the naive rows, about 11 to 13 for DDIM.
 # -->
 
@@ -391,10 +391,10 @@ show.rows(rows, "Six rows of eight images. Naive skipping leaves noise in all th
 # **Your turn:** exercise 5.3 `spaced_levels(T, steps, spacing)`
 #
 # Notes:
-# Say: leading is what "every k-th level" gives when one counts from zero. Linspace spends its last evaluation at level 0, where there is hardly anything left to do.
+# Say: leading is what "every k-th level" gives when one counts from zero. Linspace, like leading, spends its last evaluation at level 0, where there is hardly anything left to do.
 # Ask: a walk of 10 leading steps starts at level 900. What does it start from? (From pure noise, which belongs to 999. The network is told 900 and takes some of it for signal.)
 # Live: the dots below are drawn with the students' own function; they come on a click, after the exercise.
-# Exercise: 10 minutes. Common mistakes: rounding after subtracting 1 for trailing with odd strides, and rising instead of falling levels for leading.
+# Exercise: 10 minutes. Common mistakes: rounding after subtracting 1 for trailing when the stride is no whole number, and rising instead of falling levels for leading.
 # -->
 
 # %% exercise="5.3" slideshow={"slide_type": "skip"}
@@ -448,7 +448,7 @@ for name, s in (("T = 300, betas not rescaled", linear(300, rescale=False)),
 # as `linear(300)` does. To see the flaw apart from all else we need three networks, one for each schedule, trained alike. So this study leaves MNIST for the 8x8 digits of notebook 03, where a training takes a minute or two: a small U-Net, <!--r:samplers.short_recipe.steps|,d-->1,500<!--/--> steps of batch 64, then <!--r:samplers.scoring.samples|d-->500<!--/--> samples a point (three seeds; the ancestral walk one). Real digits of this kind have a mean brightness of <!--r:samplers.short_recipe.brightness|.2f-->-0.39<!--/-->.
 #
 # <!--slide 2 min
-# ## Starting too low costs quality, and draws too brightly
+# ## Starting too low costs quality, and makes digits too bright
 #
 # Frechet distance and mean brightness of <!--r:samplers.scoring.samples|d-->500<!--/--> DDIM samples, one seed:
 #
@@ -471,10 +471,10 @@ for name, s in (("T = 300, betas not rescaled", linear(300, rescale=False)),
 # <!--slide 4 min
 # ## A top that is not noise pushes towards bright as well
 #
-# Betas up to 0.02 over only 300 levels end at $\sqrt{\bar\alpha_T}\approx 0.22$, not at 0.
+# Not rescaled: betas up to 0.02 over only 300 levels end at $\sqrt{\bar\alpha_T}\approx 0.22$, not at 0.
 #
 # Notes:
-# Say: three networks on small digits, trained alike, one for each schedule. Blue, the schedule that is not rescaled, is too bright whenever DDIM starts from pure noise. Lowest row: started from a true x_T, a training picture noised to the top, it is right again. Nothing is wrong with the network; it is started where it was told one cannot be.
+# Say: three networks on small digits, trained alike, one for each schedule. Blue, the schedule that is not rescaled, is too bright whenever DDIM starts from pure noise. Lowest row: started from a true x_T, a training picture noised to the top, it is right again. Nothing is wrong with the network; it is started in a place that it was told does not occur.
 # Ask: leading starts too low, this schedule ends too low. Can the two flaws cancel? (No, both hand over noise and call it signal, and digits are dark: both push towards bright.)
 # Ask: does the right panel show the flaw? (No. Distances differ by more from network to network; the flaw is small at 8 x 8 pixels, where the mean of the noise itself scatters widely.)
 # Have run: three short trainings stand behind this figure; the notebook shows their results.
@@ -568,7 +568,7 @@ show.figure(fig, "Mean brightness and Frechet distance of samples of three netwo
 # > DDIM is a first order method: twice the steps, half the error.
 #
 # Notes:
-# Say: lambda is half the logarithm of the signal-to-noise ratio. In this variable the walk is an integral, and DDIM is its crudest rule, the rectangle with the height of the left edge.
+# Say: lambda is half the logarithm of the signal-to-noise ratio. In this variable the walk is an integral, and DDIM is the crudest rule for it: it integrates the exponential exactly and holds the estimate at its value at the left edge.
 # Ask: which rule for integrals takes the height in the middle, and what does it gain? (The midpoint rule: an error of second order instead of first.)
 # -->
 # <!--slide 4 min
@@ -636,12 +636,13 @@ show.rows(rows, "Eight noises drawn in 6, 10 and 20 steps, each by DDIM and by D
 # same, evaluation for evaluation, so the number of evaluations *is* the price. (Seconds up to 100 evaluations are measured, those for 1,000 are ten times those for 100; here the dotted line is one second.)
 #
 # <!--slide 4 min
-# ## From about 15 evaluations on, DDIM and DPM-Solver++ level off
+# ## From about 20 evaluations on, DDIM and DPM-Solver++ level off
 #
-# With 15 evaluations DPM-Solver++ draws 64 digits in <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s, at a distance of <!--r:samplers.quality.dpm.15.distance.mean|.1f-->10.4<!--/--> ± <!--r:samplers.quality.dpm.15.distance.std|.1f-->1.9<!--/-->.
+# 15 evaluations of DPM-Solver++: 64 digits in <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s, distance <!--r:samplers.quality.dpm.15.distance.mean|.1f-->10.4<!--/--> ± <!--r:samplers.quality.dpm.15.distance.std|.1f-->1.9<!--/-->. Dotted: real images; one second.
 #
 # Notes:
-# Say: left, quality against cost; each curve falls while the sampler's error rules and levels off where only the network's error is left. Right, the price: one line for all three, so evaluations are the price.
+# Say: left, quality against cost; each curve falls while the sampler's error rules and levels off where only the network's error is left. Right, the price: nearly one line for all three (what is left is the scatter of such timings), so evaluations are the price.
+# Points from 50 on are one seed, the first, which with DDIM and DPM-Solver++ is the worst of the three (at 20 evaluations <!--r:samplers.quality.ddim.20.distance.runs.0|.1f-->12.8<!--/--> and <!--r:samplers.quality.dpm.20.distance.runs.0|.1f-->11.7<!--/-->): their curves still fall a little where the figure shows a rise.
 # Ask: at 50 evaluations the ancestral walk is lowest, though its order is the lowest. A contradiction? (No. The order says how fast a walk approaches the end of its curve, and an imperfect network drew that curve. Fresh noise washes some of the network's errors out. And it is one seed.)
 # Have run: all of it is saved; sampling <!--r:samplers.scoring.samples|d-->500<!--/--> digits for every point took long.
 # -->
@@ -728,7 +729,7 @@ for key in names:
 # <!--slide 2 min
 # ## Without fresh noise the picture is a function of the noise
 #
-# Preview with few steps, keep with many: from about ten on, each column keeps its digit.
+# Preview with few steps, draw the keeper with many: from about ten on, each column keeps its picture.
 #
 # Notes:
 # Say: one noise a column. The number of steps only decides how precisely the function of the noise is computed.
@@ -772,13 +773,13 @@ show.rows(rows, "One noise a column, DPM-Solver++ with 4 to 100 steps a row: fro
 #
 # $$\mathrm{slerp}(a,b,\mu)=\frac{\sin\big((1-\mu)\,\omega\big)}{\sin\omega}\,a+\frac{\sin(\mu\,\omega)}{\sin\omega}\,b$$
 #
-# **Your turn:** exercise 5.5. All noises have a length near $\sqrt{784}=28$; the straight line passes at 20.
+# **Your turn:** exercise 5.5. All noises have a length near $\sqrt{784}=28$; half-way on the straight line it is 20.
 #
 # Notes:
 # Say: in the middle of the straight line the variance is one quarter plus one quarter. The network never saw a top level that weak.
 # Ask: by eye the two rows differ little. How do we know that the arc is better? (By the mean of 32 pairs: half-way on the straight line the pictures are darker, with less stroke.)
 # Exercise: 10 minutes. Common mistakes: one angle for the whole batch instead of one a pair, and an angle that cannot be multiplied with tensors of shape (B, 1, 28, 28).
-# Live: the film of eight pairs in the cell below, some ten seconds; have it run before class.
+# Have run: the film of eight pairs in the cell below, some ten seconds or more.
 # -->
 
 # %% exercise="5.5" slideshow={"slide_type": "skip"}
@@ -933,7 +934,7 @@ show.figure(fig, "Six real digits, the noise found for each, and the digits draw
 #
 # - `prediction_type="v_prediction"`, and our betas as `trained_betas`
 # - `timestep_spacing="trailing"`: the default is another
-# - the clamp: `clip_sample=True` for DDIM, `thresholding=True` for the solver
+# - the clamp: `clip_sample=True` and, in `step`, `use_clipped_model_output=True` for DDIM; `thresholding=True` for the solver
 # - the clean end: `set_alpha_to_one=True`, `final_sigmas_type="zero"`
 # - `algorithm_type="dpmsolver++"`, `solver_order=2`
 #
@@ -985,7 +986,7 @@ else:
 #
 # ## 11. Try it
 #
-# Steps, sampler and seed: eight digits answer within a second, on one core too. Start at 2 steps and go up: where can you first read all eight? Then keep the steps and change the sampler: DPM-Solver++ and DDIM turn the same noise into the same digits, the ancestral walk into others.
+# Steps, sampler and seed: eight digits answer within a second, on one core too. Start at 2 steps and go up: from how many on do the eight pictures stay what they are? Then keep the steps and change the sampler: DPM-Solver++ and DDIM turn the same noise into the same digits, the ancestral walk into others.
 # The four rows below are four such settings. The controls under them need a running kernel; a web page shows only the rows.
 
 # %% slideshow={"slide_type": "skip"}
@@ -1023,12 +1024,12 @@ sliders(try_sampler, sampler=list(RULES), steps=(2, 20), seed=(0, 20))
 # the error. Second order: a quarter.
 #
 # <!--slide 2 min
-# ## The order, measured: twice the steps, half the error or less
+# ## Beyond 20 steps, doubling them halves the error or better
 #
-# Distance from the end of the walk over all levels, same noises, no clamp.
+# Distance from the end of the walk over all levels, same noises, no clamp. A power is a straight line.
 #
 # Notes:
-# Say: on logarithmic axes a power is a straight line. DDIM's exponent comes out near -1, that of DPM-Solver++ near -1.5, between first and second order.
+# Say: this is the order, measured. On logarithmic axes a power is a straight line. From 20 to 200 steps DDIM's exponent comes out near -1, that of DPM-Solver++ near -1.5, between first and second order.
 # Ask: why not a clean -2? (The steps are even in t and not in lambda, the last step is of first order for both, and a network is not as smooth as the theory asks.)
 # Have run: this figure is saved; it is in Looking inside, which students read at home.
 # -->
@@ -1154,7 +1155,7 @@ print(f"15 evaluations: {cells[0]:.2f} in bfloat16, {cells[1]:.2f} in float32")
 # ## What we learned, and what comes next
 #
 # - one network serves a family of walks: training fixed only the marginals
-# - a step may take away only its own levels' noise; start at the top, and let the top be noise
+# - a step takes away only its own levels' noise; start at the top, and let it be noise
 # - one look back makes the solver second order, at no further evaluation
 # - measure quality beside a floor, and in pairs where noises are shared
 # - without fresh noise: previews, paths, inversion

@@ -411,7 +411,7 @@ for n in (1, 8, 64):
 #
 # Notes:
 # Say: arrows are the first part of the way to the estimate of the clean point, orange dots are the estimates. Label: the upper, darker moon. At s = 1 the estimates lie on it, or inside its bow where the noise leaves it open. With larger s they move beyond, away from the lower moon.
-# Ask: why further at t = 600 than at t = 300 for s = 4? (With more noise the two answers differ more, and the difference is what is multiplied. The dots are off the data in both.)
+# Ask: s = 4, upper and lower row: above all dots leave the moon together, below some stay on it. Why? (At t = 600 both answers are averages over wide regions, and their difference, which is what is multiplied, is much the same everywhere. At t = 300 it depends on the place: near the upper moon the label is no news and the answers agree; near the lower one they lie a moon apart, and four times that leads out of the frame.)
 # Live: change the 4 in `names` to 8; a second or two.
 # -->
 
@@ -452,12 +452,12 @@ show.figure(fig, "Arrows from a grid of noisy points to estimates of the clean p
 # unconditional estimates for a finite set of points.
 #
 # <!--slide 3 min
-# ## A sharpened density would keep both moons whole. Does it?
+# ## A sharpened density would keep both moons whole. Does guidance?
 #
 # The moons do not overlap: on the upper one $p(y \mid x)$ is 1, and so is every power of it.
 #
 # Notes:
-# Say: the popular explanation is that guidance samples from the density sharpened towards the label. Then all pictures from s = 1 on would look the same. Above the trained network, below the exact denoiser of notebook 02, so that no training error can be blamed.
+# Say: the popular explanation is that guidance samples from the density sharpened towards the label. Then all pictures from s = 1 on would look the same. Blue: asked for the upper moon; orange: for the lower. Above the trained network, below the exact denoiser of notebook 02, so that no training error can be blamed.
 # Ask: what do you see, and which part of it is the network's own? (With growing s each moon shrinks to its far end, in both rows. Only the network's samples also leave the moon.)
 # Have run: twenty short walks, some seconds.
 # -->
@@ -535,7 +535,7 @@ for s in (1, 2, 4, 8):
 #
 # - at **each level** the guided prediction is the score of $p_t(x)\,p_t(y \mid x)^s$: exact
 # - but these densities do not belong together: noising is an average, and the power of an average is not the average of powers
-# - at high noise the moons overlap; there every point is pushed from the other class
+# - at high noise the moons overlap: every point is pushed away from the other class
 # - when they have parted, the choice is made: the far end
 # - the network's errors off the data are multiplied by $s$ as well
 #
@@ -547,7 +547,7 @@ for s in (1, 2, 4, 8):
 # Live: the cell with the spreads prints both in numbers.
 # -->
 # <!--slide 3 min
-# ## The label picks the digit, the noise its hand
+# ## The label picks the digit, the noise the handwriting
 #
 # Notes:
 # Say: ten rows, one a class; ten columns of equal noise. The network of notebook 04 with a table of eleven rows, trained on with one label in ten dropped.
@@ -804,9 +804,10 @@ show.figure(fig, "Left: samples pushed away from the classes 0 to 9, row by row.
 # **Your turn:** exercise 6.6, `scale_at(t, s, band)`
 #
 # Notes:
-# Say: dots are seeds, dotted lines are real images. The high third does nearly everything, good and bad. The low third does nothing: there the digit can be seen, and its label is no news.
+# Say: a dot is a seed (orange, guided nowhere or everywhere: two; blue: one), dotted lines are real images. The high third does nearly everything, good and bad. The low third does nothing: there the digit can be seen, and its label is no news.
 # Ask: outside the band, is the scale 0 or 1? (1: no guidance means trusting the label as it is. 0 would ignore it, and one branch is enough at 1.)
 # Exercise: 5 minutes. Common mistakes: 0 outside the band, and Python's `and` in place of `&` for tensors.
+# Have run: nothing; the figure draws saved results.
 # -->
 
 # %% exercise="6.6" slideshow={"slide_type": "skip"}
@@ -847,7 +848,7 @@ show.figure(fig, "Accuracy, diversity and Frechet distance when guidance by 4 ac
 # - at the bottom the digit is drawn already: guidance there is wasted
 # - useful between; **where** between lies depends on the data
 #
-# With a hundred digits, guided by $s=4$ within a band:
+# With a hundred digits, guided by $s=4$ within a band (0 to 0: as good as nowhere):
 #
 # Notes:
 # Say: this is the finding of Kynkäänniemi et al. (2024), on digits. One digit is one in a hundred here: look at the pattern, not at the last figure.
@@ -956,7 +957,7 @@ show.figure(fig, "How much the label changes the estimates of the noise and of t
 # ## Half a label is not half a digit
 #
 # Notes:
-# Say: mixed labels, one noise a row. For the most part one digit stays and then, within a step or two, it is the other; on the way a 0 may open into a 6. No such label was ever trained.
+# Say: mixed labels, one and the same noise everywhere. For the most part one digit stays and then, within a step or two, it is the other; on the way a 0 may open into a 6. No such label was ever trained.
 # Ask: notebook 05 also went from one picture to another. What was mixed there, and what here? (There the noises, on an arc, with any digit free to come; here the labels, with the noise held fixed.)
 # Live: try other pairs in `between(a, b, 9)`, a few seconds each.
 # -->
@@ -1029,7 +1030,7 @@ show.rows(strips, "Rows that begin with one digit and end with another, from one
 # - a label is one more vector; "no label" has a row of its own
 # - guidance goes from the answer without label past the one with it
 # - its samples are **not** those of a sharpened density: they pile up where a class differs most from the rest
-# - it buys accuracy with diversity, distance and twice the work
+# - it buys accuracy, and pays with diversity, distance and twice the work
 # - within a band of levels it may cost less
 #
 # **Next:** notebook 07 builds a diffusion model once more, from empty stubs, for clothes.

@@ -34,7 +34,7 @@
 # Notes:
 # Say: nothing is new today. If you can build it once more without looking, you know it. The slides frame the six steps; most of the time is yours, at the keyboard. Look into notebooks 01 to 04 only after both hints.
 # Ask: which parts does a diffusion model need, at least? (A schedule, a network, a training step, a sampler. Today also a second, faster sampler and a function that saves pictures.)
-# Have run before class: nothing. The shipped weights draw the pictures, so nobody waits for a training.
+# Have run before class: the notebook once; what takes long is the training of step 3 (a minute or two) and the comparison with diffusers. The shipped weights draw the other pictures, so nobody waits for a training.
 # -->
 
 # %% tags=["setup"] slideshow={"slide_type": "skip"}
@@ -293,7 +293,7 @@ class Layers(nn.Module):
 # </details>
 #
 # <!--slide 3 min
-# ## Three convolutions see 7 of 28 pixels, the U-Net nearly all
+# ## Three convolutions see 7 pixels across, the U-Net nearly all 28
 #
 # What one output pixel depends on, bright where strongly (norms taken out)
 #
@@ -404,7 +404,7 @@ def fit(model, ema, steps, bf16, lr=1e-3):
 #
 # Notes:
 # Say: seven lines. The loop, the learning rate and the moving average of the weights are given; you know them from notebook 03.
-# Ask: why does the loss start at exactly 1? (The last layer starts at zero, so the first answer is 0, and the noise has variance 1.)
+# Ask: why does the loss start at 1? (The last layer starts at zero, so the first answer is 0, and the noise has variance 1.)
 # Give 15 minutes. Common mistakes: no zero_grad, so gradients add up; clipping after the step, or before backward, where it does nothing.
 # -->
 #
@@ -414,9 +414,9 @@ def fit(model, ema, steps, bf16, lr=1e-3):
 # Your 700 steps follow the long training of 3,000
 #
 # Notes:
-# Have run before class, or start it when the exercise begins: 700 steps take about a minute, sometimes two. The long training (3,000 steps, WEIGHTS = "mine") takes about five.
-# Say: yours follows the long training, step by step. After the first few hundred steps the curve is nearly flat, also on logarithmic axes.
-# Ask: the curve is flat: is the model finished? (No. We will see that samples go on improving long after this.)
+# Have run before class, or start it when the exercise begins: 700 steps take about a minute, sometimes two. The long training (3,000 steps, WEIGHTS = "mine") takes three to five.
+# Say: yours follows the long training, step by step. After the first two hundred steps it falls only slowly; on plain axes the curve would look flat.
+# Ask: the curve is nearly flat: is the model finished? (No. We will see that samples go on improving long after this.)
 # -->
 
 # %% exercise="7.3" slideshow={"slide_type": "skip"}
@@ -499,7 +499,7 @@ print(f"{steps} steps in {minutes:.1f} min, loss {losses[0]:.2f}, then {sum(loss
 # Notes:
 # Say: at each level the network guesses the clean picture, we keep the guess in [-1, 1], and draw the next state from the posterior around a mix of guess and present state.
 # Ask: what is alpha_bar[-1] in Python, and what should it be? (Python gives the last one, almost 0. Before level 0 stands the clean picture, where it is 1.)
-# Give 20 minutes. Common mistakes: alpha_bar[t - 1] at t = 0, which is the last entry; adding noise at t = 0, which leaves grain on the finished picture.
+# Give 20 minutes. Common mistakes: alpha_bar[t - 1] at t = 0, which is the last entry, so that the last step blows the picture up; sigma squared where sigma belongs, which adds too little noise.
 # -->
 #
 # <!--slide 2 min
@@ -730,7 +730,7 @@ show.figure(fig, "The two saved files: 64 samples in an 8 by 8 grid; three films
 # ### Try it: walk through the walk (optional)
 #
 # The walks of eight of your samples are stored. Above, $x_t$, as it is passed on from step to step; below, the $\hat x_0$ that the network makes of it at this level. Sliders need a running
-# kernel. Move `level` down from 299. Where do you first see in $x_t$ what it will be, and where in $\hat x_0$? Is the first guess the final garment?
+# kernel. Set `level` to 299, then move it down. Where do you first see in $x_t$ what it will be, and where in $\hat x_0$? Is the first guess the final garment?
 # In the strip, the guess begins as specks and a blur, and is a shoe while the state is still mostly noise.
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
@@ -769,9 +769,9 @@ sliders(walk_at, level=(0, T - 1))
 # says how many samples and trainings are behind a number. With one training each, a small difference may be chance. The snapshots are drawn without fresh noise, so some specks stay (step 5).
 #
 # <!--slide 3 min
-# ## The samples improve long after the loss is flat
+# ## The samples improve long after the loss has flattened
 #
-# Distance after 1,000 steps <!--r:fashion.fashion.snapshots.2.distance.mean|.0f-->144<!--/-->, after 3,000 <!--r:fashion.fashion.snapshots.4.distance.mean|.0f-->75<!--/-->; the last row, ancestral from the same weights, <!--r:fashion.fashion.final.distance.mean|.0f-->36<!--/-->
+# Distance: <!--r:fashion.fashion.snapshots.2.distance.mean|.0f-->144<!--/--> after 1,000 steps, <!--r:fashion.fashion.snapshots.4.distance.mean|.0f-->75<!--/--> after 3,000; last row, ancestral from the same weights: <!--r:fashion.fashion.final.distance.mean|.0f-->36<!--/-->
 #
 # Notes:
 # Say: Frechet distance of 500 samples from real test images; real images among themselves have about eight. One training, so small differences may be chance; these are not small. The first five rows are drawn without fresh noise, so some specks stay to the end.
@@ -888,7 +888,7 @@ show.figure(fig, "Loss and distance in floors over the training step, a curve fo
 #
 # Notes:
 # Say: left, samples from the same noise: five rows out of six look alike. Right, what the eye misses, the differences from yours: nothing for the right settings; outlines without the clamp; grain with the larger variance; both together in the textbook's configuration. With the library's own betas the pictures are lost.
-# Ask: why do the outlines change without the clamp? (There the guess of x_0 overshoots the range at early levels, and the walk follows it.)
+# Ask: why do the outlines change without the clamp? (There the guess of x_0 overshoots the range at high levels, early in the walk, and the walk follows it.)
 # Have run before class: six walks of 300 steps, a few seconds each. Without diffusers installed the cells say so and go on.
 # -->
 

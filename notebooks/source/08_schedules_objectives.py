@@ -203,7 +203,7 @@ for given in ("eps", "x0", "v"):
 # -->
 #
 # <!--slide 3 min
-# ## Epsilon is a bad question at the top, x_0 at the bottom
+# ## $\epsilon$ is a bad question at the top, $x_0$ at the bottom
 #
 # Equally wrong at every level, 0.01 in its own unit. Above the dashed line you do better without a network.
 #
@@ -348,7 +348,7 @@ sigmoid_alpha_bar = check("8.3", sigmoid_alpha_bar)
 # In the grey band, SNR 10 to 0.1, the digit comes out of the noise: linear hurries through it.
 #
 # Notes:
-# Say: left, four opinions about one curve. Right, what it means: the grey band is the SNR from 10 to 0.1, where the digit comes out of the noise. Linear hurries through it and spends half of its levels below. The repair only bends down the last few.
+# Say: left, four opinions about one curve. Right, what it means: the grey band is the SNR from 10 to 0.1, where the digit comes out of the noise. Linear hurries through it and spends half of its levels below. The repair bends down only the end, from level 700 or so on, where hardly any signal is left.
 # Ask: levels are drawn evenly in training; so what else is a schedule? (A weighting: twice as many levels at some SNR is twice the weight there.)
 # Live: in the notebook, "Try it" above this figure: move t and see one digit under all four schedules, with the SNR over each.
 # -->
@@ -387,7 +387,7 @@ for name, ours in schedules.items():
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ### Try it: one digit, four schedules (optional)
 #
-# Before the curves, which come after the sliders, the pictures: one digit, the same noise, the same levels, four schedules. In which column does each row lose the digit? Sliders need a running kernel: move `t`, and compare
+# First the pictures; the curves come after the sliders. One digit, the same noise, the same levels, four schedules. In which column does each row lose the digit? Sliders need a running kernel: move `t`, and compare
 # the SNR over the columns with what you still recognise.
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
@@ -541,13 +541,13 @@ show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarit
 # <!--slide 3 min
 # ## Noise prediction is not equally hard at all levels
 #
-# **Your turn: 8.6, 8 minutes.** `loss_by_level(losses, t, T, bins)`: the mean loss in equal parts of the levels
+# **Your turn: 8.6, 8 minutes.** `loss_by_level(losses, t, T, bins)`: the mean loss in each bin
 #
 # Notes:
 # Give 8 minutes before showing the figure (it appears on a click). Common mistakes: a division by an empty bin; bins from the observed levels instead of from 0 to T - 1.
 # Have run before class: the live training of two small networks, 300 steps each, about half a minute.
-# Say: left, in its own unit the loss of eps falls by about a hundred over the levels. v is more even, not flat. Right, the same losses as errors of x_0: the small loss of eps at the top stands for an error far above 1.
-# Ask: what error in x_0 does answering with the mean digit have? (About 0.3, the dashed line of section 2. Above it no network would do better.)
+# Say: left, in its own unit the loss of eps falls by a factor of about a hundred over the levels. v is more even, not flat. Right, the same losses as errors of x_0: the small loss of eps at the top stands for an error far above 1.
+# Ask: what error in x_0 does answering with the mean digit have? (About 0.3, the dashed line of section 2. Whoever is above it would do better without a network.)
 # -->
 
 # %% exercise="8.6" slideshow={"slide_type": "skip"}
@@ -647,7 +647,7 @@ show.figure(fig, "Held-out error by level of three networks, in eps, x_0 and v. 
 # Filled: uniform weights; open: min-SNR-5; bars: spread over three seeds; dashed: real digits
 #
 # Notes:
-# Say: three predictions, four schedules, two weightings; <!--r:objectives.recipe.steps|,-->600<!--/--> steps each, everything else equal, rows share their seeds. Open circles are min-SNR. Bars are standard deviations over seeds; the dashed line is the distance of real digits.
+# Say: three predictions, four schedules (ztsnr is linear with zero terminal SNR), two weightings; <!--r:objectives.recipe.steps|,-->600<!--/--> steps each, everything else equal, rows share their seeds. Open circles are min-SNR. Bars are standard deviations over seeds; the dashed line is the distance of real digits.
 # Ask: which differences do you believe? (Linear against cosine for one prediction. Many others are within the bars; the next slide says how to decide.)
 # Live: nothing to train. The cell above prints the table, best row first.
 # -->
@@ -706,7 +706,7 @@ show.figure(fig, "Frechet distance and confident share of the 22 settings by sch
 # - shared seeds: take the difference **seed by seed**
 #
 # Notes:
-# Say: a mean over n seeds scatters by s over root n, a difference of two means by root two more. Twice that is a fair threshold. From three seeds s itself is poorly known, so we take it from all rows together.
+# Say: a mean over n seeds scatters by s over root n, a difference of two means by root two more. Twice that is a fair threshold. From three seeds s itself is poorly known, so we take it from all rows together. In the output "entropy" is the effective number of classes, ten at most.
 # Ask: one training of each of two settings: how large must the difference be? (2 s root 2, nearly three standard deviations. That is why a single training each shows little.)
 # Live: both cells, a second. First the scatter of the base setting over seeds, of one network over draws, and the threshold; then, on a click, the effects, each averaged over all pairs of rows that differ in one thing, with the spread over seeds.
 # -->
@@ -771,7 +771,7 @@ print("how often each seed is the worst of its row:", np.bincount(worst).tolist(
 # - **prediction:** no order that holds throughout, with the clamp
 #
 # <table>
-# <tr><th>confident samples, cosine, uniform</th><th>with the clamp</th><th>without</th></tr>
+# <tr><th>confident samples, cosine, uniform</th><th>with the clamp</th><th>without (one seed)</th></tr>
 # <tr><td>$\epsilon$</td><td><!--r:objectives.settings.eps_cosine_uniform.confident.mean|.0%-->72%<!--/--></td><td><!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->20%<!--/--></td></tr>
 # <tr><td>$x_0$</td><td><!--r:objectives.settings.x0_cosine_uniform.confident.mean|.0%-->71%<!--/--></td><td><!--r:objectives.settings.x0_cosine_uniform.unclipped.confident.mean|.0%-->70%<!--/--></td></tr>
 # <tr><td>$v$</td><td><!--r:objectives.settings.v_cosine_uniform.confident.mean|.0%-->74%<!--/--></td><td><!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->72%<!--/--></td></tr>
@@ -779,7 +779,7 @@ print("how often each seed is the worst of its row:", np.bincount(worst).tolist(
 #
 # Notes:
 # Say: the clamp repairs in sampling what the question left open; without it the predictions part. One seed is the worst in most rows, since all rows share its first weights, batches and starting noise: paired differences remove that.
-# Ask: does this say that cosine is better than linear? (Here, yes: one small network, one data set, one short budget, one sampler. With fresh noise at each step eps with cosine gets ahead of v.)
+# Ask: does this say that cosine is better than linear? (Here, yes: one small network, one data set, one short budget, one sampler. Change the sampler, and the order of the predictions changes: with fresh noise at each step eps with cosine gets ahead of v.)
 # Live: the cell after it scores the two networks trained in class; one training each, so only a large difference counts.
 # -->
 
@@ -802,11 +802,11 @@ print(f"two single trainings must differ by {threshold('frechet', 1):.1f}, {thre
 # <!--slide 3 min
 # ## Ten ordinary knobs: outside the grey band it counts
 #
-# Orange: the base, in every panel; bars: spread over three seeds
+# Orange: the base; bars: spread over three seeds; grey: not to be told from the base
 #
 # Notes:
-# Say: one setting at a time, from the same base (orange), three seeds. The distance is logarithmic, less is better. Inside the grey band a setting cannot be told from the base, which does not mean that there is no difference.
-# Ask: which panel has the largest effect, which the smallest? (The average of the weights without warm-up ruins everything; the number of noise levels T changes nothing.)
+# Say: one setting at a time, from the same base (orange), three seeds. The distance is logarithmic, less is better. In "average of weights" 99 stands for 0.99, cold for no warm-up. Inside the grey band a setting cannot be told from the base, which does not mean that there is no difference.
+# Ask: which panel has the largest effect, which the smallest? (The average of the weights without warm-up ruins everything; for attention and for the number of noise levels T no difference is shown.)
 # Live: nothing to train. The cell below prints a verdict for every row.
 # -->
 
@@ -894,7 +894,7 @@ for knob, title in titles.items():
 # Class shares in per cent: every class is drawn from the start
 #
 # Notes:
-# Say: the word comes from GANs. A diffusion model is trained to denoise every training picture; it gains nothing by leaving one out. Unevenness is slight after 150 steps and fades. In a fair draw of 1,000 the rarest class has between eight and nine per cent.
+# Say: the word comes from GANs. A diffusion model is trained to denoise every training picture; it gains nothing by leaving one out. Unevenness is slight after 150 steps and gets less. In a fair draw of 1,000 the rarest class has between eight and nine per cent.
 # Ask: all your samples look alike; where do you look first? (For a bug: one seed for all of them, or an average of the weights that is too young. Not for patience.)
 # Live: nothing to train.
 # -->
@@ -926,7 +926,7 @@ show.figure(fig, "Class shares in per cent: a row for each length of training, a
 # <!--slide 3 min
 # ## It can memorise: take examples away and it copies
 #
-# Share of copies, mean of two trainings: trained on 25 digits <!--r:memorise.sizes.25.copies.mean|.1%-->99.5%<!--/-->, on 100 <!--r:memorise.sizes.100.copies.mean|.0%-->51%<!--/-->, on 1,437 <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/-->
+# Copies among the samples: <!--r:memorise.sizes.25.copies.mean|.1%-->99.5%<!--/--> trained on 25 digits, <!--r:memorise.sizes.100.copies.mean|.0%-->51%<!--/--> on 100, <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/--> on 1,437 (means of two trainings)
 #
 # Notes:
 # Say: below each sample its nearest training digit. The same network, the same 3,000 steps. The two trainings of each size, with other digits and other first weights, agree. On 400 digits no copies yet, but samples lean towards the training set already. The loss on held-out digits parts from the training loss.
@@ -992,7 +992,7 @@ show.figure(fig, "Distance to the nearest and share of copies by training size; 
 # <!--slide 2 min
 # ## A learned variance pays for short chains
 #
-# $$\sigma_t^2=\exp\big(\nu\ln\beta_t+(1-\nu)\ln\tilde\beta_t\big), \qquad \nu\in[0,1] \text{ from the network}$$
+# $$\sigma_t^2=\exp\big(\nu\ln\beta_t+(1-\nu)\ln\tilde\beta_t\big), \quad \nu\in[0,1] \text{ from the network}, \quad \tilde\beta_t=\tfrac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\beta_t$$
 #
 # Notes:
 # Say: two extremes for the variance of a reverse step: beta if the data were pure noise, beta tilde if they were a single point. With 1,000 levels they agree nearly everywhere, with 50 the band is open much longer. The mean squared error does not contain sigma; a small part of the likelihood bound teaches it.
@@ -1144,8 +1144,8 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 # ## What we learned
 #
 # - $\epsilon$, $x_0$, $v$: one loss with the weights SNR, 1, SNR + 1 on the error of $x_0$
-# - prediction, schedule, weighting: three handles on one curve
-# - a difference counts when it is larger than what seeds do
+# - prediction, schedule, weighting: three handles on how much each SNR counts
+# - a difference counts when it is larger than what seeds alone make
 # - claims can be tested: levels differ, classes can be counted, copies looked up
 #
 # **Next:** the further exercises, with two seeds each, or your own data in the lab of notebook 07.

@@ -22,7 +22,7 @@ from .source import exercises, read_source
 
 MARK = re.compile(r"<!--(sections|mistakes):(\d\d)-->\n.*?<!--/\1-->", re.DOTALL)
 MINUTES = re.compile(r"Difficulty: [●○]+[,·\s]+(\d+) minutes")
-LONG = 5  # seconds from which a cell is named: have it run before class
+LONG = 5  # seconds of one cell from which it is better run before class
 SHOWN = 4  # mistakes an exercise
 
 
@@ -35,7 +35,7 @@ class Section:
     talk: int = 0
     exercises: list = field(default_factory=list)  # (id, minutes)
     seconds: float = 0.0
-    long: list = field(default_factory=list)  # (first line, seconds) of cells that make a room wait
+    slowest: float = 0.0  # seconds of its slowest cell
 
 
 def sections(course: Course, number: str) -> list[Section]:
@@ -54,8 +54,7 @@ def sections(course: Course, number: str) -> list[Section]:
                 home.exercises.append((cell.metadata.get("exercise_text"), int(minutes[1])))
         elif cell_id in taken:
             found[-1].seconds += taken[cell_id]
-            if taken[cell_id] >= LONG:
-                found[-1].long.append((cell.source.splitlines()[0][:48], taken[cell_id]))
+            found[-1].slowest = max(found[-1].slowest, taken[cell_id])
     return [s for s in found if s.slides or s.exercises or s.seconds >= LONG]
 
 
@@ -71,9 +70,8 @@ def sections_table(course: Course, number: str) -> str:
     for row in rows:
         tried = ", ".join(f"{name} ({minutes})" for name, minutes in row.exercises)
         waits = f"{row.seconds:.0f} s" if row.seconds >= LONG else ""
-        if row.long:
-            first, slowest = max(row.long, key=lambda pair: pair[1])
-            waits += f"; have run: `{first}` ({slowest:.0f} s)".replace("|", "\\|")
+        if row.slowest >= LONG:
+            waits += f"; have run (one cell: {row.slowest:.0f} s)"
         lines.append(f"| {row.title} | {row.slides or ''} | {row.talk or ''} | {tried} | {waits} |")
     slides, talk = sum(row.slides for row in rows), sum(row.talk for row in rows)
     tried = sum(minutes for row in rows for _, minutes in row.exercises)
