@@ -3,8 +3,8 @@
     <!--r:points.board.inside|.0%-->94%<!--/-->
 
 is the value of ["board"]["inside"] in data/results/points.json in the format .0%. The comments do not show
-when the text is rendered. Keys that are digits index into lists. In a table write ; for |, which would end the
-cell: <!--r:points.board.inside;.0%-->.
+when the text is rendered. Keys that are digits index into lists. In a table write ; for |, which would end
+the cell: <!--r:points.board.inside;.0%-->.
 """
 
 from __future__ import annotations
