@@ -104,7 +104,7 @@ print("\n".join(todo) if todo else "All is well: go on.")
 #
 # | mode | what happens |
 # |---|---|
-# | `read` (the default) | loads the networks that come with the course, trains live only what takes about a minute |
+# | `read` (the default) | loads the networks that come with the course, trains live only what takes a minute or two |
 # | `smoke` | a few steps everywhere: to see that everything runs; the results mean nothing |
 # | `full` | ignores the shipped networks and trains everything: hours |
 
@@ -244,7 +244,7 @@ show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=
 #
 # </details>
 #
-# **4.** What is the smallest mean squared error with which one can predict a random $Y$ when nothing is known about it, and by which prediction?
+# **4.** What is the smallest mean squared error with which one can predict a random $Y$ of which only the distribution is known, and by which prediction?
 #
 # <details><summary>Answer</summary>
 #
@@ -387,7 +387,7 @@ right = demo("0.1", exercises("00")["0.1"].reference)
 # </details>
 #
 # <!--slide 1 min
-# ## Your turn: 0.1 and 0.2, five minutes
+# ## Your turn: 0.1 and 0.2, six minutes
 #
 # ```python
 # def to_range(pixels, top):
@@ -402,7 +402,7 @@ right = demo("0.1", exercises("00")["0.1"].reference)
 # - stuck? Two hints unfold below each exercise
 #
 # Notes:
-# Give five minutes for both. Common mistakes: values in [0, 1] because stretching and moving were forgotten (0.1); rand for randn, even noise for the bell (0.2). A third: noise drawn without the generator, which cannot be repeated. check names them.
+# Give six minutes for both. Common mistakes: values in [0, 1] because stretching and moving were forgotten (0.1); rand for randn, even noise for the bell (0.2). A third: noise drawn without the generator, which cannot be repeated. check names them.
 # Ask: why a generator with a seed and not just randn? (So that a run can be repeated, and two methods can be compared on the same noise.)
 # -->
 

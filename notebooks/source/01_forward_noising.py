@@ -400,7 +400,7 @@ print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar   
 # </details>
 #
 # <!--slide 1 min
-# ## Your turn: 1.2 and 1.3, the jump, seven minutes
+# ## Your turn: 1.2 and 1.3, the jump, ten minutes
 #
 # $$\bar\alpha_t = \alpha_0 \cdots \alpha_t \qquad\qquad x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
 #
@@ -417,7 +417,7 @@ print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar   
 # - done early? With `q_sample`, draw one digit at $t = 100$, 200 and 400
 #
 # Notes:
-# Give seven minutes for both; 1.2 is one line. Common mistakes: cumsum for cumprod, or a first value of 1 instead of 1 - beta_0 (1.2); 1 - a without its root in front of the noise, or a without a reshape (1.3).
+# Give ten minutes for both; 1.2 is one line. Common mistakes: cumsum for cumprod, or a first value of 1 instead of 1 - beta_0 (1.2); 1 - a without its root in front of the noise, or a without a reshape (1.3).
 # Ask: what is the same in 1.1 and 1.3, and what is new? (The same line with another constant: alpha-bar for 1 - beta.)
 # -->
 #
@@ -617,7 +617,7 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
 # $$\beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t+1}{T}\big)}{f\big(\tfrac{t}{T}\big)},\; \beta_{\max}\right), \qquad s = 0.008, \quad \beta_{\max} = 0.999$$
 #
 # - **linear**: a line through the betas; take what alpha-bar comes out
-# - **cosine**: the other way round, $\bar\alpha_t = f\big(\tfrac{t+1}{T}\big)/f(0)$ up to the cut; $u$: share of the way, 0 to 1
+# - **cosine**: the other way round, $\bar\alpha_t = f\big(\tfrac{t+1}{T}\big)/f(0)$ up to the cut ($u$: share of the way)
 # - what matters is the curve of $\bar\alpha_t$, or the signal-to-noise ratio
 #
 # Notes:
@@ -661,11 +661,11 @@ for s, style in ((linear(T), "-"), (Schedule(cosine_betas(T), "cosine"), "--")):
 for ax, title in zip(axes, ("beta", "alpha = 1 - beta", "alpha-bar", "log SNR"), strict=True):
     ax.set(title=title, xlabel="t" if "bar" in title or "SNR" in title else "")
 axes[0].set_yscale("log"), axes[3].set_ylim(-12, 10), axes[2].legend()
-show.figure(fig, "Four panels, linear solid, cosine dashed: beta; alpha, near 1 throughout; alpha-bar, "
-            "its steepest point marked, early for linear, in the middle for cosine; log SNR.")
+show.figure(fig, "Four panels, linear solid, cosine dashed: beta; alpha, near 1 but for cosine's end; "
+            "alpha-bar, its steepest point marked, early for linear, in the middle for cosine; log SNR.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# A single step keeps nearly everything, at every level: alpha says almost nothing. Alpha-bar tells the story. Under the linear schedule the last 400 of the 1,000 levels have next to no signal left;
+# A single step keeps nearly everything, except at the last levels of cosine: alpha says almost nothing. Alpha-bar tells the story. Under the linear schedule the last 400 of the 1,000 levels have next to no signal left;
 # cosine spreads the loss evenly. And "linear" betas are not "noise at a constant rate": alpha-bar falls fastest, at the black dot, in the first quarter and then ever more slowly.
 #
 # **Question** Why does alpha-bar fall fastest just there under the linear schedule?
@@ -1091,7 +1091,7 @@ else:
 #
 # - [ ] write $x_t$ in terms of $x_{t-1}$, and in terms of $x_0$?
 # - [ ] explain in two sentences why many Gaussian steps merge into one?
-# - [ ] say which of $\beta_t, \alpha_t, \bar\alpha_t, \mathrm{SNR}$ fall with $t$, and which is near 1 all the time?
+# - [ ] say which of $\beta_t, \alpha_t, \bar\alpha_t, \mathrm{SNR}$ fall with $t$, and which is near 1 nearly all the time?
 # - [ ] say what goes wrong when a sampler starts from $\mathcal N(0, I)$ but the chain does not end there?
 # - [ ] name two reasons why zero terminal SNR does not go with noise prediction?
 #

@@ -288,7 +288,7 @@ show.figure(fig, "Training points are large pale dots. Left: one-leap answers, a
 # +\sum_{t\ge 2}\underbrace{\mathrm{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\Vert\, p_\theta(x_{t-1}\mid x_t)\big)}_{L_{t}}
 # -\log p_\theta(x_0\mid x_1)\Big].$$
 #
-# **4. Both sides of $L_t$ are Gaussian.** The posterior has mean $\tilde\mu_t$ (notebook 01) and a fixed variance. Give $p_\theta$ a fixed variance $\sigma_t^2$ and a mean $\mu_\theta$; up to a constant
+# **4. Both sides of $L_t$ are Gaussian.** The posterior has mean $\tilde\mu_t$ (complete the square in $q(x_t\mid x_{t-1})\,q(x_{t-1}\mid x_0)$; DDPM eqs. 6, 7) and a fixed variance. Give $p_\theta$ a fixed variance $\sigma_t^2$ and a mean $\mu_\theta$; up to a constant
 #
 # $$L_t=\frac{1}{2\sigma_t^2}\,\mathbb E_q\lVert\tilde\mu_t(x_t,x_0)-\mu_\theta(x_t,t)\rVert^2,\qquad
 # \tilde\mu_t=\frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0+\frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t .$$
@@ -741,8 +741,8 @@ show.figure(fig, "Left: both losses fall, then level off above zero. Right: by l
 # $$x_{t-1}=\frac{1}{\sqrt{\alpha_t}}\Big(x_t-\frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon_\theta\Big)+\sqrt{\tilde\beta_t}\;z,\qquad \tilde\beta_t=\beta_t\,\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}$$
 #
 # - $x_t$ holds $\sqrt{1-\bar\alpha_t}$ times $\epsilon_\theta$; the step takes away only $\beta_t/\sqrt{1-\bar\alpha_t}$ times
-# - then fresh noise $z\sim\mathcal N(0,I)$, with the posterior's variance; the last step adds none: $\tilde\beta_0=0$
-# - $\hat x_0$ divides by $\sqrt{\bar\alpha_t}$, so at the top a tiny error is blown up: **clamp** $\hat x_0$ to the range of the data
+# - then fresh noise $z\sim\mathcal N(0,I)$ with the posterior's variance; none at the last step
+# - $\hat x_0$ divides by $\sqrt{\bar\alpha_t}$, so at the top a tiny error is blown up: **clamp** $\hat x_0$ to the data's range
 #
 # Notes:
 # Say: put the predicted noise into the posterior mean of the derivation. The walk starts at pure noise and repeats this a thousand times. The printed number is the factor by which an error of the prediction is blown up at the top level.
@@ -981,7 +981,7 @@ show.figure(fig, "Real moons beside sampled ones, the real checkerboard beside a
 # *What comes out.* Started from noise it was never trained on, the uncorrected model misses: with DDIM a distance of <!--r:points.schedules.uncorrected-DDIM.distance.mean|.3f-->0.109<!--/-->,
 # with either correction <!--r:points.schedules.rescaled-DDIM.distance.mean|.3f-->0.025<!--/--> and <!--r:points.schedules.cosine-DDIM.distance.mean|.3f-->0.021<!--/--> (floor <!--r:points.floor.mean|.3f-->0.008<!--/-->),
 # and only <!--r:points.schedules.uncorrected-DDIM.upper.mean|.0%-->81%<!--/--> of its samples lie on the upper moon. The start has mean 0, the true $x_T$ has not. The fresh noise of the ancestral steps hides much of it, and data with mean 0,
-# like the board, hide that shift altogether: a mistake that waits for other data. Images of digits, mostly black, are far from mean 0.
+# like the board, hide that shift of the mean altogether (what is left is a start with too much variance): a mistake that waits for other data. Images of digits, mostly black, are far from mean 0.
 #
 # With 100 steps the posterior variance is the better choice, <!--r:points.variance.posterior-100.inside.mean|.0%-->91%<!--/--> inside against <!--r:points.variance.beta-100.inside.mean|.0%-->87%<!--/-->; with 1000 the two can hardly be told apart (<!--r:points.variance.posterior-1000.inside.mean|.1%-->90.1%<!--/-->, <!--r:points.variance.beta-1000.inside.mean|.1%-->89.4%<!--/-->).
 # Noise at the last step is never taken away again: with 100 steps <!--r:points.last_step.with-100.inside.mean|.0%-->89%<!--/--> instead of <!--r:points.last_step.without-100.inside.mean|.0%-->91%<!--/-->, with 1000, where $\sqrt{\beta_0}$ is small, <!--r:points.last_step.with-1000.inside.mean|.1%-->89.6%<!--/--> instead of <!--r:points.last_step.without-1000.inside.mean|.1%-->90.1%<!--/-->.
@@ -990,7 +990,7 @@ show.figure(fig, "Real moons beside sampled ones, the real checkerboard beside a
 # ## Three habits of tutorials cost quality
 #
 # - $T=100$ with $\beta$ up to 0.02 keeps <!--r:points.root_alpha_bar.uncorrected|.2f-->0.60<!--/--> of the signal's amplitude: a start from pure noise misses
-# - with few steps the posterior's $\tilde\beta_t$ beats the variance $\beta_t$; noise added at the last step is never taken away
+# - with few steps the posterior variance $\tilde\beta_t$ beats $\beta_t$; noise added at the last step stays
 #
 # Notes:
 # Say: one dot is one training. Left: distance of the samples from real lopsided moons, the dotted line is the floor; uncorrected with DDIM stands far off. Middle and right: share inside the squares of the board; with 100 steps the choices differ, with 1000 they hardly do.
@@ -1061,14 +1061,14 @@ show.gif_from_figures(frames, out_dir() / "02_points.gif", alt, seconds=3)
 #
 # Four walks from the same 600 starting points are computed once and kept: board and moons, DDIM and ancestral. A slider then only picks a level and draws.
 #
-# - Left, the points at level $t$, and the way that three of them have come.
-# - Right, the answers of the network at that level. Each arrow goes from a grid place a quarter of the way to its $\hat x_0$; orange are the $\hat x_0$ of the walk's own points, which lie faintly behind.
+# - One panel, the points at level $t$, and the way that three of them have come.
+# - The other, the answers of the network at that level. Each arrow goes from a grid place a quarter of the way to its $\hat x_0$; orange are the $\hat x_0$ of the walk's own points, which lie faintly behind.
 #
 # First the picture at four levels. At the top all arrows point to one spot in the middle, the mean of the data: there is nothing to decide yet. Further down they part,
 # at last towards the squares. Below it the sliders, which need a running kernel. Things to try:
 #
 # - Drag $t$ from right to left, the way the walk goes. Between which levels do the squares appear?
-# - Change the sampler and keep $t$: DDIM slides along a smooth line, the ancestral walk takes a jump at every step. Do three equal starts end in the same squares?
+# - Change the sampler and keep $t$: DDIM slides along a smooth line, the ancestral walk takes a jump at every step. The three marked points start at the same places under both samplers: do they end in the same squares?
 # - Choose the moons. At which level do the estimates leave the space between them?
 # - Go to the lowest $t$ and look at the arrows far outside the data: there the network was never trained, and the clamp alone says where they point.
 #
@@ -1223,7 +1223,7 @@ show.figure(fig, "Share of samples whose estimate lies in their final square, ag
 # ## What we learned
 #
 # - The best denoiser is an average: one leap gives the mean, many steps give back training points.
-# - The likelihood bound comes down to predicting the noise. The loss has a floor, another one at each level.
+# - The likelihood bound comes down to predicting the noise. The loss has a floor, different at each level.
 # - Noise, clean data and score are one prediction.
 # - A step takes away the noise of *its* levels. To skip some, take a rule made for it: DDIM.
 #

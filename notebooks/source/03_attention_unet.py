@@ -9,8 +9,8 @@
 # %% [markdown] slideshow={"slide_type": "slide"}
 # # 03 An attention U-Net draws digits
 #
-# Notebook 02 sampled points with a small multilayer perceptron. For pictures everything stays as it was, the noising, the loss, the reverse loop,
-# except the network. Here you build the one that image diffusion grew up with, train it in about two minutes, and find out whether what it draws is any good.
+# Notebook 02 sampled points with a small multilayer perceptron. For pictures the noising, the squared error and the reverse loop stay as they were;
+# the network changes, and with it what we ask it for. Here you build the one that image diffusion grew up with, train it in about two minutes, and find out whether what it draws is any good.
 #
 # **What you will be able to do**
 # - write a residual block that is told the noise level, self-attention, and a U-Net with concatenated skips;
@@ -74,7 +74,7 @@ from helpers.training import Run, bf16_is_faster, train
 # | the same at half the resolution | the same everywhere | two pixels to each side |
 # | attention | from what is there | everything |
 #
-# Does the stroke close into a 0, or stay open as in a 6? That shows only across the picture: we need **all of the last three**. Some digits are **held out**: so few pictures a network could learn by heart.
+# Does a stroke close into a 0, or stay open as in a 6? That takes the whole picture: we need **all of the last three**. Some digits are **held out**, to see what was learned by heart.
 #
 # Notes:
 # Say: to a multilayer perceptron the 64 pixels are 64 unrelated numbers; shuffle them all alike and it learns just as well. A convolution would not.
@@ -283,7 +283,7 @@ print(f"the layer SelfAttention of helpers: {(layer(h) - by_hand).abs().max():.0
 #
 # The skips are **concatenated**: the next convolution decides how to combine what and where.
 #
-# > **Your turn: 3.3**, 20 minutes. `forward(self, x, t)`: `x` is (B, 1, H, W), `t` is (B,); return (B, 1, H, W)
+# > **Your turn: 3.3**, 20 minutes. `forward(self, x, t)`: `x` (B, 1, H, W), `t` (B,); return (B, 1, H, W)
 #
 # Notes:
 # Say: the way down learns what is there and forgets where exactly; the skip remembers. Adding would force both sides to speak the same language, channel by channel; concatenating lets the next layer translate.
@@ -538,7 +538,7 @@ show.rows(pictures, labels=names, alt="One digit at seven levels, in four rows: 
 # - Turning back never enlarges an error in $v$: it is multiplied by one of the two roots.
 # - On the way from $\epsilon$ to $x_0$ an error is divided by $\sqrt{\bar\alpha_t}$: look at the last line.
 #
-# > **Your turn: 3.5**, 5 minutes. `from_v(v, x_t, t, schedule)`: return `eps, x0`, both shaped like `x_t`
+# > **Your turn: 3.5**, 5 minutes. `from_v(v, x_t, t, schedule)`: return the pair `eps, x0`
 #
 # Notes:
 # Say: multiply the two equations for x_t and v by sine and cosine and add: one of the unknowns drops out. The derivation is folded in the notebook.
@@ -647,9 +647,9 @@ show.figure(fig, "Two scores of the four corners, a dot for each of two seeds, f
 #
 # - $n$ counts the updates, $d=0.999$ is the decay.
 # - Early on $k$ is small, so the random first weights are soon forgotten.
-# - Without the minimum, after 1,000 steps $0.999^{1000}\approx 0.37$ of the average would still be theirs.
+# - Without the minimum, after 1,000 steps $0.999^{1000}\approx 0.37$ of it would still be theirs.
 #
-# > **Your turn: 3.6**, 5 minutes. `ema_update(average, current, n, decay)`: two lists of tensors in, a new one out
+# > **Your turn: 3.6**, 5 minutes. `ema_update(average, current, n, decay)`: two lists in, a new one out
 #
 # Notes:
 # Say: the weights jitter from batch to batch; their average jitters less and draws better. "Samples are noise although the loss is low" is often just a missing warm-up.

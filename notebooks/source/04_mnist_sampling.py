@@ -95,8 +95,8 @@ show.grid(images[:32], "32 training images in two rows: white handwritten digits
 #
 # The U-Net is the one you built in notebook 03, imported from `helpers`, with three resolutions. Attention sits
 # at the bottom, where it is cheap: $7 \times 7 = 49$ positions look at each other, not $28 \times 28 = 784$.
-# The channels grow as the picture shrinks. Most of the parameters are at the bottom; most of the work is done
-# at the top, where a convolution is repeated at every pixel.
+# The channels grow as the picture shrinks. Most of the parameters are at the bottom, where
+# each is used at 49 positions only; of the work, about half is done there, and a fifth at the top.
 #
 # ```text
 # x_t 1x28x28 ─ 16x28x28 ──────────── skip ──────────── 16x28x28 ─ v 1x28x28
@@ -1081,7 +1081,7 @@ show.loss_curve(losses, "Loss of every training step of the live minute and its 
 # ## What we learned
 #
 # - A network of a million parameters, trained on a CPU in an hour or two, draws in fifty steps digits that a classifier mostly reads with confidence.
-# - Training longer makes samples better long after the loss has stopped to tell.
+# - Training longer makes samples better long after the loss has stopped telling.
 # - $\hat x_0$ must stay in range: by a clamp, or by predicting $v$; and eps must follow.
 # - DDIM takes the same network and a twentieth of the steps; start it at the top.
 # - Every score stands beside its floor, and no score stands alone.

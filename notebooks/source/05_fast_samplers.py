@@ -75,7 +75,7 @@ from helpers.training import bf16_is_faster
 # Notes:
 # Say: so the question of this notebook is how few evaluations will do.
 # Ask: would a batch of 128 instead of 64 take twice as long? (On a CPU nearly so: the arithmetic rules. On a GPU hardly longer, a network this small leaves it idle.)
-# Live: run the cell, it takes a few seconds; the number of evaluations in one second is today's budget. On two cores that do nothing else, 15 evaluations take <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s; a larger number here means that the machine was busy.
+# Live: run the cell, it takes a few seconds; the number of evaluations in one second is today's budget. On two cores that do nothing else, 15 evaluations take <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s; a much larger number here means that the machine was busy.
 # -->
 
 # %% tags=["slide-output"] slideshow={"slide_type": "-"}
@@ -200,7 +200,7 @@ print(f"in one second: {int(1 / each)} evaluations. A thousand take {1000 * each
 # **Your turn:** exercises 5.1 `ddim_variance` and 5.2 `ddim_step`
 #
 # Notes:
-# Say: the proof that eta = 1 is the ancestral step is folded in the notebook; it is three lines of algebra with the posterior of notebook 01.
+# Say: the proof that eta = 1 is the ancestral step is folded in the notebook; it is three lines of algebra with the posterior of notebook 02.
 # Ask: with eta = 0, what does the final picture depend on? (On x_T alone. DDIM is a function of the starting noise; sections 7 to 9 live on this.)
 # Exercises: 5.1 takes 5 minutes, 5.2 takes 8. Common mistakes: a root where the variance is wanted (5.1), and alpha_bar of t where that of t_next belongs (5.2).
 # -->
@@ -662,7 +662,7 @@ for ax, label, line in zip(axes, ("Frechet distance", "seconds for 64 images"), 
     ax.set(xlabel="evaluations", ylabel=label, xscale="log", yscale="log")
 axes[0].legend(fontsize=10)
 show.figure(fig, "Left: distance over evaluations, logarithmic, one curve a sampler, above the dotted floor. "
-            "Right: seconds for 64 images, one straight line for all three.")  # fmt: skip
+            "Right: seconds for 64 images, nearly one straight line for all.")  # fmt: skip
 
 # %% slideshow={"slide_type": "skip"}
 def words(row):

@@ -361,7 +361,7 @@ print(f"guide v or guide x_0:      {(x0 - guide(x0_u, x0_c, s)).abs().max():.1e}
 # Say: this is the first thing guidance costs.
 # Ask: on a GPU with this small network, which of the two ways wins, and why? (One call: a step there is mostly fixed price, and a larger batch fits into it.)
 # Exercise: 10 minutes, then bring up the code. Common mistakes: `x` doubled but `t` not, and the halves taken in the wrong order, so that s = 2 acts like s = -1.
-# Live: the timing cell takes a few seconds; on a busy machine the two columns may change places from eight images on.
+# Live: the timing cell takes a few seconds; from eight images on the two columns may change places, for the arithmetic is the same.
 # -->
 
 # %% exercise="6.4" tags=["slide-code"] slideshow={"slide_type": "fragment"}
@@ -411,7 +411,7 @@ for n in (1, 8, 64):
 #
 # Notes:
 # Say: arrows are the first part of the way to the estimate of the clean point, orange dots are the estimates. Label: the upper, darker moon. At s = 1 the estimates lie on it, or inside its bow where the noise leaves it open. With larger s they move beyond, away from the lower moon.
-# Ask: s = 4, upper and lower row: above all dots leave the moon together, below some stay on it. Why? (At t = 600 both answers are averages over wide regions, and their difference, which is what is multiplied, is much the same everywhere. At t = 300 it depends on the place: near the upper moon the label is no news and the answers agree; near the lower one they lie a moon apart, and four times that leads out of the frame.)
+# Ask: s = 4, upper and lower row: above all dots leave the moon together, below some stay on it. Why? (At t = 600 both answers are averages over wide regions, and their difference, which is what is multiplied, is similar everywhere. At t = 300 it depends on the place: near the upper moon the label is no news and the answers agree; near the lower one they lie a moon apart, and four times that leads out of the frame.)
 # Live: change the 4 in `names` to 8; a second or two.
 # -->
 
@@ -443,7 +443,7 @@ show.figure(fig, "Arrows from a grid of noisy points to estimates of the clean p
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # With $s = 1$ the estimates lie on the upper moon, or inside its bow where the noise leaves it open. With larger $s$ they lie **beyond** it: the estimate is moved away from the *unlabelled* one, so away from
-# the lower moon, into places where no data are. The more noise, the further: there the two answers differ most.
+# the lower moon, into places where no data are. On average, the more noise, the further: there the two answers differ most.
 #
 # ## 6. What large s does, and what it is not
 #

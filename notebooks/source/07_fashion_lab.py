@@ -454,7 +454,7 @@ print(f"{steps} steps in {minutes:.1f} min, loss {losses[0]:.2f}, then {sum(loss
 
 # %% [markdown] exercise_text="7.4" slideshow={"slide_type": "slide"}
 # The loss starts at 1, because the last layer starts at zero and the noise has variance 1. Then it falls fast, and soon very slowly.
-# This was a taste of about a minute. The long training takes about five: to follow it, set `steps` to 3,000.
+# This was a taste of about a minute. The long training takes about three: to follow it, set `steps` to 3,000.
 #
 # Carry on with the shipped weights or with yours: that is the switch `WEIGHTS` at the top. The shipped ones are this very network after the long training, by
 # `make train` with this recipe. Long is relative: the samples will show that it was stopped early.
@@ -1096,7 +1096,7 @@ show.rows(by_class, "Three rows of ten samples, one column a class asked for, fr
 # - [ ] I wrote all six functions, or know which one I could not write.
 # - [ ] I can say what goes wrong with `alpha_bar[-1]`, and where.
 # - [ ] I can count how many pixels a stack of convolutions sees.
-# - [ ] I can name the four settings that decide whether `diffusers` draws my pictures.
+# - [ ] I can name the settings that decide whether `diffusers` draws my pictures.
 # - [ ] I can say why the distances of two data sets cannot be compared, and what can.
 # - [ ] I can give one reason for and one against diffusion with 300 images.
 #

@@ -424,7 +424,7 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
 
 # %% [markdown] exercise_text="8.5" slideshow={"slide_type": "slide"}
 # *What to see.* As pictures of $\bar\alpha$ they look like four opinions about one curve. On the right the difference is plain: a schedule is a choice of **how many levels to spend at which SNR**. The grey band holds the SNR from 10 to 0.1, where the digit comes out of the noise. The linear schedule hurries through it and spends
-# half of its levels below, where there is little to see. The repair only bends the last few levels down to $-\infty$.
+# half of its levels below, where there is little to see. The repair bends only the levels from about 700 on, down to $-\infty$ at the last.
 #
 # As levels are drawn evenly in training, the schedule is also a *weighting*. Twice as many levels at some SNR is twice the weight there. So prediction, schedule and weights are three handles on one thing: how much the error of $x_0$ counts at each SNR.
 #
@@ -926,7 +926,7 @@ show.figure(fig, "Class shares in per cent: a row for each length of training, a
 # <!--slide 3 min
 # ## It can memorise: take examples away and it copies
 #
-# Copies among the samples: <!--r:memorise.sizes.25.copies.mean|.1%-->99.5%<!--/--> trained on 25 digits, <!--r:memorise.sizes.100.copies.mean|.0%-->51%<!--/--> on 100, <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/--> on 1,437 (means of two trainings)
+# Copies: <!--r:memorise.sizes.25.copies.mean|.1%-->99.5%<!--/--> trained on 25 digits, <!--r:memorise.sizes.100.copies.mean|.0%-->51%<!--/--> on 100, <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/--> on 1,437 (two trainings each)
 #
 # Notes:
 # Say: below each sample its nearest training digit. The same network, the same 3,000 steps. The two trainings of each size, with other digits and other first weights, agree. On 400 digits no copies yet, but samples lean towards the training set already. The loss on held-out digits parts from the training loss.
