@@ -159,5 +159,5 @@ def move(page, handle, wait: float = 6) -> float:
         while time.monotonic() < start + wait:
             if (now := handle.evaluate(PICTURE)) and now != before:
                 return round(time.monotonic() - start, 2)
-            page.wait_for_timeout(20)
+            page.wait_for_timeout(40)
     raise AssertionError(f"three times {key} and the same picture (from {low:g} to {high:g}, at {value:g})")
