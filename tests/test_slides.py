@@ -221,3 +221,24 @@ def test_an_html_page_shows_formulas_and_pictures_without_the_network(decks, tmp
     assert len(alts) > 5 and all(alts) and not [alt for alt in alts if alt.startswith("No description")]
     assert not [url for url in asked if not url.startswith(("file:", "data:"))]
     assert not page.errors, page.errors
+
+
+# Of every page: how far below it its lowest picture or text reaches
+DEPTHS = """() => [...document.querySelectorAll('.pdf-page')].map((page) => {
+  const box = page.getBoundingClientRect();
+  const inside = [...page.querySelectorAll('section img, section p, section li, section pre')];
+  const shown = inside.filter((el) => !el.closest('aside'));
+  return Math.max(...shown.map((el) => el.getBoundingClientRect().bottom)) - box.bottom;
+})"""
+
+
+@browser.needs_browser
+@pytest.mark.parametrize("name", [NAMES[1], NAMES[4]])
+def test_printed_every_slide_is_whole_on_a_page_of_its_own(name, decks, tmp_path):
+    count = slides.write_deck(COURSE, name, decks)
+    with browser.page(tmp_path) as page:
+        page.goto((decks / f"{name}.html").resolve().as_uri() + "?print-pdf")
+        page.wait_for_function(f"() => document.querySelectorAll('.pdf-page').length === {count}")
+        page.evaluate("() => Promise.all([...document.images].map((image) => image.decode().catch(() => 0)))")
+        depths = page.evaluate(DEPTHS)
+    assert len(depths) == count and max(depths) <= 0
