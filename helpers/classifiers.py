@@ -47,7 +47,11 @@ class Classifier(nn.Module):
 
 @cache
 def load(kind: str, data: str, device: str = "cpu") -> Classifier:
-    """The shipped classifier; kind "features" or "judge", data "digits", "mnist" or "fashion"."""
+    """The shipped classifier, without gradients, on `device`; the same object for the same arguments.
+
+    kind: "features" (for distances) or "judge" (for counting); data: "digits" (8x8), "mnist" or "fashion".
+    Raises ValueError for another kind or data, and as load_model does for a missing or damaged file.
+    """
     names = {("features", "digits"): "digits_features", ("judge", "digits"): "digits_judge",
              ("features", "mnist"): "mnist_features", ("judge", "mnist"): "mnist_judge",
              ("features", "fashion"): "fashion_features", ("judge", "fashion"): "fashion_judge"}  # fmt: skip
