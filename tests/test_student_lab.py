@@ -1,0 +1,40 @@
+"""The student edition as its user sees it, in JupyterLab: a wrong answer is named, the rest runs on."""
+
+from pathlib import Path
+
+import browser
+import lab_page
+from builder.course import Course, notebook_text, read_notebook
+
+COURSE = Course(Path(__file__).resolve().parents[1])
+WRONG = """\
+    a = schedule.alphas_cumprod[t].reshape(-1, *[1] * (x0.ndim - 1))
+    return a.sqrt() * x0 + (1 - a) * noise"""
+
+
+@browser.needs_browser
+def test_a_wrong_answer_is_named_and_run_all_reaches_the_summary(tmp_path):
+    folder = COURSE.root / "out" / "browser" / "student"  # inside the course, as my-work/ is
+    folder.mkdir(parents=True, exist_ok=True)
+    notebook = read_notebook(next(COURSE.student.glob("01_*.ipynb")))
+    (cell,) = [c for c in notebook.cells if c.metadata.get("exercise") == "1.3"]
+    cell.source = cell.source.replace("    ...", WRONG)
+    (folder / "01.ipynb").write_text(notebook_text(notebook), encoding="utf-8")
+    environment = {"NOISE_TO_DIGITS_MODE": "smoke", "NOISE_TO_DIGITS_OUT": str(tmp_path / "out")}
+    with (
+        lab_page.server(folder, tmp_path / "log", **environment) as address,
+        browser.page(tmp_path / "profile", 1400, 1000) as page,
+    ):
+        lab_page.run_all(page, address, "01.ipynb", 240)
+        verdict = page.get_by_text("not yet").first
+        assert "square root" in verdict.inner_text()
+        verdict.scroll_into_view_if_needed()
+        page.screenshot(path=folder / "wrong_answer.png")
+        summary = page.locator(".jp-OutputArea table").last.inner_text()
+        assert "variance for standard deviation" in summary and summary.count("not attempted") == 5
+        picture = page.locator("details", has_text="Expected picture").first
+        picture.locator("summary").click()
+        image = picture.locator("img")
+        assert image.is_visible() and image.evaluate("(image) => image.naturalWidth") > 100
+        # JupyterLab asks for an attachment by its name before it puts the picture in its place
+        assert not [error for error in page.errors if "ERR_UNKNOWN_URL_SCHEME" not in error], page.errors
