@@ -14,7 +14,8 @@ import build
 import toy_course
 from builder import links
 from builder.course import BuildError, Course, read_notebook
-from builder.editions import BOOTSTRAP, write_editions
+from builder.editions import write_editions
+from builder.links import BOOTSTRAP
 from builder.source import tags
 
 COURSE = Course(Path(__file__).resolve().parents[1])

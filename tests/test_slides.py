@@ -145,8 +145,7 @@ def test_a_slide_without_outputs_says_what_to_run(tmp_path):
 @each_notebook
 def test_the_slides_keep_the_rules(name):
     cells = read_source(COURSE.sources / f"{name}.py")
-    fewest = slides.FEWEST // 2 if name.startswith("00") else slides.FEWEST
-    assert slides.problems(cells, fewest) == []
+    assert slides.problems(cells, slides.fewest(name)) == []
 
 
 @each_notebook

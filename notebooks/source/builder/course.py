@@ -57,6 +57,11 @@ class Course:
             raise BuildError(f"no source numbered {only.zfill(2)} in {self.sources} (there: {numbers})")
         return chosen
 
+    def markdown(self) -> list[Path]:
+        """The pages beside the notebooks: README.md, TEACHING.md, data/README.md."""
+        folders = (self.root, self.complete, self.root / "data")
+        return sorted(path for folder in folders for path in folder.glob("*.md"))
+
     def exercise_specs(self, number: str) -> Path:
         """The file that holds the exercises of notebook `number`."""
         return self.helpers / "exercises" / f"nb{number}.py"

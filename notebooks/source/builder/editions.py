@@ -18,10 +18,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
 from .course import BuildError, Course, natural, notebook_text, read_notebook, write_text
-from .links import Links, read_links
+from .links import BOOTSTRAP, Links, read_links
 from .source import exercises, problems, read_source, tags
 
-BOOTSTRAP = "bootstrap"  # tag and id of the first code cell, which links.py writes
 RECORD = "noise_to_digits"  # the key of what we record in a notebook's metadata
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
 PICTURE_WIDTH, PICTURE_COLOURS = 480, 32  # of an expected picture in the student edition

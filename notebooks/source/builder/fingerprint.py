@@ -15,6 +15,7 @@ import tokenize
 from pathlib import Path
 
 from .course import Course
+from .links import BOOTSTRAP
 from .source import python_of, tags
 
 # function that loads an artifact by its name -> where the artifact lies
@@ -27,7 +28,7 @@ ARTIFACTS = {
 
 def fingerprint(course: Course, name: str, notebook) -> dict[str, str]:
     """What the outputs of `notebook` (the complete edition called `name`) depend on: part -> hash."""
-    codes = [c.source for c in notebook.cells if c.cell_type == "code" and "bootstrap" not in tags(c)]
+    codes = [c.source for c in notebook.cells if c.cell_type == "code" and BOOTSTRAP not in tags(c)]
     trees = [ast.parse(python_of(code)) for code in codes]
     helpers = helper_files(course, name[:2], trees)
     for path in helpers:

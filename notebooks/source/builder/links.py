@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 
 from .course import BuildError, Course, write_text
 
 TABLE = "noise-to-digits"
+BOOTSTRAP = "bootstrap"  # tag and id of the first code cell
 REPOSITORY, VERSION = r"[A-Za-z0-9][A-Za-z0-9-]*/[\w.-]+", r"[\w.-]+"
 # In markdown: (before the repository)(between it and the version, None: no version)
 PLACES = [
@@ -77,11 +77,6 @@ def checked(repository: str, version: str) -> Links:
     return Links(repository, version)
 
 
-def texts(course: Course) -> list[Path]:
-    """The markdown files that may name the repository."""
-    return sorted([*course.root.glob("*.md"), *course.complete.glob("*.md")])
-
-
 def repoint(text: str, links: Links) -> str:
     """`text` with every badge, link and clone command pointing to `links`."""
     for before, between in PLACES:
@@ -96,7 +91,7 @@ def repoint(text: str, links: Links) -> str:
 def problems(course: Course) -> list[str]:
     """The markdown files that point elsewhere than pyproject.toml says."""
     links, said = read_links(course), []
-    for path in texts(course):
+    for path in course.markdown():
         text = path.read_text(encoding="utf-8")
         if text != repoint(text, links):
             name = path.relative_to(course.root).as_posix()
@@ -117,7 +112,7 @@ def write_links(course: Course, repository: str | None, version: str | None) -> 
     for key, value in (("repository", links.repository), ("version", links.version)):
         rest = re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', rest, count=1)
     changed = [path] if write_text(path, head + table + rest) else []
-    for text in texts(course):
-        if write_text(text, repoint(text.read_text(encoding="utf-8"), links)):
-            changed.append(text)
+    for page in course.markdown():
+        if write_text(page, repoint(page.read_text(encoding="utf-8"), links)):
+            changed.append(page)
     return [file.relative_to(course.root).as_posix() for file in changed]

@@ -20,9 +20,7 @@ BROKEN = re.compile(r"<!--\s*r:")
 
 def texts(course: Course) -> list:
     """The files whose prose may hold such numbers: the sources and the markdown files."""
-    folders = (course.root, course.complete, course.root / "data")
-    markdown = sorted(path for folder in folders for path in folder.glob("*.md"))
-    return sorted(course.sources.glob("[0-9][0-9]_*.py")) + markdown
+    return sorted(course.sources.glob("[0-9][0-9]_*.py")) + course.markdown()
 
 
 def value(course: Course, key: str, form: str) -> str:

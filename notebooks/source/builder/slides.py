@@ -25,12 +25,18 @@ from pathlib import Path
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from .course import BuildError, Course, read_notebook, write_text
+from .editions import complete_edition
 from .pages import FOLDER, TEMPLATES
 from .saved import is_picture
-from .source import exercises, first_line, read_source, tags
+from .source import first_line, read_source, tags
 
-FEWEST, MOST = 12, 20  # slides a notebook; 00, which prepares, may have half as many
-WAYS = {"slide-code": ("code",), "slide-output": ("output",), "slide-figure": ("figure",)}
+FEWEST, MOST = 12, 20  # slides a notebook
+PARTS = ("slide-code", "slide-output", "slide-figure")  # the tags that say which part of a cell is shown
+
+
+def fewest(name: str) -> int:
+    """The slides that notebook `name` must have at least: 00 only prepares, half as many do."""
+    return FEWEST // 2 if name.startswith("00") else FEWEST
 
 
 def deck(course: Course, name: str, draft=False, say=print):
@@ -46,24 +52,20 @@ def deck(course: Course, name: str, draft=False, say=print):
         say(text)
 
     cells, page = read_source(course.sources / f"{name}.py"), course.complete_path(name)
-    if broken := problems(cells, FEWEST // 2 if name[:2] == "00" else FEWEST):
+    if broken := problems(cells, fewest(name)):
         complain(f"{name}: {len(broken)} to put right\n" + "\n".join(f"  - {text}" for text in broken))
     saved = read_notebook(page)
     if saved is None:
         raise BuildError(f"{name}: no {page.name} to take pictures from; run `make execute`")
-    outputs = {cell.source: cell.outputs for cell in saved.cells if cell.cell_type == "code"}
-    parsed, built, notes = exercises(cells), [], []
-    for cell in cells:
+    built, notes = [], []
+    for cell, shown in zip(cells, complete_edition(cells, saved).cells, strict=True):
         for slide in cell.get("slides", []):
             built += [*notes, _cell(slide.text or cell.source, "slide")]
             notes = [_cell(f"**{slide.minutes} min.** {slide.notes}", "notes")]
-        kind = cell.metadata.slideshow.slide_type
-        if cell.cell_type == "code" and kind != "skip" and built:
-            number = cell.metadata.get("exercise")
-            code = parsed[number].complete if number else cell.source
-            if code not in outputs:
-                complain(f"{name}: a cell on a slide was not executed; run `make execute`:\n{code}")
-            built.append(_code(cell, code, outputs.get(code, []), kind))
+        if shown.cell_type == "code" and shown.metadata.slideshow.slide_type != "skip" and built:
+            if shown.execution_count is None:
+                complain(f"{name}: a cell on a slide was not executed; run `make execute`:\n{shown.source}")
+            built.append(_code(shown))
     notebook = new_notebook(cells=built + notes)
     for i, cell in enumerate(notebook.cells):
         cell.id = f"slide-cell-{i}"
@@ -74,18 +76,21 @@ def _cell(text: str, kind: str):
     return new_markdown_cell(text, metadata={"slideshow": {"slide_type": kind}})
 
 
-def _code(cell, code: str, outputs: list, kind: str):
-    """A code cell as its tag says: code, output, pictures of the output, or (no tag) code and output."""
-    way = next((WAYS[tag] for tag in tags(cell) if tag in WAYS), ("code", "output"))
-    if "figure" in way:
+def _code(cell):
+    """An executed code cell as its tag says: code, output, pictures of the output, or (no tag) all of it."""
+    part, outputs = next((tag for tag in tags(cell) if tag in PARTS), None), cell.outputs
+    if part == "slide-code":
+        outputs = []
+    elif part == "slide-figure":
         outputs = [output for output in outputs if is_picture(output)]
-    shown = [] if way == ("code",) else outputs
-    hidden = {} if "code" in way else {"transient": {"remove_source": True}}
+    metadata = {"slideshow": cell.metadata.slideshow}
+    if part in ("slide-output", "slide-figure"):
+        metadata["transient"] = {"remove_source": True}
     # no execution count: the slides show no In [7]
-    return new_code_cell(code, outputs=shown, metadata={"slideshow": {"slide_type": kind}, **hidden})
+    return new_code_cell(cell.source, outputs=outputs, metadata=metadata)
 
 
-def problems(cells, fewest: int = FEWEST) -> list[str]:
+def problems(cells, at_least: int = FEWEST) -> list[str]:
     """Every rule that the slides of a source break, one sentence each."""
     said, slides = [], 0
     for i, cell in enumerate(cells, start=1):
@@ -100,12 +105,12 @@ def problems(cells, fewest: int = FEWEST) -> list[str]:
             said.append(f'{where}: code has slide_type "-", "fragment" or "skip", not {kind!r}')
         if cell.cell_type == "code" and kind != "skip" and not slides:
             said.append(f"{where}: stands on a slide but there is none above it")
-        if len([tag for tag in tags(cell) if tag in WAYS]) > 1:
-            said.append(f"{where}: has more than one of the tags {', '.join(WAYS)}")
+        if len(set(tags(cell)) & set(PARTS)) > 1:
+            said.append(f"{where}: has more than one of the tags {', '.join(PARTS)}")
         for slide in found:
             said += [f"{where}: {text}" for text in _slide_problems(slide, cell.source)]
-    if not fewest <= slides <= MOST:
-        said.append(f"there are {slides} slides, {fewest} to {MOST} are wanted")
+    if not at_least <= slides <= MOST:
+        said.append(f"there are {slides} slides, {at_least} to {MOST} are wanted")
     return said
 
 
