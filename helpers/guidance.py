@@ -1,12 +1,18 @@
-"""Classifier-free guidance: a network with labels, wrapped so that the reverse loop sees an ordinary one.
+"""Guidance: a network exaggerated against a weaker one, wrapped as one ordinary network for the reverse loop.
 
     last(reverse(Guided(model, y=7, scale=2.0), schedule, ddim(50), shape=(64, 1, 28, 28)))
+    last(reverse(Autoguided(model, weak, scale=1.5), schedule, ddim(50), shape=(64, 1, 28, 28)))
+
+Classifier-free guidance takes as the weaker network the same one without a label, autoguidance one that is
+smaller or less trained.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from helpers.schedule import prediction_of
 
 
 class Guided(nn.Module):
@@ -30,18 +36,59 @@ class Guided(nn.Module):
         if y.dtype.is_floating_point or int(y.min()) < 0 or int(y.max()) > classes:
             known = f"0 .. {classes - 1} ({classes}: no label)"
             raise ValueError(f"labels are whole numbers {known}, got {y.tolist()}")
-        if band is not None and band[0] > band[1]:
-            raise ValueError(f"band is (lowest, highest) level, got {band}")
-        self.model, self.y, self.scale, self.band = model, y, scale, band
-        self.prediction = getattr(model, "prediction", "eps")
+        self.model, self.y, self.scale, self.band = model, y, scale, _checked(band)
+        self.prediction = prediction_of(model)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         y = self.y.to(x.device).expand(len(x))
         none = torch.full_like(y, self.model.classes)
         out = self.model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, none])).to(x.dtype)
         out_c, out_u = out.chunk(2)  # in the precision of x: under autocast a large scale magnifies rounding
-        scale = torch.as_tensor(self.scale, dtype=x.dtype, device=x.device)
-        if self.band is not None:
-            inside = (t >= self.band[0]) & (t <= self.band[1])
-            scale = torch.where(inside, scale, 1.0).reshape(-1, *[1] * (x.ndim - 1))
-        return out_u + scale * (out_c - out_u)
+        return _exaggerate(out_u, out_c, self.scale, self.band, t)
+
+
+class Autoguided(nn.Module):
+    """out = out_weak + scale * (out_strong - out_weak): away from what a weaker network would do.
+
+    Source: Karras et al. 2024, arXiv:2406.02507, eq. 3. No labels are needed.
+    model, weak: two networks trained on the same data, schedule and prediction; scale: 1 is the model alone.
+    band: (lowest, highest) levels t at which to guide; outside them the model alone, and weak is not asked.
+    Raises ValueError for networks that predict different things, or a band upside down.
+    """
+
+    def __init__(
+        self, model: nn.Module, weak: nn.Module, scale: float = 1.5, band: tuple[int, int] | None = None
+    ):
+        super().__init__()
+        predictions = prediction_of(model), prediction_of(weak)
+        if predictions[0] != predictions[1]:
+            raise ValueError(
+                f"both networks must predict the same, got {predictions[0]} and {predictions[1]}"
+            )
+        self.model, self.weak, self.scale, self.band = model, weak, scale, _checked(band)
+        self.prediction = predictions[0]
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        strong = self.model(x, t).to(x.dtype)
+        if self.band is not None and not bool(_inside(self.band, t).any()):
+            return strong
+        return _exaggerate(self.weak(x, t).to(x.dtype), strong, self.scale, self.band, t)
+
+
+def _checked(band: tuple[int, int] | None) -> tuple[int, int] | None:
+    if band is not None and band[0] > band[1]:
+        raise ValueError(f"band is (lowest, highest) level, got {band}")
+    return band
+
+
+def _inside(band: tuple[int, int], t: Tensor) -> Tensor:
+    """Which levels t (B,) lie in the band, (B,) bool."""
+    return (t >= band[0]) & (t <= band[1])
+
+
+def _exaggerate(weak: Tensor, strong: Tensor, scale: float, band, t: Tensor) -> Tensor:
+    """From weak (B, ..) towards strong and past it, by scale; by 1 at levels t (B,) outside the band."""
+    factor = torch.as_tensor(scale, dtype=weak.dtype, device=weak.device)
+    if band is not None:
+        factor = torch.where(_inside(band, t), factor, 1.0).reshape(-1, *(1 for _ in weak.shape[1:]))
+    return weak + factor * (strong - weak)

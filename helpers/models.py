@@ -1,7 +1,8 @@
-"""The denoising networks: an MLP for points (notebook 02) and an attention U-Net for images (notebook 03).
+"""The denoising networks: an MLP for points (notebook 02), an attention U-Net (03), the lab's U-Net (07).
 
-Every network is called as `model(x_t, t)` and carries `model.prediction`, "eps", "x0" or "v". One built with
-`classes` is called as `model(x_t, t, y)`, y (B,) int64; y = `model.classes` means "no label".
+Every network is called as `model(x_t, t)`, t in 1 .. T, and carries `model.prediction`, "eps", "x0" or "v".
+One built with `classes` is called as `model(x_t, t, y)`, y (B,) int64; y = `model.classes`: "no label".
+In each, `model.time[0]` is the linear layer that reads timestep_embedding(t).
 """
 
 from __future__ import annotations
@@ -48,15 +49,10 @@ class PointMLP(nn.Module):
     Each block is told the noise level anew.
     """
 
-    def __init__(
-        self, width: int = 128, depth: int = 3, features: int = 8, time_dim: int = 64,
-        prediction: str = "eps", classes: int = 0,
-    ):  # fmt: skip
+    def __init__(self, width=128, depth=3, features=8, time_dim=64, prediction="eps", classes=0):
         super().__init__()
-        self.config = dict(
-            width=width, depth=depth, features=features, time_dim=time_dim, prediction=prediction,
-            classes=classes,
-        )  # fmt: skip
+        self.config = dict(width=width, depth=depth, features=features, time_dim=time_dim)
+        self.config |= dict(prediction=prediction, classes=classes)
         self.prediction, self.time_dim, self.classes = prediction, time_dim, classes
         self.fourier = FourierFeatures(features)
         self.enter = nn.Linear(2 + 4 * features, width)
@@ -157,15 +153,22 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, channels=(32, 64), blocks: int = 1, in_channels: int = 1, emb_dim: int = 128, heads: int = 4,
-        attention: bool = True, skips: bool = True, time: bool = True, prediction: str = "v",
+        self,
+        channels=(32, 64),
+        blocks: int = 1,
+        in_channels: int = 1,
+        emb_dim: int = 128,
+        heads: int = 4,
+        attention: bool = True,
+        skips: bool = True,
+        time: bool = True,
+        prediction: str = "v",
         classes: int = 0,
-    ):  # fmt: skip
+    ):
         super().__init__()
-        self.config = dict(
-            channels=list(channels), blocks=blocks, in_channels=in_channels, emb_dim=emb_dim, heads=heads,
-            attention=attention, skips=skips, time=time, prediction=prediction, classes=classes,
-        )  # fmt: skip
+        self.config = dict(channels=list(channels), blocks=blocks, in_channels=in_channels, emb_dim=emb_dim)
+        self.config |= dict(heads=heads, attention=attention, skips=skips, time=time)
+        self.config |= dict(prediction=prediction, classes=classes)
         self.classes = classes
         self.prediction, self.use_skips, self.use_time, self.emb_dim = prediction, skips, time, emb_dim
         two = [nn.Linear(emb_dim, emb_dim), nn.SiLU(), nn.Linear(emb_dim, emb_dim), nn.SiLU()]
@@ -216,6 +219,56 @@ class UNet(nn.Module):
                 h = block(h, emb)
             if skips:
                 h = grow(F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        return self.leave(h)
+
+
+class LabBlock(nn.Module):
+    """(B, c_in, H, W) to (B, c_out, H/stride, W/stride): a convolution, and one told the level."""
+
+    def __init__(self, c_in: int, c_out: int, emb_dim: int, stride: int = 1):
+        super().__init__()
+        self.enter = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1)
+        self.norm, self.bias = nn.GroupNorm(8, c_out), nn.Linear(emb_dim, c_out)
+        self.conv = nn.Conv2d(c_out, c_out, 3, padding=1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.enter(x)
+        return h + self.conv(F.silu(self.norm(h) + self.bias(emb)[:, :, None, None]))
+
+
+class LabUNet(nn.Module):
+    """The lab's small U-Net, no attention: (B, 1, 28, 28) and t (B,), with classes also y (B,), to eps.
+
+    a, b, c: channels at 28x28, 14x14 and 7x7, with a skip at each.
+    """
+
+    def __init__(self, a: int = 16, b: int = 32, c: int = 64, emb_dim: int = 64, classes: int = 0):
+        super().__init__()
+        self.config = dict(a=a, b=b, c=c, emb_dim=emb_dim, classes=classes)
+        self.prediction, self.emb_dim, self.classes = "eps", emb_dim, classes
+        first, second = (nn.Linear(emb_dim, emb_dim) for _ in range(2))
+        self.time = nn.Sequential(first, nn.SiLU(), second, nn.SiLU())
+        self.label = nn.Embedding(classes + 1, emb_dim) if classes else None
+        self.down1, self.down2 = LabBlock(1, a, emb_dim), LabBlock(a, b, emb_dim, stride=2)
+        self.down3, self.middle = LabBlock(b, c, emb_dim, stride=2), LabBlock(c, c, emb_dim)
+        self.up3, self.up2 = LabBlock(2 * c, c, emb_dim), LabBlock(c + b, b, emb_dim)
+        self.up1 = LabBlock(b + a, a, emb_dim)
+        self.leave = nn.Sequential(nn.GroupNorm(8, a), nn.SiLU(), nn.Conv2d(a, 1, 3, padding=1))
+        nn.init.zeros_(self.leave[-1].weight), nn.init.zeros_(self.leave[-1].bias)
+
+    def embed(self, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """What every block is told, (B, emb_dim): the noise level t (B,), and the label y (B,) when given."""
+        emb = self.time(timestep_embedding(t, self.emb_dim))
+        return emb if y is None else emb + self.label(y)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        emb = self.embed(t, y)
+        a = self.down1(x, emb)
+        b = self.down2(a, emb)
+        c = self.down3(b, emb)
+        h = self.up3(torch.cat([self.middle(c, emb), c], dim=1), emb)
+        h = self.up2(torch.cat([F.interpolate(h, scale_factor=2.0), b], dim=1), emb)
+        h = self.up1(torch.cat([F.interpolate(h, scale_factor=2.0), a], dim=1), emb)
         return self.leave(h)
 
 

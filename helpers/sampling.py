@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from helpers.schedule import Schedule
+from helpers.schedule import Schedule, at, prediction_of
 
 
 @dataclass(frozen=True)
 class State:
     """One moment of the reverse process.
 
-    step: network evaluations so far; t: the noise level of x (T-1 at the start, -1 when clean);
+    step: network evaluations so far; t: the noise level of x (T at the start, 0 when clean);
     x: (B, ..); x0: the estimate of the clean data that led here, (B, ..), None at the start.
     """
 
@@ -32,8 +32,8 @@ class State:
 
 @dataclass(frozen=True)
 class Rule:
-    """How to move: `levels(T)` are the noise levels at which the network is asked, falling;
-    `move(schedule, x, t, t_next, eps, x0, draw, before)` returns x at level t_next.
+    """How to move: `levels(T)` are the noise levels at which the network is asked, falling, in 1 .. T;
+    `move(schedule, x, t, t_next, eps, x0, draw, before)` returns x at level t_next, which is 0 at the end.
 
     draw() gives noise like x; before: (t, x0) of the step before, None at the first step.
     """
@@ -43,39 +43,31 @@ class Rule:
     move: Callable[..., Tensor]
 
 
-def ancestral(variance: str = "posterior", every: int = 1, noise_at_last_step: bool = False) -> Rule:
-    """DDPM's own step: draw from the posterior with the estimated x_0 in it (DDPM eqs. 6, 7, algorithm 2).
+def ancestral(variance: str = "posterior") -> Rule:
+    """DDPM's own step, at every level: draw from the posterior with the estimated x_0 in it (algorithm 2).
 
-    variance: "posterior" (beta-tilde) or "beta", the two choices of section 3.2.
-    every: ask only at every `every`-th level, counted from the top, but move with the one-level formula: the
-    naive way to save time, kept to show that it fails.
-    noise_at_last_step=True adds noise of variance beta to the finished sample: likewise.
-    Raises ValueError for an unknown variance or every < 1.
+    variance: "posterior" (beta-tilde, DDPM eq. 7) or "beta", the two choices of section 3.2.
+    Raises ValueError for another variance.
     """
     if variance not in ("posterior", "beta"):
         raise ValueError(f'variance is "posterior" or "beta", got {variance!r}')
-    if every < 1:
-        raise ValueError(f"every is a whole number of levels, at least 1, got {every}")
 
     def move(schedule: Schedule, x, t, t_next, eps, x0, draw, before=None):
         mean, var = schedule.posterior(x0, x, t)
+        if t_next == 0:
+            return mean
         if variance == "beta":
-            var = torch.full_like(var, float(schedule.betas64[t]))
-        if t_next < 0:
-            if not noise_at_last_step:
-                return mean
-            var = torch.full_like(var, float(schedule.betas64[t]))
+            var = at(schedule.betas, t, x)
         return mean + var.sqrt() * draw()
 
-    name = f"ancestral, {variance} variance" + (f", every {every}th level (naive)" if every > 1 else "")
-    return Rule(name, lambda T: list(range(T - 1, -1, -every)), move)
+    return Rule(f"ancestral, {variance} variance", lambda T: list(range(T, 0, -1)), move)
 
 
 def spaced(steps: int, spacing: str = "trailing") -> Callable[[int], list[int]]:
-    """levels(T) for a Rule: `steps` of the levels 0 .. T-1, falling (Lin et al. 2023, table 2).
+    """levels(T) for a Rule: `steps` of the levels 1 .. T, falling (Lin et al. 2023, table 2).
 
-    spacing: "trailing" (starts at T-1, in equal strides), "linspace" (T-1 down to 0), "leading" (0, k, 2k ..:
-    starts below the top).
+    spacing: "trailing" (starts at T, in equal strides), "linspace" (T down to 1), "leading" (1, 1 + k,
+    1 + 2k ..: starts below the top).
     Raises ValueError for an unknown spacing; levels(T) for steps outside 1..T.
     """
     if spacing not in ("trailing", "linspace", "leading"):
@@ -86,10 +78,10 @@ def spaced(steps: int, spacing: str = "trailing") -> Callable[[int], list[int]]:
             raise ValueError(f"steps must lie in 1 .. {T} (the schedule's levels), got {steps}")
         i = torch.arange(steps, dtype=torch.float64)
         if spacing == "trailing":
-            return (T - i * (T / steps)).round().long().sub(1).tolist()
+            return (T - i * (T / steps)).round().long().tolist()
         if spacing == "linspace":
-            return torch.linspace(T - 1, 0, steps, dtype=torch.float64).round().long().tolist()
-        return (i * (T // steps)).long().flip(0).tolist()
+            return (torch.linspace(T - 1, 0, steps, dtype=torch.float64).round().long() + 1).tolist()
+        return (i * (T // steps) + 1).long().flip(0).tolist()
 
     return levels
 
@@ -100,11 +92,10 @@ def ddim(steps: int = 50, eta: float = 0.0, spacing: str = "trailing") -> Rule:
     eta: 0 is deterministic, 1 draws the noise of the ancestral step.
     spacing: as in spaced(). Raises ValueError as that does, and for a negative eta.
     """
-    if eta < 0:
-        raise ValueError(f"eta must not be negative, got {eta}")
+    _not_negative(eta)
 
     def move(schedule: Schedule, x, t, t_next, eps, x0, draw, before=None):
-        a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
+        a, a_next = schedule.exact(t), schedule.exact(t_next)
         var = eta**2 * (1 - a_next) / (1 - a) * (1 - a / a_next)
         mean = float(a_next.sqrt()) * x0 + float((1 - a_next - var).clamp(min=0).sqrt()) * eps
         return mean if float(var) == 0 else mean + float(var.sqrt()) * draw()
@@ -113,49 +104,70 @@ def ddim(steps: int = 50, eta: float = 0.0, spacing: str = "trailing") -> Rule:
     return Rule(name, spaced(steps, spacing), move)
 
 
-def dpm_solver(steps: int = 20, spacing: str = "trailing") -> Rule:
-    """DPM-Solver++(2M), deterministic and of second order (Lu et al. 2022, arXiv:2211.01095, algorithm 2).
+def dpm_solver(steps: int = 20, eta: float = 0.0, spacing: str = "trailing") -> Rule:
+    """DPM-Solver++(2M), of second order (Lu et al. 2022, arXiv:2211.01095, algorithm 2).
 
     Draws a line through the estimates of x_0 of this step and the one before, over half the log-SNR
     lambda = log(sqrt(abar) / sqrt(1 - abar)). The first step and the last are DDIM's.
-    spacing: as in spaced(). Raises ValueError as that does.
+    eta: 0 is deterministic; above 0 each step of size h replaces the share 1 - exp(-2 eta h) of the noise by
+    fresh noise; 1 is the same paper's SDE-DPM-Solver++(2M).
+    spacing: as in spaced(). Raises ValueError as that does, and for a negative eta.
     """
+    _not_negative(eta)
 
-    def lam(schedule: Schedule, t):
-        a = schedule.alpha_bar(t)
+    def half_log_snr(schedule: Schedule, t):
+        a = schedule.exact(t)
         return 0.5 * (a / (1 - a)).log()
 
     def move(schedule: Schedule, x, t, t_next, eps, x0, draw, before=None):
-        if t_next < 0:
+        if t_next == 0:
             return x0
-        h = lam(schedule, t_next) - lam(schedule, t)
+        h = half_log_snr(schedule, t_next) - half_log_snr(schedule, t)
         if before is not None:
             t_before, x0_before = before
-            r = (lam(schedule, t) - lam(schedule, t_before)) / h
+            r = (half_log_snr(schedule, t) - half_log_snr(schedule, t_before)) / h
             x0 = x0 + float(1 / (2 * r)) * (x0 - x0_before)
-        a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
-        return float(((1 - a_next) / (1 - a)).sqrt()) * x - float(a_next.sqrt() * torch.expm1(-h)) * x0
+        a, a_next = schedule.exact(t), schedule.exact(t_next)
+        kept = float(torch.exp(-eta * h)) if eta else 1.0  # h is infinite where a is 0
+        x = (
+            kept * float(((1 - a_next) / (1 - a)).sqrt()) * x
+            - float(a_next.sqrt() * torch.expm1(-(1 + eta) * h)) * x0
+        )
+        if eta == 0:
+            return x
+        return x + float(((1 - a_next) * -torch.expm1(-2 * eta * h)).sqrt()) * draw()
 
-    return Rule(f"DPM-Solver++(2M), {steps} steps", spaced(steps, spacing), move)
+    name = f"DPM-Solver++(2M), {steps} steps" + (f", eta {eta:g}" if eta else "")
+    return Rule(name, spaced(steps, spacing), move)
+
+
+def _not_negative(eta: float) -> None:
+    if eta < 0:
+        raise ValueError(f"eta must not be negative, got {eta}")
 
 
 @torch.no_grad()
 def reverse(
-    model, schedule: Schedule, rule: Rule, shape=None, seed: int = 0, clip_x0: float | None = None,
+    model,
+    schedule: Schedule,
+    rule: Rule,
+    shape=None,
+    seed: int = 0,
+    clip_x0: float | None = None,
     x_T: Tensor | None = None,
-) -> Iterator[State]:  # fmt: skip
+) -> Iterator[State]:
     """Walk from noise to data; yield a State at the start and after every step.
 
-    model(x (B, ..), t (B,)) is a network whose output means model.prediction ("eps" when it has none).
+    model(x (B, ..), t (B,)) is a network whose output means model.prediction; t in 1 .. T.
     shape: of the batch to draw; or start from x_T (B, ..).
     seed: of the CPU generator all noise comes from, so that one seed gives one picture on any device. Where
     x_T was drawn from a seed, give another one here: else the first fresh noise would be x_T again.
     clip_x0: keep the estimate of x_0 within [-clip_x0, clip_x0] and let eps follow; 1.0 for data in [-1, 1].
-    Gradients are off. Raises ValueError without shape and x_T.
+    Gradients are off. Raises ValueError without shape and x_T, TypeError for a model without `prediction`.
     """
     if shape is None and x_T is None:
         raise ValueError("say what to draw: shape=(B, ..) or x_T=a tensor to start from")
-    prediction = getattr(model, "prediction", "eps")
+    prediction = prediction_of(model)
     device = next((p.device for p in model.parameters()), None) if hasattr(model, "parameters") else None
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(tuple(shape), generator=g) if x_T is None else x_T.clone()
@@ -166,7 +178,7 @@ def reverse(
 
     levels, before = rule.levels(schedule.T), None
     yield State(0, levels[0], x)
-    for step, (t, t_next) in enumerate(zip(levels, [*levels[1:], -1], strict=True), start=1):
+    for step, (t, t_next) in enumerate(zip(levels, [*levels[1:], 0], strict=True), start=1):
         batch_t = torch.full((len(x),), t, dtype=torch.long, device=x.device)
         eps, x0 = schedule.from_output(model(x, batch_t).float(), x, batch_t, prediction)
         if clip_x0 is not None:

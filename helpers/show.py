@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from helpers.checkpoints import whole_or_not_at_all
+from helpers.files import whole_or_not_at_all
 
 # Okabe & Ito 2008, and a brown
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A"]
@@ -113,7 +113,7 @@ def rows(pictures: dict[str, Tensor], alt: str, labels=None, title: str = "", sa
 
 def level(t: int) -> str:
     """The label of a state: its noise level, or "clean"."""
-    return "clean" if t < 0 else f"t = {t}"
+    return "clean" if t == 0 else f"t = {t}"
 
 
 def at_levels(path, levels) -> list:
@@ -122,7 +122,7 @@ def at_levels(path, levels) -> list:
 
 
 def filmstrip(
-    path, alt: str, levels=(999, 800, 600, 400, 200, 100, 50, -1), count: int = 1, x0: bool = False,
+    path, alt: str, levels=(1000, 800, 600, 400, 200, 100, 50, 0), count: int = 1, x0: bool = False,
     title: str = "", save=None,
 ) -> None:  # fmt: skip
     """The walk as a strip: columns are the noise levels nearest to `levels`, rows the first `count` samples.

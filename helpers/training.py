@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from helpers.schedule import Schedule
+from helpers.schedule import Schedule, at, check_prediction, prediction_of
 
 
 class EMA:
@@ -41,9 +40,13 @@ class Run:
     """What a training needs to go on after an interruption: optimiser, EMA, step, generator."""
 
     def __init__(
-        self, model: nn.Module, lr: float = 1e-3, weight_decay: float = 0.01, ema_decay: float = 0.999,
+        self,
+        model: nn.Module,
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        ema_decay: float = 0.999,
         seed: int = 0,
-    ):  # fmt: skip
+    ):
         self.model, self.lr, self.step = model, lr, 0
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
         self.ema = EMA(model, ema_decay)
@@ -52,9 +55,13 @@ class Run:
     def state_dict(self) -> dict:
         """All of it, for torch.save; the weights in it are the live ones, not a copy."""
         return dict(
-            model=self.model.state_dict(), ema=self.ema.model.state_dict(), updates=self.ema.updates,
-            step=self.step, optimizer=self.optimizer.state_dict(), generator=self.generator.get_state(),
-        )  # fmt: skip
+            model=self.model.state_dict(),
+            ema=self.ema.model.state_dict(),
+            updates=self.ema.updates,
+            step=self.step,
+            optimizer=self.optimizer.state_dict(),
+            generator=self.generator.get_state(),
+        )
 
     def load_state_dict(self, state: dict) -> None:
         """Continue where `state` (from state_dict) stopped."""
@@ -65,7 +72,7 @@ class Run:
 
 @dataclass
 class Step:
-    """One training step: its number, mean loss, learning rate, and the loss (B,) at each level t (B,)."""
+    """One training step: its number, mean loss, learning rate, the levels t (B,), the losses (B,) there."""
 
     step: int
     loss: float
@@ -85,33 +92,62 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, decay: 
 def denoising_loss(model, schedule: Schedule, x0: Tensor, t: Tensor, noise: Tensor, y=None) -> Tensor:
     """Squared error of the prediction, one number an example, (B,) (DDPM eq. 14 when the model predicts eps).
 
-    x0, noise: (B, ..); t: (B,) int64; y: (B,) int64 labels for a model that takes them, or None.
+    x0, noise: (B, ..); t: (B,) int64, 1 .. T; y: (B,) int64 labels for a model that takes them, or None.
+    Raises TypeError for a model without `prediction`.
     """
-    prediction, given = getattr(model, "prediction", "eps"), () if y is None else (y,)
-    output = model(schedule.q_sample(x0, t, noise), t, *given).float()
-    return (output - schedule.target(x0, t, noise, prediction)).square().flatten(1).mean(1)
+    labels = () if y is None else (y,)
+    output = model(schedule.q_sample(x0, t, noise), t, *labels).float()
+    return (output - schedule.target(x0, t, noise, prediction_of(model))).square().flatten(1).mean(1)
 
 
 def drop_labels(y: Tensor, share: float, none: int, generator: torch.Generator) -> Tensor:
     """Labels y (B,) with each replaced by `none` with probability `share` (a draw from the CPU generator)."""
-    gone = torch.rand(len(y), generator=generator).to(y.device) < share
-    return torch.where(gone, none, y)
+    dropped = torch.rand(len(y), generator=generator).to(y.device) < share
+    return torch.where(dropped, none, y)
+
+
+def min_snr_weights(schedule: Schedule, prediction: str, gamma: float = 5.0) -> Tensor:
+    """Loss weight of every level, (T+1,) float32: min(SNR, gamma) on the error of x_0, whatever is predicted.
+
+    In other units: divided by SNR for eps, by SNR + 1 for v (Hang et al. 2023, arXiv:2303.09556). Level 0,
+    which is never drawn, has weight 0.
+    Raises ValueError for an unknown prediction, and for eps at a level with SNR 0.
+    """
+    check_prediction(prediction)
+    snr = schedule.snr[1:].double()
+    per_x0 = {"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}[prediction]  # loss / error of x_0
+    if float(per_x0.min()) == 0:
+        raise ValueError("at SNR 0 the error of eps says nothing about x_0: predict v or x_0 there")
+    return torch.cat([torch.zeros(1), (snr.clamp(max=gamma) / per_x0).float()])
 
 
 def train(
-    run: Run, schedule: Schedule, x: Tensor, steps: int, batch_size: int = 128, clip: float = 1.0,
-    bf16: bool = False, labels: Tensor | None = None, drop: float = 0.1, weights: Tensor | None = None,
-) -> Iterator[Step]:  # fmt: skip
+    run: Run,
+    schedule: Schedule,
+    x: Tensor,
+    steps: int,
+    batch_size: int = 128,
+    clip: float = 1.0,
+    bf16: bool = False,
+    labels: Tensor | None = None,
+    drop: float = 0.1,
+    weights: Tensor | None = None,
+) -> Iterator[Step]:
     """Train run.model on the data x (N, ..) from run.step up to `steps`; yields a Step after each.
 
-    Every step: random examples, random levels, random noise, one AdamW update with the gradient clipped to
-    norm `clip`, one EMA update. bf16: run the network under bfloat16 autocast. To stop early, leave the loop.
+    Every step: random examples, levels 1 .. T and noise, one AdamW update with the gradient clipped to norm
+    `clip`, one EMA update. To stop early, leave the loop.
+    bf16: run the network under bfloat16 autocast, which many CPUs and GPUs do faster; a setting, so that the
+    same seed gives the same network wherever it is trained.
     labels: (N,) int64, given to the network, but a share `drop` of them is replaced by "no label",
     model.classes (Ho & Salimans 2022, arXiv:2207.12598, algorithm 1).
-    weights: (T,), multiply the loss at each level (1 everywhere when left out); Step.losses stay unweighted.
+    weights: (T+1,), multiply the loss at each level (1 when left out); Step.losses stay unweighted.
     The learning rate follows learning_rate(step, steps, run.lr), so a continued run needs the same `steps`.
-    Raises FloatingPointError when the loss is no longer a number; that step's update is not made.
+    Raises FloatingPointError when the loss is no longer a number (that update is not made), ValueError for
+    weights of another length, TypeError for a model without `prediction`.
     """
+    if weights is not None and weights.shape != (schedule.T + 1,):
+        raise ValueError(f"weights: one for each level 0 .. {schedule.T}, got shape {tuple(weights.shape)}")
     model, g, device = run.model, run.generator, x.device
     model.train()
     while run.step < steps:
@@ -119,13 +155,13 @@ def train(
         for group in run.optimizer.param_groups:
             group["lr"] = lr
         pick = torch.randint(len(x), (batch_size,), generator=g)
-        t = torch.randint(schedule.T, (batch_size,), generator=g).to(device)
+        t = torch.randint(1, schedule.T + 1, (batch_size,), generator=g).to(device)
         x0 = x[pick.to(device)]
         noise = torch.randn(x0.shape, generator=g).to(device)
         y = None if labels is None else drop_labels(labels[pick.to(labels.device)], drop, model.classes, g)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses = denoising_loss(model, schedule, x0, t, noise, y)
-        loss = losses.mean() if weights is None else (weights[t] * losses).mean()
+        loss = losses.mean() if weights is None else (at(weights, t, losses) * losses).mean()
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {run.step}: lower the learning rate or check the data"
@@ -137,20 +173,3 @@ def train(
         run.ema.update(model)
         run.step += 1
         yield Step(run.step, loss.item(), lr, losses.detach(), t)
-
-
-def bf16_is_faster(model: nn.Module, *inputs: Tensor) -> bool:
-    """Two passes forward and back on a batch of inputs each way: does bfloat16 autocast save a tenth here?"""
-
-    def seconds(enabled: bool) -> float:
-        best = float("inf")
-        for _ in range(2):
-            start = time.perf_counter()
-            with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=enabled):
-                out = model(*inputs)
-            out.float().square().mean().backward()
-            best = min(best, time.perf_counter() - start)
-        model.zero_grad()
-        return best
-
-    return seconds(True) < 0.9 * seconds(False)

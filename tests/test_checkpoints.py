@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import resource
 import signal
@@ -14,6 +15,7 @@ from torch import nn
 
 from helpers import checkpoints
 from helpers.checkpoints import (
+    count_from_one,
     load_images,
     load_model,
     load_results,
@@ -21,9 +23,9 @@ from helpers.checkpoints import (
     save_images,
     save_model,
     save_results,
-    whole_or_not_at_all,
 )
-from helpers.models import PointMLP, UNet
+from helpers.files import whole_or_not_at_all
+from helpers.models import LabUNet, PointMLP, UNet
 
 
 def network(seed=0):
@@ -103,7 +105,7 @@ def test_damaged_checkpoint(file, harm):
         "text": b"<html>not found</html>" * 9,
     }
     file.write_bytes(harmed[harm])
-    with pytest.raises(ValueError, match=r"points\.safetensors is damaged.*git checkout data/"):
+    with pytest.raises(ValueError, match=r"points\.safetensors is damaged.*put a whole copy of it back"):
         load_model(str(file), PointMLP)
 
 
@@ -132,7 +134,7 @@ def test_missing_files_say_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
     monkeypatch.setattr(checkpoints, "RESULTS", tmp_path)
     for load in (load_model, load_results, load_images):
-        with pytest.raises(FileNotFoundError, match="nothing.*make train"):
+        with pytest.raises(FileNotFoundError, match="nothing.*(make train|put a whole copy)"):
             load("nothing")
 
 
@@ -140,7 +142,7 @@ def test_missing_files_say_what_to_do(tmp_path, monkeypatch):
 def test_damaged_results(tmp_path, monkeypatch, content):
     monkeypatch.setattr(checkpoints, "RESULTS", tmp_path)
     (tmp_path / "numbers.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"results numbers\.json is damaged.*git checkout data/"):
+    with pytest.raises(ValueError, match=r"results numbers\.json is damaged.*put a whole copy of it back"):
         load_results("numbers")
 
 
@@ -235,3 +237,76 @@ def test_shared_weights_and_layouts(tmp_path):
 
     save_model(tmp_path / "turned.safetensors", Turned(), {})
     assert torch.equal(load_model(str(tmp_path / "turned.safetensors"), Turned).w, Turned().w)
+
+
+# --- the numbering of levels
+
+
+def first_edition(path, model):
+    """Take the stamp off a checkpoint: its network counts levels from 0, as those of the first edition."""
+    save_model(path, model, {"steps": 3})
+    tensors, metadata = read_checkpoint(path)
+    assert metadata.pop("levels") == "0..T"
+    save_file(tensors, path, metadata={k: json.dumps(v) for k, v in metadata.items()})
+
+
+NETWORKS = {
+    "points": lambda: PointMLP(width=64, depth=2),
+    "U-Net": lambda: UNet((8, 16), emb_dim=32),
+    "lab": lambda: LabUNet(8, 8, 8, emb_dim=32),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_checkpoint_of_the_first_edition_is_converted(tmp_path, kind):
+    """new(t + 1) = old(t) at every level; without the turn, t + 1 asks at the wrong level."""
+    torch.manual_seed(0)
+    old = NETWORKS[kind]().double().eval()
+    for p in old.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    path = tmp_path / "old.safetensors"
+    first_edition(path, old)
+    new = load_model(str(path), type(old)).double()
+    t = torch.tensor([0, 1, 2, 250, 500, 998, 999])
+    x = torch.randn(7, *((2,) if kind == "points" else (1, 8, 8)), dtype=torch.float64)
+    old, new = (wrap(model) for model in (old, new))
+    gap = float((new(x, t + 1) - old(x, t)).abs().max() / old(x, t).abs().max())
+    assert gap < 1e-5 < 1e-3 < float((new(x, t) - old(x, t)).abs().max())
+
+
+def wrap(model):
+    """The model in float64 throughout: timestep_embedding is float32, and is cast."""
+    model.time.register_forward_pre_hook(lambda _, args: (args[0].double(),))
+    return torch.no_grad()(model)
+
+
+def test_the_rotation_is_exact():
+    """W emb(t - 1) = W' emb(t), to 1e-6, in float64."""
+    weight, dim = torch.randn(5, 64, dtype=torch.float64), 64
+    turned = count_from_one({"time.0.weight": weight})["time.0.weight"]
+
+    def embed(t):
+        frequencies = torch.exp(
+            -math.log(10_000.0) * torch.arange(dim // 2, dtype=torch.float64) / (dim // 2)
+        )
+        angles = t.double()[:, None] * frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+    t = torch.arange(1, 1001)
+    assert torch.allclose(embed(t - 1) @ weight.T, embed(t) @ turned.T, atol=1e-6, rtol=0)
+    assert count_from_one({"head.weight": weight})["head.weight"] is weight, "no time, nothing to turn"
+
+
+def test_an_unknown_numbering_is_refused(tmp_path):
+    path = tmp_path / "later.safetensors"
+    save_model(path, network(), {})
+    tensors, metadata = read_checkpoint(path)
+    stamps = {**metadata, "levels": "sigma"}
+    save_file(tensors, path, metadata={k: json.dumps(v) for k, v in stamps.items()})
+    with pytest.raises(ValueError, match=r"counts its noise levels as 'sigma'.*put a whole copy"):
+        load_model(str(path), PointMLP)
+
+
+def test_every_shipped_network_is_stamped():
+    for path in checkpoints.CHECKPOINTS.glob("*.safetensors"):
+        assert read_checkpoint(path)[1]["levels"] == "0..T", path.name

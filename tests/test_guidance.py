@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers.guidance import Guided
+from helpers.guidance import Autoguided, Guided
 from helpers.models import PointMLP, UNet
 from helpers.sampling import ancestral, ddim, dpm_solver, last, reverse
 from helpers.schedule import cosine
@@ -27,7 +27,7 @@ def network(kind, prediction="eps"):
 def batch(kind, n=4):
     g = torch.Generator().manual_seed(1)
     x = torch.randn((n, 2) if kind == "points" else (n, 1, 8, 8), generator=g)
-    return x, torch.tensor([5, 300, 700, 999])[:n]
+    return x, torch.tensor([5, 300, 700, 1000])[:n]
 
 
 def written_out(model, x, t, y, scale):
@@ -104,7 +104,7 @@ def test_band(kind):
     for i, scale in enumerate([1.0, 4.0, 4.0, 1.0]):
         expected = written_out(model, x, t, 1, scale)[i]
         assert torch.allclose(found[i], expected, atol=1e-4, rtol=1e-4), f"t = {int(t[i])}"
-    assert torch.equal(Guided(model, 1, 4.0, band=(0, 999))(x, t), Guided(model, 1, 4.0)(x, t))
+    assert torch.equal(Guided(model, 1, 4.0, band=(1, 1000))(x, t), Guided(model, 1, 4.0)(x, t))
 
 
 @pytest.mark.parametrize("scale", [0.0, 2.0, 5.0])
@@ -198,6 +198,61 @@ def test_band_upside_down():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_labels_follow_to_the_gpu():
     model, (x, t) = network("points"), batch("points")
-    cpu = Guided(model, 1, 2.0, band=(0, 500))(x, t)
-    gpu = Guided(model.cuda(), 1, 2.0, band=(0, 500))(x.cuda(), t.cuda())
+    cpu = Guided(model, 1, 2.0, band=(1, 500))(x, t)
+    gpu = Guided(model.cuda(), 1, 2.0, band=(1, 500))(x.cuda(), t.cuda())
     assert torch.allclose(cpu, gpu.cpu(), atol=1e-4)
+
+
+# --- autoguidance
+
+
+def two_networks(kind, prediction="eps"):
+    torch.manual_seed(3)
+    strong, weak = network(kind, prediction), network(kind, prediction)
+    for p in weak.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    return strong, weak
+
+
+@kinds
+def test_autoguidance_formula(kind):
+    """Karras et al. 2024, eq. 3; scale 1 is the model alone, scale 0 the weak one; in the band only."""
+    (strong, weak), (x, t) = two_networks(kind), batch(kind)
+    s, w = strong(x, t), weak(x, t)
+    for scale in (0.0, 1.0, 1.5, 3.0):
+        assert torch.allclose(Autoguided(strong, weak, scale)(x, t), w + scale * (s - w), atol=1e-5)
+    banded = Autoguided(strong, weak, 3.0, band=(300, 700))(x, t)
+    full = Autoguided(strong, weak, 3.0)(x, t)
+    for i, inside in enumerate((False, True, True, False)):
+        assert torch.allclose(banded[i], (full if inside else s)[i], atol=1e-5)
+
+
+def test_the_weak_network_is_not_asked_outside_the_band():
+    strong, (x, _) = network("points"), batch("points")
+
+    class Never(torch.nn.Module):
+        prediction = "eps"
+
+        def forward(self, x, t):
+            raise AssertionError("asked")
+
+    guided = Autoguided(strong, Never(), 2.0, band=(300, 700))
+    t = torch.full((len(x),), 800)
+    assert torch.equal(guided(x, t), strong(x, t))
+    with pytest.raises(AssertionError, match="asked"):
+        guided(x, torch.full((len(x),), 300))
+
+
+def test_autoguidance_refuses():
+    with pytest.raises(ValueError, match="must predict the same, got eps and v"):
+        Autoguided(network("points"), network("points", "v"))
+    with pytest.raises(TypeError, match="Linear does not say what it predicts"):
+        Autoguided(network("points"), torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"\(700, 300\)"):
+        Autoguided(network("points"), network("points"), band=(700, 300))
+
+
+def test_autoguidance_inside_the_loop():
+    strong, weak = two_networks("points", "v")
+    walk = reverse(Autoguided(strong, weak, 1.0), cosine(50), ddim(6), (4, 2), seed=3)
+    assert torch.allclose(last(walk), last(reverse(strong, cosine(50), ddim(6), (4, 2), seed=3)), atol=1e-4)

@@ -25,7 +25,7 @@ def shown(monkeypatch):
 def walk(n=10, size=8):
     g = torch.Generator().manual_seed(0)
     xs = [torch.randn(3, 1, size, size, generator=g) for _ in range(n)]
-    return [State(i, n - 2 - i, x, x / 2 if i else None) for i, x in enumerate(xs)]
+    return [State(i, n - 1 - i, x, x / 2 if i else None) for i, x in enumerate(xs)]
 
 
 def frames(n=12, size=8):
@@ -174,22 +174,20 @@ def test_labels_are_the_levels_of_the_states(monkeypatch):
     monkeypatch.setattr(
         show, "rows", lambda pictures, alt, labels, title, save: seen.update(p=pictures, labels=labels)
     )
-    path = walk(10)  # levels 8 .. -1
-    show.filmstrip(path, "strip", levels=(8, 3, -1), x0=True)
-    assert seen["labels"] == ["t = 8", "t = 3", "clean"]
+    path = walk(10)  # levels 9 .. 0
+    show.filmstrip(path, "strip", levels=(9, 4, 0), x0=True)
+    assert seen["labels"] == ["t = 9", "t = 4", "clean"]
     assert list(seen["p"]) == ["x_t", "estimate of x_0"]
     assert torch.equal(seen["p"]["x_t"], torch.stack([path[i].x[0] for i in (0, 5, 9)]))
     blank = torch.ones_like(path[0].x[0])  # before the first step there is no estimate
-    assert torch.equal(
-        seen["p"]["estimate of x_0"], torch.stack([blank, path[5].x0[0], path[9].x0[0]])
-    )
-    show.filmstrip(path, "strip", levels=(8, -1), count=2)
+    assert torch.equal(seen["p"]["estimate of x_0"], torch.stack([blank, path[5].x0[0], path[9].x0[0]]))
+    show.filmstrip(path, "strip", levels=(9, 0), count=2)
     assert list(seen["p"]) == ["sample 1", "sample 2"]
 
 
 def test_level_and_nearest_levels():
-    assert [show.level(t) for t in (999, 0, -1)] == ["t = 999", "t = 0", "clean"]
-    assert [s.t for s in show.at_levels(walk(10), (100, 3, -1))] == [8, 3, -1]
+    assert [show.level(t) for t in (1000, 1, 0)] == ["t = 1000", "t = 1", "clean"]
+    assert [s.t for s in show.at_levels(walk(10), (100, 4, 0))] == [9, 4, 0]
 
 
 def test_evenly_keeps_first_and_last():

@@ -11,7 +11,7 @@ from torch import nn
 from helpers.data import moons
 from helpers.models import PointMLP
 from helpers.schedule import cosine, linear, zero_terminal_snr
-from helpers.training import EMA, Run, bf16_is_faster, denoising_loss, drop_labels, learning_rate, train
+from helpers.training import EMA, Run, denoising_loss, drop_labels, learning_rate, min_snr_weights, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -90,7 +90,7 @@ def test_ema_decay_range(decay):
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 def test_loss_of_known_networks(prediction):
     schedule, g = cosine(100), torch.Generator().manual_seed(0)
-    x0, noise, t = torch.randn(64, 2, generator=g), torch.randn(64, 2, generator=g), torch.arange(64)
+    x0, noise, t = torch.randn(64, 2, generator=g), torch.randn(64, 2, generator=g), torch.arange(64) + 1
 
     class Nothing:
         def __call__(self, x, t):
@@ -111,12 +111,15 @@ def test_loss_of_known_networks(prediction):
 
 def test_loss_shows_the_network_the_noised_data():
     schedule, seen = linear(100), {}
-    x0, noise, t = torch.randn(4, 1, 3, 3), torch.randn(4, 1, 3, 3), torch.tensor([0, 5, 50, 99])
+    x0, noise, t = torch.randn(4, 1, 3, 3), torch.randn(4, 1, 3, 3), torch.tensor([1, 5, 50, 100])
 
     def model(x, t):
         seen.update(x=x, t=t)
         return x
 
+    with pytest.raises(TypeError, match="does not say what it predicts"):
+        denoising_loss(model, schedule, x0, t, noise)
+    model.prediction = "eps"
     denoising_loss(model, schedule, x0, t, noise)
     assert torch.equal(seen["x"], schedule.q_sample(x0, t, noise)) and torch.equal(seen["t"], t)
 
@@ -132,7 +135,14 @@ def test_it_learns():
     assert end < 0.75 * first
     assert steps[0].losses.shape == steps[0].t.shape == (64,) and not steps[0].losses.requires_grad
     assert steps[0].loss == pytest.approx(float(steps[0].losses.mean()), rel=1e-5)
-    assert min(int(s.t.min()) for s in steps) == 0 and max(int(s.t.max()) for s in steps) == 99
+
+
+def test_levels_are_drawn_from_1_to_T():
+    """Both ends are trained, level 0 never: the clean data has no noise to find."""
+    drawn = torch.cat([s.t for s in train(Run(small()), cosine(10), POINTS, 100, 64)])
+    assert torch.bincount(drawn, minlength=11)[0] == 0 and drawn.min() == 1 and drawn.max() == 10
+    counts = torch.bincount(drawn, minlength=11)[1:]
+    assert ((counts - 640).abs() < 5 * 640**0.5).all(), "each level as often as the others"
 
 
 def test_one_seed_one_training():
@@ -224,30 +234,15 @@ def test_bfloat16_on_the_cpu():
     assert steps[0].losses.dtype == torch.float32
 
 
-def test_bf16_probe():
-    model = small()
-    before = weights(model).clone()
-    answer = bf16_is_faster(model, POINTS[:32], torch.zeros(32, dtype=torch.long))
-    assert isinstance(answer, bool)
-    assert torch.equal(weights(model), before) and all(p.grad is None for p in model.parameters())
-
-
-@pytest.mark.parametrize("faster", [True, False])
-def test_bf16_probe_believes_the_clock(monkeypatch, faster):
-    """The answer follows the seconds measured: autocast made quick or slow by a clock of our own."""
-    from helpers import training
-
-    clock = {"now": 0.0}
-
-    def model(x):
-        quick = torch.is_autocast_enabled("cpu") == faster
-        clock["now"] += 1.0 if quick else 2.0
-        return lin(x)
-
-    lin = nn.Linear(2, 2)
-    model.zero_grad = lin.zero_grad
-    monkeypatch.setattr(training.time, "perf_counter", lambda: clock["now"])
-    assert bf16_is_faster(model, POINTS[:8]) is faster
+def test_precision_is_a_setting():
+    """The same seed gives the same network, whatever else the machine does: no clock decides anything."""
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        runs.append(Run(small()))
+        for _ in train(runs[-1], cosine(100), POINTS, 10, 32, bf16=True):
+            pass
+    assert torch.equal(weights(runs[0].model), weights(runs[1].model))
 
 
 def test_v_with_zero_terminal_snr_trains():
@@ -270,6 +265,8 @@ def test_the_data_and_the_model_given_are_used_as_they_are():
 
 class Witness(nn.Module):
     """Notes what it is given; learns one number."""
+
+    prediction = "eps"
 
     def __init__(self, classes=5):
         super().__init__()
@@ -294,7 +291,7 @@ def test_labels_go_with_their_points():
     for _ in train(Run(model), linear(), data, 10, 100, labels=y, drop=0.0):
         pass
     for x, t, labels in model.seen:
-        signal = linear().alpha_bar(t).sqrt() * labels * 1000
+        signal = linear().exact(t).sqrt() * labels * 1000
         assert torch.allclose(x.mean(1).double(), signal, atol=5) and labels.dtype == torch.int64
     assert {int(label) for *_, labels in model.seen for label in labels} == set(range(5))
 
@@ -329,7 +326,7 @@ def test_without_labels_nothing_is_drawn_for_them():
     plain, g, schedule = watched(steps=3), torch.Generator().manual_seed(0), linear()
     for seen in plain:
         pick = torch.randint(len(POINTS), (100,), generator=g)
-        t = torch.randint(1000, (100,), generator=g)
+        t = torch.randint(1, 1001, (100,), generator=g)
         noise = torch.randn(100, 2, generator=g)
         assert len(seen) == 2 and torch.equal(seen[1], t)
         assert torch.equal(seen[0], schedule.q_sample(POINTS[pick], t, noise))
@@ -344,7 +341,7 @@ def test_labels_are_learnt():
     run = Run(small(classes=2, prediction="x0"), lr=1e-2)
     for _ in train(run, cosine(100), points, 300, 64, labels=y, drop=0.2):
         pass
-    x, t = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)), torch.full((200,), 99)
+    x, t = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)), torch.full((200,), 100)
     with torch.no_grad():
         ends = [run.model(x, t, torch.full((200,), label)).mean() for label in (0, 1, 2)]
     assert ends[0] > 0.7 and ends[1] < -0.7 and abs(ends[2]) < 0.5
@@ -353,7 +350,7 @@ def test_labels_are_learnt():
 def test_resumed_with_labels_equals_uninterrupted():
     y, schedule = torch.arange(len(POINTS)) % 3, cosine(100)
     whole, part = Run(small(classes=3)), Run(small(classes=3))
-    options = dict(labels=y, drop=0.3, weights=torch.linspace(0.5, 1.5, 100))
+    options = dict(labels=y, drop=0.3, weights=torch.linspace(0.5, 1.5, 101))
     for _ in train(whole, schedule, POINTS, 20, 16, **options):
         pass
     for step in train(part, schedule, POINTS, 20, 16, **options):
@@ -374,11 +371,10 @@ def test_resumed_with_labels_equals_uninterrupted():
 
 def test_weights_by_level():
     """The loss is the mean of weight * loss; Step.losses stay what they were; all ones change nothing."""
-    w = torch.linspace(0.1, 3.0, 100)
+    w = torch.linspace(0.1, 3.0, 101)
     runs = [Run(small()) for _ in range(3)]
-    steps = [next(train(run, cosine(100), POINTS, 5, 64, weights=given))
-             for run, given in zip(runs, (None, torch.ones(100), w), strict=True)]  # fmt: skip
-    plain, ones, weighted = steps
+    every = zip(runs, (None, torch.ones(101), w), strict=True)
+    plain, ones, weighted = [next(train(run, cosine(100), POINTS, 5, 64, weights=w)) for run, w in every]
     assert torch.equal(plain.losses, weighted.losses) and torch.equal(plain.t, weighted.t)
     assert plain.loss == pytest.approx(float(plain.losses.mean()), rel=1e-6) == ones.loss
     assert weighted.loss == pytest.approx(float((w[weighted.t] * weighted.losses).mean()), rel=1e-5)
@@ -388,21 +384,55 @@ def test_weights_by_level():
 
 def test_weight_zero_teaches_nothing():
     """Levels of weight 0 have no say in the gradient."""
-    schedule, w = cosine(100), torch.zeros(100)
+    schedule, w = cosine(100), torch.zeros(101)
     run = Run(small(), weight_decay=0.0)
     before = weights(run.model).clone()
     next(train(run, schedule, POINTS, 5, 64, weights=w))
     assert torch.equal(weights(run.model), before)
-    w[:50] = 1.0
+    w[:51] = 1.0
     low, g = Run(small()), torch.Generator().manual_seed(0)
     next(train(low, schedule, POINTS, 5, 64, weights=w))
     by_hand = small()
-    pick, t = torch.randint(len(POINTS), (64,), generator=g), torch.randint(100, (64,), generator=g)
+    pick, t = torch.randint(len(POINTS), (64,), generator=g), torch.randint(1, 101, (64,), generator=g)
     losses = denoising_loss(by_hand, schedule, POINTS[pick], t, torch.randn(64, 2, generator=g))
-    (losses * (t < 50)).mean().backward()
+    (losses * (t <= 50)).mean().backward()
     nn.utils.clip_grad_norm_(by_hand.parameters(), 1.0)
     for p, q in zip(low.model.parameters(), by_hand.parameters(), strict=True):
         assert torch.allclose(p.grad, q.grad, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "given", [torch.ones(100), torch.ones(102), torch.tensor(2.0)], ids=["T", "T+2", "one"]
+)
+def test_weights_of_another_length(given):
+    with pytest.raises(ValueError, match=r"each level 0 \.\. 100"):
+        next(train(Run(small()), cosine(100), POINTS, 5, 64, weights=given))
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_min_snr_weights(prediction):
+    """The same loss in every unit: weight x (error in that unit) = min(SNR, gamma) x (error of x_0)."""
+    schedule, g = linear(), torch.Generator().manual_seed(0)
+    w = min_snr_weights(schedule, prediction, gamma=5.0)
+    assert w.shape == (1001,) and w.dtype == torch.float32 and w[0] == 0 and (w[1:] > 0).all()
+    t = torch.tensor([1, 30, 200, 600, 1000])
+    x0, wrong, noise = (torch.randn(5, 2, generator=g, dtype=torch.float64) for _ in range(3))
+    x_t = schedule.q_sample(x0, t, noise)
+    units = dict(eps=noise - schedule.predict_eps(x_t, t, wrong), x0=x0 - wrong)
+    units["v"] = schedule.target(x0, t, noise, "v") - schedule.target(
+        wrong, t, schedule.predict_eps(x_t, t, wrong), "v"
+    )
+    weighted = w[t].double() * units[prediction].square().mean(1)
+    snr = schedule.snr[t].double()
+    assert torch.allclose(weighted, snr.clamp(max=5) * units["x0"].square().mean(1), rtol=1e-4)
+
+
+def test_min_snr_weights_refuse():
+    with pytest.raises(ValueError, match="'score'"):
+        min_snr_weights(linear(), "score")
+    with pytest.raises(ValueError, match="at SNR 0"):
+        min_snr_weights(zero_terminal_snr(linear()), "eps")
+    assert min_snr_weights(zero_terminal_snr(linear()), "v")[-1] == 0
 
 
 # --- the optimiser
