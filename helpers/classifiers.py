@@ -1,7 +1,7 @@
 """Two small classifiers for each image set: one lends features to the Frechet distance, the other judges.
 
 The one that judges (confidence, class counts) never serves as the feature network, so that no score is judged
-by the network it was computed with. `python -m helpers.train judges` trains them; their accuracies are in
+by the network it was computed with. `python -m data.experiments judges` trains them; their accuracies are in
 data/results/judges.json.
 """
 
@@ -27,14 +27,13 @@ class Classifier(nn.Module):
     def __init__(self, size: int = 28, width: int = 32):
         super().__init__()
         self.config = dict(size=size, width=width)
-        stride = 2 if size > 8 else 1
-        self.body = nn.Sequential(
-            nn.Conv2d(1, width, 3, padding=1), nn.GroupNorm(8, width), nn.SiLU(),
-            nn.Conv2d(width, 2 * width, 3, stride=stride, padding=1), nn.GroupNorm(8, 2 * width), nn.SiLU(),
-            nn.Conv2d(2 * width, 2 * width, 3, stride=2, padding=1), nn.GroupNorm(8, 2 * width), nn.SiLU(),
-            nn.Flatten(), nn.Dropout(0.3),
-            nn.Linear(2 * width * (size // (2 * stride)) ** 2, FEATURES), nn.SiLU(),
-        )  # fmt: skip
+        wide, stride = 2 * width, 2 if size > 8 else 1
+        layers = [nn.Conv2d(1, width, 3, padding=1), nn.GroupNorm(8, width), nn.SiLU()]
+        layers += [nn.Conv2d(width, wide, 3, stride=stride, padding=1), nn.GroupNorm(8, wide), nn.SiLU()]
+        layers += [nn.Conv2d(wide, wide, 3, stride=2, padding=1), nn.GroupNorm(8, wide), nn.SiLU()]
+        layers += [nn.Flatten(), nn.Dropout(0.3)]
+        layers += [nn.Linear(wide * (size // (2 * stride)) ** 2, FEATURES), nn.SiLU()]
+        self.body = nn.Sequential(*layers)
         self.head = nn.Linear(FEATURES, 10)
 
     def features(self, x: Tensor) -> Tensor:
@@ -52,13 +51,10 @@ def load(kind: str, data: str, device: str = "cpu") -> Classifier:
     kind: "features" (for distances) or "judge" (for counting); data: "digits" (8x8), "mnist" or "fashion".
     Raises ValueError for another kind or data, and as load_model does for a missing or damaged file.
     """
-    names = {("features", "digits"): "digits_features", ("judge", "digits"): "digits_judge",
-             ("features", "mnist"): "mnist_features", ("judge", "mnist"): "mnist_judge",
-             ("features", "fashion"): "fashion_features", ("judge", "fashion"): "fashion_judge"}  # fmt: skip
-    if (kind, data) not in names:
+    if kind not in ("features", "judge") or data not in ("digits", "mnist", "fashion"):
         known = '"features" or "judge", and data "digits", "mnist" or "fashion"'
         raise ValueError(f"kind is {known}, got {kind!r}, {data!r}")
-    return load_model(names[kind, data], Classifier).requires_grad_(False).to(device)
+    return load_model(f"{data}_{kind}", Classifier).requires_grad_(False).to(device)
 
 
 def _for(kind: str, images: Tensor, data: str | None) -> Classifier:

@@ -17,7 +17,7 @@ import torch
 from sklearn import datasets
 from torch import Tensor
 
-from helpers.checkpoints import whole_or_not_at_all
+from helpers.files import restore_hint, whole_or_not_at_all
 from helpers.modes import ROOT
 
 DATA = ROOT / "data"
@@ -80,7 +80,7 @@ def checksums(data: Path | None = None) -> dict[str, str]:
     """sha256 of every shipped file, by its path under data/, from data/SHA256SUMS."""
     file = (data or DATA) / "SHA256SUMS"
     if not file.exists():
-        raise FileNotFoundError("data/SHA256SUMS is missing: restore it with `git checkout data/`")
+        raise FileNotFoundError(f"data/SHA256SUMS is missing: {restore_hint(ROOT / 'data/SHA256SUMS')}")
     lines = file.read_text(encoding="utf-8").splitlines()
     return {path: digest for digest, path in (line.split() for line in lines if line.strip())}
 
@@ -95,7 +95,8 @@ def unpack(name: str, data: Path | None = None) -> Path:
     data = data or DATA
     known = {path: digest for path, digest in checksums(data).items() if path.startswith(f"{name}/")}
     if not known:
-        raise ValueError(f"data/SHA256SUMS names no file of {name}: restore it with `git checkout data/`")
+        hint = restore_hint(ROOT / "data/SHA256SUMS")
+        raise ValueError(f"data/SHA256SUMS names no file of {name}: {hint}")
     cache = Path(os.environ.get("NOISE_TO_DIGITS_CACHE", Path(tempfile.gettempdir()) / "noise-to-digits"))
     roots = [data, cache]
     for root in roots:
@@ -124,12 +125,11 @@ def _is_unpacked(packed: Path, unpacked: Path) -> bool:
 def _read(path: Path, digest: str) -> bytes:
     name = f"data/{path.parent.parent.name}/raw/{path.name}"
     if not path.exists():
-        raise FileNotFoundError(f"{name} is missing: restore it with `git checkout data/`")
+        raise FileNotFoundError(f"{name} is missing: {restore_hint(ROOT / name)}")
     packed = path.read_bytes()
     if hashlib.sha256(packed).hexdigest() != digest:
         raise ValueError(
-            f"{name} is damaged (its checksum is not the one in data/SHA256SUMS): "
-            "restore it with `git checkout data/`"
+            f"{name} is damaged (its checksum is not the one in data/SHA256SUMS): {restore_hint(ROOT / name)}"
         )
     return gzip.decompress(packed)
 

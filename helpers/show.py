@@ -23,11 +23,10 @@ WIDTH = 9.6  # inches: figures are this wide, so that text is the same size in a
 HEIGHT = 5.8  # inches at most, so that a figure fits a 1280x720 slide below its heading
 
 sns.set_theme(context="notebook", style="whitegrid", palette=COLOURS)
-plt.rcParams.update({
-    "figure.figsize": (WIDTH, 3.6), "figure.dpi": 100, "savefig.dpi": 100, "font.size": 12,
-    "axes.titlesize": 13, "axes.labelsize": 12, "legend.fontsize": 11,
-    "xtick.labelsize": 11, "ytick.labelsize": 11, "image.cmap": "gray", "figure.constrained_layout.use": True,
-})  # fmt: skip
+SIZES = {"axes.titlesize": 13, "font.size": 12, "axes.labelsize": 12, "legend.fontsize": 11}
+SIZES |= {"xtick.labelsize": 11, "ytick.labelsize": 11, "figure.dpi": 100, "savefig.dpi": 100}
+STYLE = {"figure.figsize": (WIDTH, 3.6), "image.cmap": "gray", "figure.constrained_layout.use": True}
+plt.rcParams.update(SIZES | STYLE)
 
 
 def figure(fig, alt: str, save=None) -> None:
@@ -122,9 +121,14 @@ def at_levels(path, levels) -> list:
 
 
 def filmstrip(
-    path, alt: str, levels=(1000, 800, 600, 400, 200, 100, 50, 0), count: int = 1, x0: bool = False,
-    title: str = "", save=None,
-) -> None:  # fmt: skip
+    path,
+    alt: str,
+    levels=(1000, 800, 600, 400, 200, 100, 50, 0),
+    count: int = 1,
+    x0: bool = False,
+    title: str = "",
+    save=None,
+) -> None:
     """The walk as a strip: columns are the noise levels nearest to `levels`, rows the first `count` samples.
 
     x0=True adds a second strip with the current estimate of the clean image.
@@ -170,8 +174,9 @@ def _write_gif(pictures: list, save, alt: str, seconds: float, hold: float) -> N
         raise ValueError("a GIF needs at least one frame")
     each = max(20, int(1000 * seconds / len(pictures)))
     with whole_or_not_at_all(save) as part:
-        pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:], loop=0, optimize=True,
-                         duration=[each] * (len(pictures) - 1) + [int(1000 * hold)])  # fmt: skip
+        durations = [each] * (len(pictures) - 1) + [int(1000 * hold)]
+        options = dict(format="GIF", save_all=True, loop=0, optimize=True)
+        pictures[0].save(part, append_images=pictures[1:], duration=durations, **options)
     show_gif(save, alt)
 
 

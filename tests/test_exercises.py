@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.exercises import exercises, judge, notebooks, stubs
-from helpers.exercises.judge import is_stub, same, trusted
+from helpers.exercises import decide, exercises, notebooks, stubs
+from helpers.exercises.verdict import agree, is_stub, run_trusted
 
 ALL = [(f"nb{nb}-{e.id}", e) for nb in notebooks() for e in exercises(nb).values()]
 EVERY = pytest.mark.parametrize("exercise", [pytest.param(e, id=name) for name, e in ALL])
@@ -47,12 +47,12 @@ def quick(exercise):
 
 
 def by_forward(exercise):
-    """Only classes judged by ``forward`` and plain functions can be spoilt from outside in a generic way."""
+    """Only classes checked by ``forward`` and plain functions can be spoilt from outside in a generic way."""
     return not inspect.isclass(exercise.reference) or "forward" in vars(exercise.reference)
 
 
 def answers(exercise):
-    return [o.result for o in trusted(exercise, exercise.reference, "the reference")]
+    return [o.result for o in run_trusted(exercise, exercise.reference, "the reference")]
 
 
 def test_notebooks_and_specs_have_the_same_exercises():
@@ -73,19 +73,21 @@ def test_ids_and_words(exercise):
 
 @EVERY
 def test_reference_is_right_quickly(exercise):
-    judge(exercise, exercise.reference)  # warm
+    decide(exercise, exercise.reference)  # warm
     start = time.process_time()
-    verdict = judge(exercise, exercise.reference)
+    verdict = decide(exercise, exercise.reference)
     seconds = time.process_time() - start
     assert verdict.state == "right", verdict.message
     assert verdict.function is exercise.reference
-    assert seconds < 1, f"judging the reference took {seconds:.2f} s"
+    assert seconds < 1, f"checking the reference took {seconds:.2f} s"
 
 
 @EVERY
 def test_cases_are_deterministic(exercise):
-    for a, b in zip(*(trusted(exercise, exercise.reference, "the reference") for _ in range(2)), strict=True):
-        assert same(exercise, a, b)
+    for a, b in zip(
+        *(run_trusted(exercise, exercise.reference, "the reference") for _ in range(2)), strict=True
+    ):
+        assert agree(exercise, a, b)
 
 
 @EVERY
@@ -102,17 +104,17 @@ def test_stub_is_not_attempted(exercise):
     names = {"torch": torch, "nn": torch.nn, "np": np} | vars(sys.modules[exercise.reference.__module__])
     exec(compile(source, file, "exec"), names)
     made = names[node.name]
-    assert judge(exercise, made, stub).state == "not attempted"
+    assert decide(exercise, made, stub).state == "not attempted"
     assert not is_stub(exercise.reference, stub), "the reference must not be mistaken for the stub"
 
 
 @MISTAKES
 def test_mistake_is_named(exercise, mistake):
-    verdict = judge(exercise, mistake.function)
+    verdict = decide(exercise, mistake.function)
     assert (verdict.state, verdict.mistake) == ("wrong", mistake.name), verdict.message
     assert verdict.function is exercise.reference
     assert len(verdict.message) > 20 and "nan" not in verdict.message.split()
-    outcomes = trusted(exercise, mistake.function, mistake.name, raises=True)
+    outcomes = run_trusted(exercise, mistake.function, mistake.name, raises=True)
     assert any(o.crash for o in outcomes) == mistake.raises or any(
         o.crash.name == "Complaint" for o in outcomes if o.crash
     ), "raises=True exactly where the variant stops with an error"
@@ -120,14 +122,15 @@ def test_mistake_is_named(exercise, mistake):
 
 @EVERY
 def test_no_two_mistakes_alike(exercise):
-    found = [(m.name, trusted(exercise, m.function, m.name, raises=True)) for m in exercise.mistakes]
+    found = [(m.name, run_trusted(exercise, m.function, m.name, raises=True)) for m in exercise.mistakes]
     for i, (one, a) in enumerate(found):
         for other, b in found[i + 1 :]:
-            assert not all(same(exercise, x, y) for x, y in zip(a, b, strict=True)), (
+            assert not all(agree(exercise, x, y) for x, y in zip(a, b, strict=True)), (
                 f"{one!r} and {other!r} return the same"
             )
 
 
+@pytest.mark.slow
 @EVERY
 def test_wrong_kinds_are_told(exercise):
     if not by_forward(exercise) or exercise.call is not None and not inspect.isclass(exercise.reference):
@@ -144,7 +147,7 @@ def test_wrong_kinds_are_told(exercise):
             (lambda r: r.to(torch.complex64), {"dtype"}),
         ]
     for change, names in changes:
-        verdict = judge(exercise, instead(exercise, change))
+        verdict = decide(exercise, instead(exercise, change))
         assert verdict.state == "wrong" and verdict.mistake in names | known, (
             verdict.mistake,
             verdict.message,
@@ -152,10 +155,11 @@ def test_wrong_kinds_are_told(exercise):
         assert verdict.function is exercise.reference
 
 
+@pytest.mark.slow
 @EVERY
 def test_crash_exit_and_endless_loop_are_survived(exercise):
     if not by_forward(exercise):
-        pytest.skip("not judged by forward")
+        pytest.skip("not checked by forward")
 
     def stop(r):
         raise SystemExit(1)
@@ -168,7 +172,7 @@ def test_crash_exit_and_endless_loop_are_survived(exercise):
             pass
 
     for change, name in ((fail, "ValueError"), (stop, "SystemExit"), (endless, "time limit")):
-        verdict = judge(quick(exercise) if change is endless else exercise, instead(exercise, change))
+        verdict = decide(quick(exercise) if change is endless else exercise, instead(exercise, change))
         assert (verdict.state, verdict.mistake) == ("crashed", name), verdict.message
         assert verdict.function is exercise.reference
 
@@ -177,7 +181,7 @@ def test_crash_exit_and_endless_loop_are_survived(exercise):
 def test_input_changed_in_place_is_named(exercise):
     reference = exercise.reference
     if exercise.changes_inputs or not by_forward(exercise):
-        pytest.skip("it may change its input, or is not judged by forward")
+        pytest.skip("it may change its input, or is not checked by forward")
     changed = []
 
     def spoil(args, kwargs):
@@ -209,7 +213,7 @@ def test_input_changed_in_place_is_named(exercise):
             yield from [copy.deepcopy(item) for item in reference(*args, **kwargs)]
             spoil(args, kwargs)
 
-    verdict = judge(exercise, function)
+    verdict = decide(exercise, function)
     if not changed:
         pytest.skip("no tensor among its arguments")
     if verdict.state == "right" and exercise.call is not None:
@@ -222,5 +226,5 @@ def test_random_state_is_given_back():
     want = torch.rand(3)
     torch.manual_seed(5)
     for _, exercise in ALL:
-        judge(exercise, exercise.reference)
+        decide(exercise, exercise.reference)
     assert torch.equal(torch.rand(3), want)

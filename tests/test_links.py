@@ -14,7 +14,7 @@ import build
 import toy_course
 from builder import links
 from builder.course import BuildError, Course, read_notebook
-from builder.editions import write_editions
+from builder.editions import RECORD, write_editions
 from builder.links import BOOTSTRAP
 from builder.source import tags
 
@@ -48,12 +48,39 @@ def test_each_notebook_opens_itself_at_the_one_repository(path):
     title, code = first_cells(path)
     assert here.colab(name) in title.source and here.binder(name) in title.source
     assert tags(code) == [BOOTSTRAP] and code.source == here.bootstrap()
+    assert read_notebook(path).metadata[RECORD]["edition"] == here.edition
 
 
 def test_the_first_cell_is_a_few_lines_and_installs_nothing():
     code = links.read_links(COURSE).bootstrap()
-    assert len(code.splitlines()) <= 14 and max(map(len, code.splitlines())) <= 110
+    assert len(code.splitlines()) <= 17 and max(map(len, code.splitlines())) <= 110
     assert "pip" not in code and "install" not in code
+
+
+# The edition ----------------------------------------------------------------------------------------
+
+
+def test_notebooks_and_helpers_are_of_one_edition():
+    import helpers
+
+    assert helpers.EDITION == links.read_links(COURSE).edition
+
+
+@pytest.mark.parametrize(
+    "helpers, said", [('EDITION = "2"', False), ('EDITION = "3"', True), ('EDITION = "22"', True), ("", True)]
+)
+def test_the_first_cell_names_another_edition(tmp_path, monkeypatch, capsys, helpers, said):
+    (tmp_path / "course" / "helpers").mkdir(parents=True)
+    (tmp_path / "course" / "my-work").mkdir()
+    (tmp_path / "course" / "helpers" / "__init__.py").write_text(f'"""What is shared."""\n\n{helpers}\n')
+    monkeypatch.chdir(tmp_path / "course" / "my-work")
+    first = links.Links("ada/toy", "v2", "2").bootstrap()
+    if said:
+        with pytest.raises(RuntimeError, match="edition 2, .* course/ is not: `make start`.*Colab"):
+            exec(first, {})
+    else:
+        exec(first, {})
+    assert capsys.readouterr().out == ""
 
 
 # A fork re-points them ------------------------------------------------------------------------------
@@ -100,7 +127,7 @@ def test_one_command_re_points_badges_and_first_cells(fork):
         "another table changed"
     )
     here = links.read_links(fork)
-    assert here == links.Links("grace/copy.2", "v2.1")
+    assert here == links.Links("grace/copy.2", "v2.1", "1")
     for path in fork.complete.rglob("*.ipynb"):
         assert first_cells(path)[1].source == here.bootstrap()
 
@@ -187,6 +214,7 @@ def empty(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_on_colab_a_student_notebook_fetches_the_course_and_runs(published, empty):
     notebook = read_notebook(next(COURSE.student.glob("01_*.ipynb")))
     notebook.cells.append(nbformat.v4.new_code_cell("import helpers; print(helpers.__file__, os.getcwd())"))

@@ -14,7 +14,7 @@ import build
 import toy_course
 from builder import editions, numbers, saved, source, start
 from builder.course import BuildError, read_notebook, write_text
-from builder.fingerprint import artifacts, bare, fingerprint, helper_files
+from builder.fingerprint import artifacts, fingerprint, helper_files, strip_comments
 from toy_course import NAME, SOURCE, edit
 
 
@@ -132,7 +132,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_text(path, "old")
     monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError("no space left")))
-    with pytest.raises(OSError, match="cannot write .*no space left.*untouched"):
+    with pytest.raises(OSError, match="could not write file: no space left.*untouched"):
         write_text(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
@@ -261,6 +261,22 @@ def test_what_cannot_change_an_output_is_not_named(executed, tmp_path, file, old
     assert command(course, "check") == 0
 
 
+def test_line_ends_are_no_change(executed, tmp_path, capsys):
+    """A clone in which git made every line end CRLF."""
+    course = copy(executed, tmp_path)
+    start.start(course, course.root / "my-work")
+    files = [p for p in course.root.rglob("*") if p.is_file()]
+    for path in files:
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    before = {path: path.read_bytes() for path in files}
+    capsys.readouterr()
+    assert command(course, "check") == 0
+    assert command(course, "editions") == 0 and "nothing changed" in capsys.readouterr().out
+    start.start(course, course.root / "my-work")
+    assert "a newer one" not in capsys.readouterr().out
+    assert before == {path: path.read_bytes() for path in files}
+
+
 def test_prose_out_of_step_is_named_with_its_cell(executed, tmp_path, capsys):
     course = copy(executed, tmp_path)
     edit(course.sources / f"{NAME}.py", "# # A toy\n#\n", "# # A toy\n#\n# More prose.\n#\n")
@@ -327,10 +343,9 @@ def test_import_cycles_end(course):
     assert [p.name for p in files] == ["__init__.py", "maths.py", "places.py", "unused.py"]
 
 
-def test_bare_keeps_strings_and_drops_comments():
-    assert bare('"""Doc."""\nx = "# no comment"  # one\n\n\ndef f():\n    "doc"\n    return 1\n') == (
-        'x = "# no comment"\ndef f():\n    return 1'
-    )
+def test_comments_are_dropped_and_strings_kept():
+    code = '"""Doc."""\nx = "# no comment"  # one\n\n\ndef f():\n    "doc"\n    return 1\n'
+    assert strip_comments(code) == 'x = "# no comment"\ndef f():\n    return 1'
 
 
 # Sources that are refused -------------------------------------------------------------------------
@@ -491,6 +506,25 @@ def test_start_never_overwrites(course, tmp_path):
     said.clear()
     start.start(course, mine, said.append)
     assert copied.read_text() == "my answers" and "has a newer one" in said[0]
+
+
+def test_start_brings_the_new_edition_beside_copies_of_an_older_one(course, tmp_path):
+    editions.write_editions(course)
+    mine, said = tmp_path / "my-work", []
+    start.start(course, mine, said.append)
+    old = (mine / f"{NAME}.ipynb").read_bytes()
+    edit(course.root / "pyproject.toml", 'edition = "1"', 'edition = "2"')
+    editions.write_editions(course)
+    said.clear()
+    start.start(course, mine, said.append)
+    beside = mine / f"{NAME}_edition_2.ipynb"
+    assert "another edition" in said[0] and said[1] == "new    my-work/01_toy_edition_2.ipynb"
+    assert (mine / f"{NAME}.ipynb").read_bytes() == old
+    assert beside.read_bytes() == course.student_path(NAME).read_bytes()
+    beside.write_text(beside.read_text().replace("A toy", "My toy"))
+    said.clear()
+    start.start(course, mine, said.append)
+    assert "My toy" in beside.read_text() and "as you left them)" in said[1]
 
 
 def test_start_without_editions_says_what_to_do(course, tmp_path):

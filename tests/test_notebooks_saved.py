@@ -1,7 +1,9 @@
 """The course's own notebooks: in step with their sources, fresh, tidy, complete in their parts."""
 
+import functools
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,15 +17,10 @@ from builder.editions import stubs_text
 from builder.source import tags
 
 COURSE = Course(Path(__file__).resolve().parents[1])
-CORE = (
-    "00_start_here",
-    "01_forward_noising",
-    "02_denoising_points",
-    "03_attention_unet",
-    "04_mnist_sampling",
-)
 NAMES = [path.stem for path in sorted(COURSE.sources.glob("[0-9][0-9]_*.py"))]
 TAUGHT = [name for name in NAMES if not name.startswith("00")]  # 00 prepares, the others teach
+
+reasons = functools.cache(build.reasons)
 
 each_notebook = pytest.mark.parametrize("name", NAMES)
 each_taught = pytest.mark.parametrize("name", TAUGHT)
@@ -51,20 +48,19 @@ def output_words(output):
     return output.get("text", "") + data.get("text/plain", "") + data.get("text/html", "")
 
 
-@pytest.mark.parametrize("name", CORE)
-def test_the_core_notebooks_are_there(name):
-    assert name in NAMES
+def test_the_notebooks_are_numbered_without_a_gap():
+    assert [name[:2] for name in NAMES] == [f"{i:02d}" for i in range(len(NAMES))]
 
 
 @each_notebook
 def test_in_step_with_its_source(name):
-    out_of_step, _ = build.reasons(COURSE, name)
+    out_of_step, _ = reasons(COURSE, name)
     assert not out_of_step, f"run `make editions`: {out_of_step}"
 
 
 @each_notebook
 def test_outputs_are_fresh(name):
-    _, stale = build.reasons(COURSE, name)
+    _, stale = reasons(COURSE, name)
     assert not stale, f"run `make execute`: {stale}"
 
 
@@ -198,7 +194,30 @@ def tracked_files():
 def test_the_repository_stays_small():
     files = tracked_files()
     assert sum(path.stat().st_size for path in files) < 100e6
-    assert not [p for p in files if p.suffix in (".part", ".pyc")]
+    assert not [p for p in files if p.suffix == ".pyc" or p.suffix.startswith(".part")]
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="no git here")
+def test_every_clone_has_the_same_line_ends(tmp_path):
+    """What git makes of the files by .gitattributes, whatever core.autocrlf says."""
+    shutil.copy(COURSE.root / ".gitattributes", tmp_path)
+    git = ["git", "-c", "core.autocrlf=true", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    (tmp_path / ".ci").mkdir()
+    text, binary = b"a\nb\n", b"a\nb\n" * 3
+    for name in (".ci/run", "a.py", "a.ipynb", "a.json"):
+        (tmp_path / name).write_bytes(text)
+    for suffix in {p.suffix for p in tracked_files() if b"\0" in p.read_bytes()[:8000]}:
+        (tmp_path / f"binary{suffix}").write_bytes(binary)  # no zero byte: git must know it by its name
+    files = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True, capture_output=True)
+    for path in files:
+        path.unlink()
+    subprocess.run([*git, "checkout", "-q", "--", "."], cwd=tmp_path, check=True)
+    assert files == {p: p.read_bytes() for p in files}
+    words = ["git", "check-attr", "diff", *(p.name for p in files if p.stem == "binary")]
+    named = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert all(line.endswith("diff: unset") for line in named.splitlines()) and "binary.gz" in named
 
 
 def test_no_absolute_machine_path_in_a_source():

@@ -67,12 +67,13 @@ FILES = {
 [tool.noise-to-digits]
 repository = "ada/toy"
 version = "v1"
+edition = "1"
 
 [tool.other]
 version = "2"
 """,
     "data/results/toy.json": '{"board": {"inside": 0.9412, "runs": [1, 2]}}',
-    "helpers/__init__.py": "",
+    "helpers/__init__.py": 'EDITION = "1"\n',
     "helpers/maths.py": '''\
 """Sums."""
 import json

@@ -12,12 +12,11 @@ NOISE_TO_DIGITS_STRICT_CHECKS=1 a broken exercise raises SpecError: for tests.
 import importlib
 import json
 import os
-import pkgutil
 from pathlib import Path
 
 from . import report
 from .exercise import Complaint, Exercise, Mistake, as_module, exhaust
-from .judge import SpecError, Verdict, judge
+from .verdict import SpecError, Verdict, decide
 
 __all__ = [
     "Check",
@@ -28,9 +27,9 @@ __all__ = [
     "Verdict",
     "as_module",
     "check",
+    "decide",
     "exercises",
     "exhaust",
-    "judge",
     "notebooks",
     "stubs",
 ]
@@ -38,18 +37,14 @@ __all__ = [
 
 def notebooks() -> list[str]:
     """The notebooks that have exercises: ["00", "01", ...]."""
-    return sorted(
-        m.name[2:] for m in pkgutil.iter_modules(__path__) if m.name[:2] == "nb" and m.name[2:].isdigit()
-    )
+    return sorted(path.stem[2:] for path in Path(__file__).parent.glob("nb[0-9][0-9].py"))
 
 
 def exercises(notebook: str) -> dict[str, Exercise]:
     """The exercises of a notebook by id, in its order. KeyError where there is no such notebook."""
     notebook = f"{int(notebook):02d}"
     if notebook not in notebooks():
-        raise KeyError(
-            f"no exercises for notebook {notebook}; there are some for {', '.join(notebooks()) or 'none'}"
-        )
+        raise KeyError(f"no exercises for notebook {notebook}; there are some for {', '.join(notebooks())}")
     return {e.id: e for e in importlib.import_module(f"{__name__}.nb{notebook}").EXERCISES}
 
 
@@ -60,22 +55,27 @@ def stubs() -> dict[str, str]:
 
 
 class Check:
-    """Judges functions and remembers what it said, for the summary."""
+    """Says of functions whether they are right and remembers what it said, for the summary."""
 
     def __init__(self, extra=()):
         self.extra = {e.id: e for e in extra}  # exercises beside those of the notebooks (tests)
         self.verdicts: dict[str, Verdict] = {}
 
     def __call__(self, id: str, function):
-        """Judge, say it, and return ``function`` if it is right, else the reference."""
+        """Say the verdict and return ``function`` if it is right, else the reference.
+
+        The reference itself, which an earlier call returned, gets no verdict: the earlier one stands.
+        """
         exercise = None
         try:
             exercise = self._find(id)
             if exercise is None:
                 report.show(f"{id}: there is no exercise of this name. Known: {self._known()}.", "broken")
                 return function
-            verdict = judge(exercise, function, stubs().get(id))
-            self.verdicts[id] = verdict
+            if function is exercise.reference:
+                report.show_reference(exercise, self.verdicts.get(id))
+                return function
+            verdict = self.verdicts[id] = decide(exercise, function, stubs().get(id))
             report.show_verdict(exercise, verdict)
         except Exception as error:
             if self.strict:
@@ -104,10 +104,6 @@ class Check:
                 raise
             report.show(f"Summary of {notebook}: not available ({error}).", "broken")
 
-    def all_right(self, notebook: str) -> bool:
-        """True where every exercise of the notebook has been checked in this session and is right."""
-        return all(id in self.verdicts and self.verdicts[id].state == "right" for id in self._all(notebook))
-
     def _all(self, notebook):
         extra = {i: e for i, e in self.extra.items() if int(i.split(".")[0]) == int(notebook)}
         return extra or exercises(notebook)
@@ -119,22 +115,13 @@ class Check:
         return exercises(head).get(id) if head.isdigit() and f"{int(head):02d}" in notebooks() else None
 
     def _known(self):
-        names = list(self.extra)
-        for notebook in notebooks():
-            try:
-                names += list(exercises(notebook))
-            except Exception:
-                names.append(f"(those of notebook {notebook} could not be loaded)")
-        return ", ".join(names) or "none"
+        return ", ".join([*self.extra, *stubs()]) or "none"
 
     def _broken(self, id, exercise, function, error):
         text = f"{type(error).__name__}: {error}"
         if exercise is None:
-            report.show(
-                f"{id}: could not be judged: its exercises did not load ({text}). "
-                "Carrying on with your function, unchecked.",
-                "broken",
-            )
+            text = f"{id}: could not be checked: its exercises did not load ({text}). "
+            report.show(f"{text}Carrying on with your function, unchecked.", "broken")
             return function
         self.verdicts[id] = Verdict("broken", exercise.reference, text, type(error).__name__)
         report.show_verdict(exercise, self.verdicts[id])

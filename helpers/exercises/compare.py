@@ -24,9 +24,9 @@ def items(value):
 
 def leaves(value, path="") -> list:
     parts = items(value)
-    return (
-        [(path, value)] if parts is None else [x for label, part in parts for x in leaves(part, path + label)]
-    )
+    if parts is None:
+        return [(path, value)]
+    return [leaf for label, part in parts for leaf in leaves(part, path + label)]
 
 
 def form(expected, got, strict_dtype=False, path=""):
@@ -40,22 +40,14 @@ def form(expected, got, strict_dtype=False, path=""):
         if not isinstance(got, torch.Tensor):
             return "type", f"{_cap(it)} is {kind(got)} where a tensor was expected{_type_hint(got)}."
         if got.shape != expected.shape:
-            want, have = tuple(expected.shape), tuple(got.shape)
-            return (
-                "shape",
-                f"{_cap(it)} has shape {have} where {want} was expected{shape_hint(expected, got)}.",
-            )
+            text = f"has shape {tuple(got.shape)} where {tuple(expected.shape)} was expected"
+            return "shape", f"{_cap(it)} {text}{shape_hint(expected, got)}."
         if _group(got) != _group(expected) or (strict_dtype and got.dtype != expected.dtype):
-            names = f"{_dtype(got)} where {_dtype(expected)} was expected"
-            return (
-                "dtype",
-                f"{_cap(it)} has dtype {names}: convert it, or make it with the dtype of the input.",
-            )
+            text = f"has dtype {_dtype(got)} where {_dtype(expected)} was expected"
+            return "dtype", f"{_cap(it)} {text}: convert it, or make it with the dtype of the input."
         if got.device.type != expected.device.type:
-            return (
-                "device",
-                f"{_cap(it)} is on {got.device} where {expected.device} was expected: keep the input's.",
-            )
+            text = f"is on {got.device} where {expected.device} was expected"
+            return "device", f"{_cap(it)} {text}: keep the input's."
     elif isinstance(expected, Number):
         if not (isinstance(got, Number) or (_is_array(got) and math.prod(got.shape) == 1)):
             return "type", f"{_cap(it)} is {kind(got)} where a number was expected{_type_hint(got)}."
@@ -77,8 +69,7 @@ def _container(expected, got, parts, strict_dtype, path):
     for label, part in parts:
         if label not in mine:
             return "missing part", f"{_cap(it)} has no {label.strip('.[]')}."
-        found = form(part, mine[label], strict_dtype, path + label)
-        if found:
+        if found := form(part, mine[label], strict_dtype, path + label):
             return found
     extra = [label for label in mine if label not in dict(parts)]
     return ("extra part", f"{_cap(it)} also has {extra[0].strip('.[]')}.") if extra else None
@@ -164,9 +155,8 @@ def _mean(x):
 def _std(x):
     centred = x - x.mean(0)
     variance, fourth = centred.square().mean(0), centred.pow(4).mean(0)
-    return variance.sqrt(), (
-        (fourth - variance**2).clamp(min=0) / (4 * variance.clamp(min=1e-30) * len(x))
-    ).sqrt()
+    error = (fourth - variance**2).clamp(min=0) / (4 * variance.clamp(min=1e-30) * len(x))
+    return variance.sqrt(), error.sqrt()
 
 
 def _moment(x, power):
@@ -185,8 +175,7 @@ def diagnose(exercise, cases) -> tuple[str, str]:
     """Name and sentence of the first failing property; cases: [(args, expected, got)], one at least wrong."""
     count = len(cases)
     for number, (args, expected, got) in enumerate(cases, 1):
-        found = form(expected, got, exercise.strict_dtype)
-        if found:
+        if found := form(expected, got, exercise.strict_dtype):
             return found[0], f"{found[1]} {case_text(exercise, args, number, count)}"
     wrong = [(n, *case) for n, case in enumerate(cases, 1) if not agree(exercise, case[1], case[2])]
     number, args, expected, got = wrong[0]
@@ -196,36 +185,31 @@ def diagnose(exercise, cases) -> tuple[str, str]:
     if not isinstance(part, torch.Tensor | Number):
         return "value", f"{_cap(it)} is {mine[path]!r} where {part!r} was expected. {where}"
     e, g = _double(part), _double(mine[path])
-    bad = int((~g.isfinite() & e.isfinite()).sum())
-    if bad:
+    if bad := int((~g.isfinite() & e.isfinite()).sum()):
         share = "" if g.numel() == 1 else f" in {bad} of its {g.numel()} elements"
-        return (
-            "NaN or infinity",
-            f"{_cap(it)} is NaN or infinite{share}: a division by 0, a root or log below 0? {where}",
-        )
+        why = f"{share}: a division by 0, a root or log below 0? {where}"
+        return "NaN or infinity", f"{_cap(it)} is NaN or infinite{why}"
     for test in exercise.properties:
-        text = test(got, expected, args)
-        if text:
+        if text := test(got, expected, args):
             return getattr(test, "__name__", "property").strip("<>").replace("_", " "), f"{text} {where}"
     if exercise.statistical and _is_sample(e):
         name, text = statistics_differ(e, g, exercise.statistical)
         return name, f"{text} {where}"
     pairs = [(dict(leaves(x)).get(path), dict(leaves(r)).get(path)) for _, _, x, r in wrong]
     pairs = [(_double(x), _double(r)) for x, r in pairs if isinstance(x, torch.Tensor | Number)]
-    found = _layout(exercise, e, g, it) or (
-        len(pairs) > 1 and _constant(exercise, pairs, it, "In every case that fails, ")
+    found = (
+        _layout(exercise, e, g, it)
+        or (len(pairs) > 1 and _constant(exercise, pairs, it, "In every case that fails, "))
+        or _constant(exercise, [(e, g)], it, "")
+        or _moments(e, g, it)
+        or ("values", f"{_cap(it)} differs.")
     )
-    found = found or _constant(exercise, [(e, g)], it, "") or _moments(e, g, it)
     far = _far(e, g, exercise)
     i = int(torch.where(far, (g - e).abs(), -1.0).argmax())
     at = f" at [{', '.join(map(str, _index(i, e.shape)))}]" if e.ndim and e.numel() > 1 else ""
     largest = f"Largest difference{at}: {_n(g.flatten()[i])} where {_n(e.flatten()[i])} was expected"
     largest += f" ({int(far.sum())} of {e.numel()} elements differ)." if e.numel() > 1 else "."
-    return (
-        (found[0], f"{found[1]} {largest} {where}")
-        if found
-        else ("values", f"{_cap(it)} differs. {largest} {where}")
-    )
+    return found[0], f"{found[1]} {largest} {where}"
 
 
 def _layout(exercise, e, g, it):
@@ -235,37 +219,25 @@ def _layout(exercise, e, g, it):
         if order != tuple(range(e.ndim)):
             turned = e.permute(order)
             if turned.shape == g.shape and close(turned, g, exercise) and not close(e, turned, exercise):
-                return (
-                    "layout",
-                    f"{_cap(it)} has the right values with its dimensions in the order {order}.",
-                )
+                return "layout", f"{_cap(it)} has the right values, its dimensions in the order {order}."
     for d in range(e.ndim):
         if e.shape[d] > 1 and close(e.flip(d), g, exercise):
             return "layout", f"{_cap(it)} is right but reversed along dimension {d}."
         if e.shape[d] > 3:
-            later, sooner = e.narrow(d, 1, e.shape[d] - 1), e.narrow(d, 0, e.shape[d] - 1)
-            for a, b, word in (
-                (later, g.narrow(d, 0, e.shape[d] - 1), "early"),
-                (sooner, g.narrow(d, 1, e.shape[d] - 1), "late"),
-            ):
+            (sooner, later), ours = ([x.narrow(d, i, x.shape[d] - 1) for i in (0, 1)] for x in (e, g))
+            for a, b, word in ((later, ours[0], "early"), (sooner, ours[1], "late")):
                 if close(a, b, exercise) and not close(later, sooner, exercise):
-                    return (
-                        "off by one",
-                        f"{_cap(it)} is right but comes one place too {word} along dimension {d}.",
-                    )
+                    text = f"is right but comes one place too {word} along dimension {d}."
+                    return "off by one", f"{_cap(it)} {text}"
     return None
 
 
 def _constant(exercise, pairs, it, prefix):
     """A constant factor, the sign or a constant offset, the same in all elements of all pairs."""
-    if sum(e.numel() for e, _ in pairs) < 2 or not all(
-        e.isfinite().all() and g.isfinite().all() for e, g in pairs
-    ):
-        return None
     e, g = torch.cat([e.flatten() for e, _ in pairs]), torch.cat([g.flatten() for _, g in pairs])
-    say = (lambda text: prefix + text) if prefix else _cap
-    if e.is_complex() or g.is_complex() or not e.any():
+    if len(e) < 2 or e.is_complex() or g.is_complex() or not (e.any() and (e + g).isfinite().all()):
         return None
+    say = (lambda text: prefix + text) if prefix else _cap
     if not g.any():
         return "all zeros", say(f"{it} is 0 everywhere.")
     factor = ((e * g).sum() / (e * e).sum()).item()
@@ -304,13 +276,8 @@ def changed(before, after, path="", depth=4):
     if isinstance(before, torch.nn.Module):
         before, after = before.state_dict(), after.state_dict()
     parts = items(before)
-    if (
-        parts is None
-        and depth
-        and not callable(before)
-        and hasattr(before, "__dict__")
-        and type(before) is type(after)
-    ):
+    plain = parts is None and not callable(before) and hasattr(before, "__dict__")
+    if plain and depth and type(before) is type(after):
         parts, others = list(vars(before).items()), vars(after)
         parts = [(f".{name}", value) for name, value in parts if name in others]
         after = {label: others[label[1:]] for label, _ in parts}
@@ -337,17 +304,12 @@ def case_text(exercise, args, number, count) -> str:
 def _describe(value):
     if isinstance(value, torch.Tensor):
         if value.numel() <= 6 and value.ndim <= 1:
-            return "= " + str(
-                [float(_n(x)) if value.is_floating_point() else int(x) for x in value.flatten()]
-            )
+            return f"= {[float(_n(x)) if value.is_floating_point() else int(x) for x in value.flatten()]}"
         return f"of shape {tuple(value.shape)}"
     if isinstance(value, Number | str):
         return f"= {value:.4g}" if isinstance(value, float) else f"= {value!r}"
-    if (
-        isinstance(value, list | tuple)
-        and len(value) <= 6
-        and all(isinstance(v, Number | str) for v in value)
-    ):
+    short = isinstance(value, list | tuple) and len(value) <= 6
+    if short and all(isinstance(v, Number | str) for v in value):
         return f"= {value!r}"
     name = getattr(value, "name", None)
     return f"= {name}" if isinstance(name, str) else f"a {type(value).__name__}"
@@ -380,14 +342,8 @@ def _type_hint(got):
 
 def _group(x):
     """float32 and float64 are one group of dtypes; half precision, integers, complex numbers are others."""
-    for name, dtypes in (
-        ("float", (torch.float32, torch.float64)),
-        ("complex", (torch.complex64, torch.complex128)),
-        ("integer", (torch.int64, torch.int32)),
-    ):
-        if x.dtype in dtypes:
-            return name
-    return str(x.dtype)
+    groups = {torch.float64: torch.float32, torch.complex128: torch.complex64, torch.int64: torch.int32}
+    return groups.get(x.dtype, x.dtype)
 
 
 def _dtype(x):
@@ -407,8 +363,4 @@ def _n(x):
 
 
 def _index(i, shape):
-    index = []
-    for n in reversed(shape):
-        i, r = divmod(i, n)
-        index.insert(0, r)
-    return index
+    return [int(k) for k in torch.unravel_index(torch.tensor(i), shape)]

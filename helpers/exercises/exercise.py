@@ -1,27 +1,24 @@
-"""What an exercise is: the data from which ``check`` judges a student's function.
+"""What an exercise is: what ``check`` needs to say whether a student's function is right.
 
 A notebook's exercises stand in ``helpers/exercises/nbNN.py`` as a list ``EXERCISES``. A spec in full:
 
     def reference(x0, t, noise, schedule):
-        a = schedule.alpha_bar(t).reshape(-1, *[1] * (x0.ndim - 1))
+        a = at(schedule.alpha_bar, t, x0)
         return a.sqrt() * x0 + (1 - a).sqrt() * noise
 
     def no_root(x0, t, noise, schedule):
-        a = schedule.alpha_bar(t).reshape(-1, *[1] * (x0.ndim - 1))
+        a = at(schedule.alpha_bar, t, x0)
         return a.sqrt() * x0 + (1 - a) * noise
 
     def cases():
         g = torch.Generator().manual_seed(0)
-        draw = lambda *shape: torch.randn(shape, generator=g)
-        return [
-            (draw(5, 2), torch.tensor([0, 10, 500, 700, 999]), draw(5, 2), linear(1000)),
-            (draw(3, 1, 8, 8), torch.tensor([1, 300, 998]), draw(3, 1, 8, 8), cosine(1000)),
-        ]
+        x0, noise = torch.randn(2, 5, 2, generator=g)
+        return [(x0, torch.tensor([0, 10, 500, 700, 1000]), noise, linear(1000))]
 
     EXERCISES = [
         Exercise(
             "1.3", "q_sample", reference, cases,
-            verified="it equals the closed form for points and pictures, at t = 0 and at t = 999.",
+            verified="it equals the closed form at t = 0 and at t = 1000.",
             mistakes=[Mistake("variance for standard deviation",
                               "The noise is scaled by (1 - alpha_bar): take its square root.", no_root)],
         ),
@@ -73,7 +70,7 @@ class Exercise:
     id: "1.3"; the number before the dot is the notebook's.
     title: what is printed behind the id, normally the function's name.
     reference: the right function or class; the notebook carries on with it when the student's is not right.
-    cases: function -> list of argument tuples. It is called anew for each function that is judged, with the
+    cases: function -> list of argument tuples. It is called anew for each function that is checked, with the
         global generators seeded, so that nobody sees arguments that somebody else changed.
     verified: ends the sentence "right. Verified: ...".
     mistakes: tried in this order; no two may return the same on all cases, none the same as the reference.

@@ -1,6 +1,7 @@
 """What the reader sees: a block for a check, a table for a notebook. No timings, no colour alone."""
 
 import html
+import inspect
 import re
 import sys
 
@@ -17,21 +18,28 @@ ON = "Carrying on with the reference"
 
 def sentence(exercise, verdict) -> str:
     """The words for one verdict."""
-    head = f"{exercise.id} {exercise.title}: "
-    return (
-        head
-        + {
-            "right": f"right. Verified: {verdict.message}",
-            "not attempted": f"not attempted. {ON}, so the notebook runs on.",
-            "wrong": f"not yet. {verdict.message} {ON}.",
-            "crashed": f"crashed. {verdict.message} {ON}.",
-            "broken": f"could not be judged: the exercise itself is broken ({verdict.message}). {ON}.",
-        }[verdict.state]
-    )
+    words = {
+        "right": f"right. Verified: {verdict.message}",
+        "not attempted": f"not attempted. {ON}, so the notebook runs on.",
+        "wrong": f"not yet. {verdict.message} {ON}.",
+        "crashed": f"crashed. {verdict.message} {ON}.",
+        "broken": f"could not be checked: the exercise itself is broken ({verdict.message}). {ON}.",
+    }
+    return f"{exercise.id} {exercise.title}: {words[verdict.state]}"
 
 
 def show_verdict(exercise, verdict):
     show(sentence(exercise, verdict), verdict.state, verdict.printed)
+
+
+def show_reference(exercise, earlier):
+    """Say that `check` was handed the reference; earlier: the verdict that stands, or None."""
+    own = f"{'a class' if inspect.isclass(exercise.reference) else 'a function'} of the course's own"
+    if earlier is None:
+        show(f"{exercise.id} {exercise.title}: not checked. This is {own}: hand in yours.", "not run")
+        return
+    why = f"This verdict stands from before: what `check` got now is {own}, which it had returned itself. "
+    show(f"{sentence(exercise, earlier)} {why}Run the lines that define yours again.", earlier.state)
 
 
 def show(text: str, state: str, printed: str = ""):
@@ -42,10 +50,8 @@ def show(text: str, state: str, printed: str = ""):
     body = f"<b>{_marked(head)}</b>{colon}{_marked(rest)}"
     if printed.strip():
         body += f"<br>The code printed:<pre>{html.escape(printed.rstrip())}</pre>"
-    _emit(
-        plain,
-        f'<div style="border-left: 5px {line} {colour}; padding: 0.3em 0.8em; margin: 0.3em 0">{body}</div>',
-    )
+    style = f"border-left: 5px {line} {colour}; padding: 0.3em 0.8em; margin: 0.3em 0"
+    _emit(plain, f'<div style="{style}">{body}</div>')
 
 
 def show_table(rows: list[tuple[str, str, str, str]], closing: str):
@@ -59,13 +65,10 @@ def show_table(rows: list[tuple[str, str, str, str]], closing: str):
         + "</tr>"
         for id, title, state, words in rows
     )
-    head = "".join(
-        f'<th scope="col" style="text-align: left">{h}</th>' for h in ("Exercise", "Title", "State")
-    )
-    _emit(
-        f"{plain}\n{closing}",
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{_marked(closing)}</p>",
-    )
+    titles = ("Exercise", "Title", "State")
+    head = "".join(f'<th scope="col" style="text-align: left">{title}</th>' for title in titles)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    _emit(f"{plain}\n{closing}", f"{table}<p>{_marked(closing)}</p>")
 
 
 def _marked(text):

@@ -23,60 +23,31 @@ import numpy as np
 import torch
 
 KEEP = 2000  # characters of printed output that are kept
-STACK = (
-    64 * 2**20
-)  # bytes of the worker's stack: deep recursion must end in RecursionError, not in a dead kernel
+STACK = 64 * 2**20  # bytes of the worker's stack: deep recursion ends in RecursionError, not in a dead kernel
 HERE = str(Path(__file__).resolve().parents[1])
 
-HINTS = [  # (pattern in "Type: message", what it usually means)
-    (
-        r"size of tensor a .* must match",
-        "Two shapes do not fit each other: print both; one lacks a reshape to (B, 1, ...).",
-    ),
-    (
-        r"shapes cannot be multiplied|must be same size|Expected size for",
-        "The inner sizes of a matrix product differ.",
-    ),
-    (r"shape '.*' is invalid for input", "The new shape has another number of elements than the old one."),
-    (
-        r"Sizes of tensors must match",
-        "What is concatenated must agree in every dimension but the one it is joined along.",
-    ),
-    (
-        r"expected input.* to have \d+ channels",
-        "The layer gets another number of channels than it was built for.",
-    ),
-    (
-        r"on the same device|Expected all tensors",
-        "Tensors live on different devices: make new ones with device=x.device.",
-    ),
-    (
-        r"tensors used as (indices|idx)|indices must be integers",
-        "An index must be an integer (int64) tensor.",
-    ),
-    (
-        r"expected (scalar type|m1 and m2)|same dtype|must have the same dtype",
-        "The dtypes of two tensors differ.",
-    ),
-    (r"out of (range|bounds)", "An index runs past the end: count whether it starts at 0."),
-    (r"'ellipsis'|Ellipsis", "A `...` of the stub is still in there."),
-    (r"'NoneType'", "Something is None: a function without `return`, or a part not yet filled in."),
-    (r"^UnboundLocalError", "The name is used before the line that gives it a value."),
-    (r"^NameError", "No such name here: a typo, or something that should come in as an argument."),
-    (r"^AttributeError", "The object has no such attribute: check the spelling against its docstring."),
-    (r"^RecursionError", "The function calls itself without an end."),
-    (r"^NotImplementedError", "The method that is asked for is not written."),
-    (r"^SystemExit", "The code tried to end the program: leave out exit()."),
-    (r"^KeyboardInterrupt", "The code raised KeyboardInterrupt itself."),
-    (
-        r"one of the variables needed for gradient|leaf [Vv]ariable that requires grad",
-        "A tensor that gradients need was changed in place: write x = x + y for x += y.",
-    ),
-    (
-        r"backward through the graph a second time|does not require grad",
-        "The graph of gradients is not there (any more).",
-    ),
-]
+HINTS = {  # pattern in "Type: message": what it usually means
+    r"size of tensor a .* must match": "Two shapes do not fit: print both; one lacks a (B, 1, ...) shape.",
+    r"be multiplied|must be same size|Expected size for": "The inner sizes of a matrix product differ.",
+    r"shape '.*' is invalid for input": "The new shape has another number of elements than the old one.",
+    r"Sizes of tensors must match": "What is joined must agree in all other dimensions.",
+    r"expected input.* to have \d+ channels": "The layer is built for another number of channels.",
+    r"on the same device|Expected all tensors": "Two devices are mixed: make tensors with device=x.device.",
+    r"tensors used as (indices|idx)|indices must be integers": "An index must be an integer (int64) tensor.",
+    r"expected (scalar type|m1 and m2)|same dtype": "The dtypes of two tensors differ.",
+    r"out of (range|bounds)": "An index runs past the end: count whether it starts at 0.",
+    r"'ellipsis'|Ellipsis": "A `...` of the stub is still in there.",
+    r"'NoneType'": "Something is None: a function without `return`, or a part not yet filled in.",
+    r"^UnboundLocalError": "The name is used before the line that gives it a value.",
+    r"^NameError": "No such name here: a typo, or something that should come in as an argument.",
+    r"^AttributeError": "The object has no such attribute: check the spelling against its docstring.",
+    r"^RecursionError": "The function calls itself without an end.",
+    r"^NotImplementedError": "The method that is asked for is not written.",
+    r"^SystemExit": "The code tried to end the program: leave out exit().",
+    r"^KeyboardInterrupt": "The code raised KeyboardInterrupt itself.",
+    r"needed for gradient|leaf [Vv]ariable that requires": "Changed in place: write x = x + y for x += y.",
+    r"through the graph a second|does not require grad": "The graph of gradients is not there (any more).",
+}
 
 
 class TimeLimit(BaseException):
@@ -95,7 +66,7 @@ class Crash:
 
     def __str__(self):
         full = f"{self.name}: {self.text}" if self.text else self.name
-        hint = next((hint for pattern, hint in HINTS if re.search(pattern, full)), "")
+        hint = next((hint for pattern, hint in HINTS.items() if re.search(pattern, full)), "")
         line = f", `{self.line}`" if self.line else ""
         where = f"line {self.lineno}{line}: " if self.lineno else ""
         return f"{where}{full}{'' if full.endswith(('.', '!', '?')) else '.'} {hint}".strip()
@@ -109,18 +80,14 @@ def crash_of(error: BaseException, filename: str | None) -> Crash:
     except Exception:  # a student's own exception class may fail to print
         text = ""
     text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)
-    return Crash(
-        type(error).__name__, text[:300] + ("..." if len(text) > 300 else ""), *_line(frames, filename), error
-    )
+    text = text[:300] + ("..." if len(text) > 300 else "")
+    return Crash(type(error).__name__, text, *_line(frames, filename), error)
 
 
 def _line(frames, filename):
+    ours = (HERE, os.path.dirname(torch.__file__), sys.base_prefix, "<")
     own = [f for f in frames if f[0] == filename]
-    other = [
-        f
-        for f in frames
-        if not f[0].startswith((HERE, os.path.dirname(torch.__file__), sys.base_prefix, "<"))
-    ]
+    other = [f for f in frames if not f[0].startswith(ours)]
     if not (own or other):
         return None, ""
     name, number = (own or other)[-1]
@@ -144,18 +111,14 @@ class Guarded:
     stopped: bool = True  # False: the thread would not end and was left behind
 
 
-def guarded(work, time_limit: float, filename: str | None = None) -> Guarded:
+def run_guarded(work, time_limit: float, filename: str | None = None) -> Guarded:
     """Call ``work()`` in a worker thread for at most ``time_limit`` seconds; what it raises is dropped.
 
     Gradient mode, inference mode and the number of threads are the caller's. Standard output is captured,
     standard error is dropped.
     """
-    grad, inference, threads = (
-        torch.is_grad_enabled(),
-        torch.is_inference_mode_enabled(),
-        torch.get_num_threads(),
-    )
-    dtype = torch.get_default_dtype()
+    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     done, out = threading.Event(), _Capture()
 
     def target():

@@ -8,6 +8,7 @@
     python notebooks/source/build.py links            re-point badges and first cells to a repository
     python notebooks/source/build.py run              execute everything into out/, the tree stays as it is
     python notebooks/source/build.py start            fill my-work/ with copies of the student edition
+    python notebooks/source/build.py new 09 "A title" write the skeleton of a new notebook
 
 `editions`, `execute`, `check`, `slides`, `run` take `--only NN`. README.md and builder/__init__.py say more.
 """
@@ -28,6 +29,7 @@ from builder.execute import keep_seconds
 from builder.execute import run as run_notebook
 from builder.fingerprint import changes, fingerprint
 from builder.links import write_links
+from builder.new import write_skeleton
 from builder.numbers import refill
 from builder.pages import fetch_assets, write_page
 from builder.saved import problems as saved_problems
@@ -57,10 +59,8 @@ def reasons(course: Course, name: str) -> tuple[list[str], list[str]]:
 
 def stale_parts(course: Course, name: str, complete) -> list[str]:
     """What has changed since the outputs of the complete edition were made; an empty list: they are fresh."""
-    recorded = complete.metadata.get(RECORD)
-    if not recorded:
-        return ["never executed"]
-    return changes(recorded["inputs"], fingerprint(course, name, complete))
+    inputs = complete.metadata.get(RECORD, {}).get("inputs")
+    return changes(inputs, fingerprint(course, name, complete)) if inputs else ["never executed"]
 
 
 def differing_cells(old, new) -> str:
@@ -82,26 +82,20 @@ def orphans(course: Course) -> list[str]:
 
 def check(course: Course, only: str | None) -> bool:
     """Say of each notebook whether it is in step with its source and its outputs are fresh."""
-    good, step, stale = True, [], []
+    wrong = orphans(course) if only is None else []
     for path in course.source_paths(only):
         try:
             step, stale = reasons(course, path.stem)
         except BuildError as err:
-            say(err)
-            good = False
+            wrong.append(str(err))
             continue
+        wrong += [f"{path.stem}: {text}; run `make editions`" for text in step]
+        wrong += [f"{path.stem}: outputs are stale: {', '.join(stale)}; run `make execute`"] if stale else []
         if not step and not stale:
             say(f"{path.stem}: in step and fresh")
-            continue
-        good = False
-        for text in step:
-            say(f"{path.stem}: {text}; run `make editions`")
-        if stale:
-            say(f"{path.stem}: outputs are stale: {', '.join(stale)}; run `make execute`")
-    for text in orphans(course) if only is None else []:
-        good = False
+    for text in wrong:
         say(text)
-    return good
+    return not wrong
 
 
 def execute(course: Course, only: str | None, stale_only: bool, draft: bool) -> None:
@@ -180,7 +174,7 @@ def main(arguments=None) -> int:
     )
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    names = ("editions", "execute", "check", "numbers", "slides", "links", "run", "start")
+    names = ("editions", "execute", "check", "numbers", "slides", "links", "run", "start", "new")
     made = {name: commands.add_parser(name) for name in names}
     for name in ("editions", "execute", "check", "slides", "run"):
         made[name].add_argument("--only", metavar="NN", help="this notebook alone")
@@ -197,37 +191,47 @@ def main(arguments=None) -> int:
     made["run"].add_argument("--out", type=Path, help="the folder to fill, default out/")
     made["run"].add_argument("--mode", choices=("read", "smoke", "full"))
     made["start"].add_argument("--into", type=Path, help="the folder to fill, default my-work/")
+    made["new"].add_argument("number", metavar="NN", help="two digits")
+    made["new"].add_argument("title", metavar="TITLE", help="without the number")
     chosen = parser.parse_args(arguments)
     course = Course(chosen.root.resolve())
     try:
-        if chosen.command == "editions" and chosen.grading:
-            write_grading_editions(course, course.root / "out" / "grading", chosen.only, say)
-        elif chosen.command == "editions":
-            changed = write_editions(course, chosen.only, chosen.draft, say)
-            say("\n".join(f"wrote {name}" for name in changed) or "nothing changed")
-        elif chosen.command == "execute":
-            execute(course, chosen.only, chosen.stale, chosen.draft)
-        elif chosen.command == "check":
-            return 0 if check(course, chosen.only) else 1
-        elif chosen.command == "numbers":
-            changed = dict.fromkeys([*refill(course), *refill_tables(course)])
-            say("\n".join(f"wrote {name}" for name in changed) or "every number and table is up to date")
-        elif chosen.command == "links":
-            changed = write_links(course, chosen.repository, chosen.version)
-            changed += write_editions(course, None, False, say)
-            say("\n".join(f"wrote {name}" for name in changed) or "nothing changed")
-        elif chosen.command == "slides":
-            slides(course, chosen.only, course.root / "out" / "slides", chosen.draft)
-        elif chosen.command == "run":
-            mode = chosen.mode or os.environ.get("NOISE_TO_DIGITS_MODE", "read")
-            out = chosen.out or Path(os.environ.get("NOISE_TO_DIGITS_OUT", course.root / "out"))
-            run(course, chosen.only, out, mode)
-        else:
-            start(course, chosen.into or course.root / "my-work", say)
+        return 0 if obey(course, chosen) is not False else 1
     except (BuildError, OSError) as err:
         say(f"\n{err}", file=sys.stderr)
         return 1
-    return 0
+
+
+def obey(course: Course, chosen) -> bool | None:
+    """Do what the command line asks for; False: the check found something to put right."""
+    out, command = course.root / "out", chosen.command
+    changed, nothing = None, "nothing changed"
+    if command == "editions" and chosen.grading:
+        write_grading_editions(course, out / "grading", chosen.only, say)
+    elif command == "editions":
+        changed = write_editions(course, chosen.only, chosen.draft, say)
+    elif command == "execute":
+        execute(course, chosen.only, chosen.stale, chosen.draft)
+    elif command == "check":
+        return check(course, chosen.only)
+    elif command == "numbers":
+        changed = [*refill(course), *refill_tables(course)]
+        nothing = "every number and table is up to date"
+    elif command == "links":
+        changed = write_links(course, chosen.repository, chosen.version)
+        changed += write_editions(course, None, False, say)
+    elif command == "slides":
+        slides(course, chosen.only, out / "slides", chosen.draft)
+    elif command == "run":
+        mode = chosen.mode or os.environ.get("NOISE_TO_DIGITS_MODE", "read")
+        folder = chosen.out or Path(os.environ.get("NOISE_TO_DIGITS_OUT", out))
+        run(course, chosen.only, folder, mode)
+    elif command == "new":
+        write_skeleton(course, chosen.number, chosen.title, say)
+    else:
+        start(course, chosen.into or course.root / "my-work", say)
+    if changed is not None:
+        say("\n".join(f"wrote {name}" for name in dict.fromkeys(changed)) or nothing)
 
 
 if __name__ == "__main__":

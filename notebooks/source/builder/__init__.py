@@ -9,7 +9,13 @@ saved.py        what a saved notebook must not contain
 slides.py       the lecture: decks for a browser
 pages.py        notebooks as HTML pages; the scripts that pages and decks need; templates/ for both
 numbers.py      numbers typed in prose, tied to data/results
+new.py          the skeleton of a new notebook, and the lists that name it
 start.py        the student's own copies in my-work/
 links.py        the repository's address and version, and everything that names them
 teaching.py     the tables of TEACHING.md, from slides, exercises and measured seconds
 """
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # for helpers.files

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+
+from helpers.files import whole_or_not_at_all
 
 
 class BuildError(Exception):
@@ -85,14 +86,8 @@ def write_text(path: Path, text: str) -> bool:
     """
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    except OSError as err:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"cannot write {path}: {err}. What stood there before is untouched.") from err
+    with whole_or_not_at_all(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
     return True
 
 

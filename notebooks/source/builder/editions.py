@@ -52,7 +52,7 @@ def cell_ids(cells) -> list[str]:
 
 
 def notebook_of(cells, record: dict | None = None):
-    """A notebook with the fixed metadata of this course; `record` is what we keep about its outputs."""
+    """A notebook with the fixed metadata of this course; `record`: its edition, what made its outputs."""
     metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": dict(LANGUAGE),
@@ -72,6 +72,11 @@ def open_with(built: list, links: Links, path: str, execution_count=None) -> Non
     metadata = {"slideshow": {"slide_type": "skip"}, "tags": [BOOTSTRAP]}
     cell = new_code_cell(links.bootstrap(), id=BOOTSTRAP, metadata=metadata, execution_count=execution_count)
     built.insert(1, cell)
+
+
+def edition_of(opening) -> dict:
+    """What a notebook's metadata say of the edition it belongs to; nothing where it has no first cell."""
+    return {"edition": opening[0].edition} if opening else {}
 
 
 # The complete edition -----------------------------------------------------------------------------
@@ -100,7 +105,8 @@ def complete_edition(cells, saved=None, opening=None):
         built.append(new_code_cell(code, id=cell_id, metadata=_metadata(cell), **outputs))
     if opening:
         open_with(built, *opening, count)
-    return notebook_of(built, saved.metadata.get(RECORD) if saved else None)
+    record = saved.metadata.get(RECORD, {}) if saved else {}
+    return notebook_of(built, record | edition_of(opening))
 
 
 # The student edition ------------------------------------------------------------------------------
@@ -144,7 +150,7 @@ def student_edition(cells, complete, previous=None, grading=False, opening=None)
             built.append(_expected_cell(f"{cell_id}-expected", expected[number], shrunk))
     if opening:
         open_with(built, *opening)
-    return notebook_of(built)
+    return notebook_of(built, edition_of(opening))
 
 
 def nbgrader(grade_id: str, points: int | None = None) -> dict:

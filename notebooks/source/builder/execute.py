@@ -6,7 +6,6 @@ import json
 import os
 import re
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 from nbclient import NotebookClient
@@ -19,21 +18,6 @@ from .fingerprint import fingerprint
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SECONDS_A_CELL = 1800
 SECONDS = "notebook_seconds"  # the results file
-
-
-@contextmanager
-def environment(**variables):
-    """Environment variables for the kernel, put back afterwards."""
-    before = {key: os.environ.get(key) for key in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
 
 
 def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[dict, list[str]]:
@@ -51,28 +35,29 @@ def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[di
     def executed(cell, cell_index, execute_reply):  # not called for markdown
         seconds[cell.id] = time.perf_counter() - began[cell.id]
 
-    with environment(NOISE_TO_DIGITS_MODE=mode, NOISE_TO_DIGITS_OUT=str(out.resolve()), TQDM_DISABLE="1"):
-        client = NotebookClient(
-            notebook,
-            timeout=None if mode == "full" else SECONDS_A_CELL,
-            kernel_name="python3",
-            record_timing=False,
-            store_widget_state=True,  # Output widgets need it while they run; tidy drops it
-            extra_arguments=["--log-level=ERROR"],  # else each kernel warns of its TCP connection
-            resources={"metadata": {"path": str(course.complete)}},
-            on_cell_start=started,
-            on_cell_executed=executed,
-        )
-        try:
-            client.execute()
-        except CellExecutionError as err:
-            message = re.sub(r"\x1b\[[0-9;]*m", "", str(err))
-            raise BuildError(f"{name}: a cell failed; nothing was saved\n{message}") from None
-        except (CellTimeoutError, DeadKernelError) as err:
-            raise BuildError(f"{name}: {err}; nothing was saved") from None
+    settings = {"NOISE_TO_DIGITS_MODE": mode, "NOISE_TO_DIGITS_OUT": str(out.resolve()), "TQDM_DISABLE": "1"}
+    client = NotebookClient(
+        notebook,
+        timeout=None if mode == "full" else SECONDS_A_CELL,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=True,  # Output widgets need it while they run; tidy drops it
+        extra_arguments=["--log-level=ERROR"],  # else each kernel warns of its TCP connection
+        resources={"metadata": {"path": str(course.complete)}},
+        on_cell_start=started,
+        on_cell_executed=executed,
+    )
+    try:
+        client.execute(env=os.environ | settings)
+    except CellExecutionError as err:
+        message = re.sub(r"\x1b\[[0-9;]*m", "", str(err))
+        raise BuildError(f"{name}: a cell failed; nothing was saved\n{message}") from None
+    except (CellTimeoutError, DeadKernelError) as err:
+        raise BuildError(f"{name}: {err}; nothing was saved") from None
     noise = tidy(notebook)
     if mode == "read":
-        notebook.metadata[RECORD] = {"mode": mode, "inputs": fingerprint(course, name, notebook)}
+        made = {"mode": mode, "inputs": fingerprint(course, name, notebook)}
+        notebook.metadata[RECORD] = notebook.metadata.get(RECORD, {}) | made
     return {"all": time.perf_counter() - start, **seconds}, noise
 
 

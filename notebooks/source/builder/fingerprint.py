@@ -35,11 +35,11 @@ def fingerprint(course: Course, name: str, notebook) -> dict[str, str]:
         trees.append(ast.parse(path.read_text(encoding="utf-8")))
     parts = {"code": _hash("\n# %%\n".join(codes).encode())}
     for path in helpers:
-        code = bare(path.read_text(encoding="utf-8"))
+        code = strip_comments(path.read_text(encoding="utf-8"))
         parts[path.relative_to(course.root).as_posix()] = _hash(code.encode())
     for artifact in artifacts(course, trees):
         path = course.root / artifact
-        parts[artifact] = _hash(path.read_bytes()) if path.exists() else "missing"
+        parts[artifact] = _hash(_read_bytes(path)) if path.exists() else "missing"
     return parts
 
 
@@ -56,11 +56,17 @@ def changes(recorded: dict[str, str], now: dict[str, str]) -> list[str]:
     return said
 
 
+def _read_bytes(path: Path) -> bytes:
+    """The content of an artifact; that of a text with the line ends that git stores."""
+    content = path.read_bytes()
+    return content.replace(b"\r\n", b"\n") if path.suffix == ".json" else content
+
+
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def bare(code: str) -> str:
+def strip_comments(code: str) -> str:
     """Python source without comments, docstrings and blank lines; the same text on every Python version."""
     lines = code.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(code).readline):

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from .course import BuildError, Course, write_text
 
 TABLE = "noise-to-digits"
 BOOTSTRAP = "bootstrap"  # tag and id of the first code cell
 REPOSITORY, VERSION = r"[A-Za-z0-9][A-Za-z0-9-]*/[\w.-]+", r"[\w.-]+"
-# In markdown: (before the repository)(between it and the version, None: no version)
+# In the pages: (before the repository)(between it and the version, None: no version)
 PLACES = [
     (r"https://colab\.research\.google\.com/github/", r"/blob/"),
     (r"https://mybinder\.org/v2/gh/", r"/"),
     (r"git clone [^\n]*?https://github\.com/", None),
+    (r"repository-code: https://github\.com/", None),  # CITATION.cff
 ]
 
 
 @dataclass(frozen=True)
 class Links:
-    """The addresses of one repository (owner/name) at one version (a branch or a tag)."""
+    """The addresses of one repository (owner/name) at one version (a branch or a tag), and its edition."""
 
     repository: str
     version: str
+    edition: str
 
     def colab(self, path: str) -> str:
         return f"https://colab.research.google.com/github/{self.repository}/blob/{self.version}/{path}"
@@ -42,39 +45,49 @@ class Links:
 
     def bootstrap(self) -> str:
         """The code of a notebook's first cell."""
-        address, folder = f"https://github.com/{self.repository}", self.repository.split("/")[1]
+        address = f"https://github.com/{self.repository}"
         return f'''\
-# On Colab this fetches the course. Anywhere else it does nothing.
+# On Colab this fetches the course. Anywhere else it only looks whether notebook and course fit together.
 import os, pathlib, subprocess, sys
 
-address, version, folder = "{address}", "{self.version}", "{folder}"
-here = pathlib.Path.cwd()
-if not any((p / "helpers").is_dir() for p in (here, *here.parents)):
+address, version, edition = "{address}", "{self.version}", "{self.edition}"
+here, folder = pathlib.Path.cwd(), address.split("/")[-1]
+root = next((p for p in (here, *here.parents) if (p / "helpers").is_dir()), here / folder)
+if root == here / folder:
     if "google.colab" not in sys.modules:
         raise FileNotFoundError(f"open this notebook inside the course's folder: git clone {{address}}")
-    if not pathlib.Path(folder).is_dir():
+    if not root.is_dir():
         clone = "git clone --quiet --depth=1 --branch".split()
         subprocess.run([*clone, version, address, folder], check=True)
-    os.chdir(folder)'''
+    os.chdir(root)
+if f'EDITION = "{{edition}}"' not in (root / "helpers" / "__init__.py").read_text(encoding="utf-8"):
+    raise RuntimeError(f"this notebook is of edition {{edition}}, the course in {{root.name}}/ is not: "
+                       "`make start` puts one that fits beside yours; on Colab, reopen it from the README")'''
 
 
 def read_links(course: Course) -> Links:
-    """The course's repository and version. Raises BuildError where pyproject.toml does not say them."""
+    """The course's repository, version, edition. Raises BuildError where pyproject.toml does not say them."""
     path = course.root / "pyproject.toml"
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))["tool"][TABLE]
-        return checked(table["repository"], table["version"])
+        return check_links(Links(table["repository"], table["version"], table["edition"]))
     except (OSError, KeyError, tomllib.TOMLDecodeError) as err:
-        raise BuildError(f"{path.name}: no repository and version in [tool.{TABLE}] ({err})") from err
+        raise BuildError(f"{path.name}: no repository, version, edition in [tool.{TABLE}] ({err})") from err
 
 
-def checked(repository: str, version: str) -> Links:
-    """Links to repository and version. Raises BuildError unless that is owner/name and a tag or branch."""
+def check_links(links: Links) -> Links:
+    """`links`, if they name owner/name and a tag or branch; else raises BuildError."""
+    repository, version = links.repository, links.version
     if not re.fullmatch(REPOSITORY, repository):
         raise BuildError(f"{repository!r} is no repository: write owner/name, make links REPO=ada/digits")
     if not re.fullmatch(VERSION, version):
         raise BuildError(f"{version!r} is not a version: a branch or tag of letters, digits and . _ -")
-    return Links(repository, version)
+    return links
+
+
+def pages(course: Course) -> list[Path]:
+    """The files that name the repository: the markdown pages and CITATION.cff."""
+    return [*course.markdown(), *course.root.glob("CITATION.cff")]
 
 
 def repoint(text: str, links: Links) -> str:
@@ -89,9 +102,9 @@ def repoint(text: str, links: Links) -> str:
 
 
 def problems(course: Course) -> list[str]:
-    """The markdown files that point elsewhere than pyproject.toml says."""
+    """The pages that point elsewhere than pyproject.toml says."""
     links, said = read_links(course), []
-    for path in course.markdown():
+    for path in pages(course):
         text = path.read_text(encoding="utf-8")
         if text != repoint(text, links):
             name = path.relative_to(course.root).as_posix()
@@ -100,19 +113,20 @@ def problems(course: Course) -> list[str]:
 
 
 def write_links(course: Course, repository: str | None, version: str | None) -> list[str]:
-    """Write repository and version (None: as they are) to pyproject.toml and the markdown files.
+    """Write repository and version (None: as they are) to pyproject.toml and the pages.
 
     Returns the names of the files that changed. The notebooks follow when the editions are built.
     Raises BuildError before anything is written when they are not valid.
     """
     old = read_links(course)
-    links = checked(repository or old.repository, version or old.version)
+    links = replace(old, repository=repository or old.repository, version=version or old.version)
+    check_links(links)
     path = course.root / "pyproject.toml"
     head, table, rest = re.split(rf"(?m)^(\[tool\.{TABLE}\]\n)", path.read_text(encoding="utf-8"), maxsplit=1)
     for key, value in (("repository", links.repository), ("version", links.version)):
         rest = re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', rest, count=1)
     changed = [path] if write_text(path, head + table + rest) else []
-    for page in course.markdown():
+    for page in pages(course):
         if write_text(page, repoint(page.read_text(encoding="utf-8"), links)):
             changed.append(page)
     return [file.relative_to(course.root).as_posix() for file in changed]

@@ -8,6 +8,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from helpers.files import whole_or_not_at_all
+
 from .course import BuildError, write_text
 
 FOLDER = Path(__file__).parent / "templates"
@@ -16,14 +18,8 @@ TEMPLATES = dict(extra_template_basedirs=[str(FOLDER)], extra_template_paths=[st
 # wheel -> the files of it that decks need (a name that ends with / is a folder): their place in assets/
 _REVEAL, _FONT = "sphinx_revealjs/_static/revealjs/", "dist/theme/fonts/source-sans-pro/"
 _MATHJAX = "sphinx-mathjax-offline/static/mathjax/"
-_USED = (
-    "dist/reveal.js",
-    "dist/reveal.css",
-    "dist/theme/white.css",
-    _FONT,
-    "plugin/notes/notes.js",
-    "LICENSE",
-)
+_STYLES = ("dist/reveal.css", "dist/theme/white.css", _FONT)
+_USED = ("dist/reveal.js", *_STYLES, "plugin/notes/notes.js", "LICENSE")
 ASSETS = {
     "sphinx-revealjs==3.2.1": {_REVEAL + name: name for name in _USED},
     "sphinx-mathjax-offline==0.0.2": {_MATHJAX + "tex-svg.js": "mathjax/tex-svg.js"},
@@ -47,16 +43,8 @@ def fetch_assets(folder: Path, pip_args=()) -> None:
     if all((folder / place).exists() for files in ASSETS.values() for place in files.values()):
         return
     with tempfile.TemporaryDirectory() as wheels:
-        words = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-        ]
-        words += ["--only-binary=:all:", *pip_args, "--dest", wheels, *ASSETS]
+        words = "-m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest"
+        words = [sys.executable, *words.split(), wheels, *pip_args, *ASSETS]
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
             raise BuildError(
@@ -78,7 +66,5 @@ def _unpack(wheel: Path, files: dict[str, str], folder: Path) -> None:
                 raise BuildError(f"{wheel.name} has no {source}")
             for member in members:
                 target = folder / (place + member.removeprefix(source))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                part = target.with_name(f".{target.name}.part")
-                part.write_bytes(archive.read(member))
-                part.replace(target)
+                with whole_or_not_at_all(target) as part:
+                    part.write_bytes(archive.read(member))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import sys
 from dataclasses import dataclass, field
 
 from .course import BuildError, Course, write_text
@@ -97,8 +96,6 @@ def mistakes_table(course: Course, number: str) -> str:
 
 def _specs(course: Course, number: str) -> dict:
     """The exercises of helpers/exercises/nbNN.py by id."""
-    if str(course.root) not in sys.path:
-        sys.path.insert(0, str(course.root))
     try:
         return {e.id: e for e in importlib.import_module(f"helpers.exercises.nb{number}").EXERCISES}
     except ImportError as err:

@@ -1,4 +1,4 @@
-"""Judge one function against one exercise: right, not attempted, wrong (which mistake) or crashed (where)."""
+"""The verdict on one function for one exercise: right, not attempted, wrong (how) or crashed (where)."""
 
 import ast
 import copy
@@ -36,61 +36,56 @@ class Outcome:
     crash: sandbox.Crash | None = None
 
 
-def judge(exercise: Exercise, function, stub: str | None = None) -> Verdict:
-    """Judge ``function``; only a broken exercise raises (SpecError). Global generators stay as they were."""
+def decide(exercise: Exercise, function, stub: str | None = None) -> Verdict:
+    """The verdict on ``function``; only a broken exercise raises (SpecError). Global generators are kept."""
     with sandbox.same_randomness():
-        return _judge(exercise, function, stub)
+        return _decide(exercise, function, stub)
 
 
-def _judge(exercise, function, stub):
-    reference = exercise.reference
+def _decide(exercise, function, stub):
+    reference, printed = exercise.reference, ""
 
-    def no(mistake, message, state="wrong", printed=""):
+    def decline(mistake, message, state="wrong"):
         return Verdict(state, reference, message, mistake, printed)
 
     if inspect.isclass(reference) != inspect.isclass(function) or not callable(function):
         what = "a class" if inspect.isclass(reference) else "a function"
         given = "a class" if inspect.isclass(function) else f"a value of type {type(function).__name__}"
         given = "a function" if inspect.isfunction(function) else given
-        return no("type", f"The exercise asks for {what}, `check` got {given}.")
+        return decline("type", f"The exercise asks for {what}, `check` got {given}.")
     if is_stub(function, stub):
-        return no("", "", "not attempted")
-    expected = trusted(exercise, reference, "the reference")
-    message = _signature(exercise, function, expected[0].args)
-    if message:
-        return no("arguments", message)
-    outcomes, printed = watched(exercise, function)
+        return decline("", "", "not attempted")
+    expected = run_trusted(exercise, reference, "the reference")
+    if message := _compare_signatures(exercise, function, expected[0].args):
+        return decline("arguments", message)
+    outcomes, printed = run_watched(exercise, function)
     crash = next((o for o in outcomes if o.crash), None)
     pairs = list(zip(outcomes, expected, strict=False))
     complete = not crash and len(outcomes) == len(expected)
-    path = None if exercise.changes_inputs else _changed_input(exercise, outcomes)
-    if path:
+    if path := None if exercise.changes_inputs else _find_changed_input(exercise, outcomes):
         text = f"`{path}` is not as it was before the call: it was changed in place (`x += y`, `x[...] = y`, "
-        text += "a method ending in `_`). Write x = x + y."
-        return no("input changed in place", text, printed=printed)
-    if complete and all(same(exercise, e, o) for o, e in pairs):
-        name = _unused_generator(exercise, pairs)
-        if name:
+        return decline("input changed in place", f"{text}a method ending in `_`). Write x = x + y.")
+    if complete and all(agree(exercise, e, o) for o, e in pairs):
+        if name := _find_unused_generator(exercise, pairs):
             text = f"The numbers are right, but `{name}` was not used: draw from it, for seeds to work."
-            return no("generator not used", text, printed=printed)
+            return decline("generator not used", text)
         return Verdict("right", function, exercise.verified, "", printed)
     if len(outcomes) == len(expected):
         for mistake in exercise.mistakes:
-            variant = trusted(exercise, mistake.function, f"mistake {mistake.name!r}", mistake.raises)
-            known = all(same(exercise, v, o) for v, o in zip(variant, outcomes, strict=True))
-            if known and not all(same(exercise, e, v) for e, v in zip(expected, variant, strict=True)):
-                return no(mistake.name, _message(mistake, exercise, outcomes, expected), printed=printed)
+            variant = run_trusted(exercise, mistake.function, f"mistake {mistake.name!r}", mistake.raises)
+            known = all(agree(exercise, v, o) for v, o in zip(variant, outcomes, strict=True))
+            if known and not all(agree(exercise, e, v) for e, v in zip(expected, variant, strict=True)):
+                return decline(mistake.name, _word_mistake(mistake, exercise, outcomes, expected))
     if crash:
         if isinstance(crash.crash.error, Complaint):
-            return no(crash.crash.error.name, crash.crash.error.text, printed=printed)
+            return decline(crash.crash.error.name, crash.crash.error.text)
         text = f"{crash.crash}"
         where = compare.case_text(exercise, crash.args, outcomes.index(crash) + 1, len(expected))
-        return no(crash.crash.name, f"{text[0].upper()}{text[1:]} {where}", "crashed", printed)
-    name, text = compare.diagnose(exercise, [(e.args, e.result, o.result) for o, e in pairs])
-    return no(name, text, printed=printed)
+        return decline(crash.crash.name, f"{text[0].upper()}{text[1:]} {where}", "crashed")
+    return decline(*compare.diagnose(exercise, [(e.args, e.result, o.result) for o, e in pairs]))
 
 
-def _changed_input(exercise, outcomes):
+def _find_changed_input(exercise, outcomes):
     """The first argument that no longer equals a fresh one, as a path ("x", "state.x"), or None."""
     for fresh, outcome in zip(cases_of(exercise), outcomes, strict=False):
         if outcome.crash and not isinstance(outcome.crash.error, Complaint):
@@ -102,7 +97,7 @@ def _changed_input(exercise, outcomes):
     return None
 
 
-def _unused_generator(exercise, pairs):
+def _find_unused_generator(exercise, pairs):
     """The name of a torch.Generator that the reference draws from and the student does not, or None."""
     for fresh, (got, expected) in zip(cases_of(exercise), pairs, strict=True):
         for name, *three in zip(exercise.argument_names(fresh), fresh, expected.args, got.args, strict=True):
@@ -113,17 +108,17 @@ def _unused_generator(exercise, pairs):
     return None
 
 
-def _message(mistake, exercise, outcomes, expected):
+def _word_mistake(mistake, exercise, outcomes, expected):
     if isinstance(mistake.message, str):
         return mistake.message
-    o, e = next((o, e) for o, e in zip(outcomes, expected, strict=True) if not same(exercise, e, o))
+    o, e = next((o, e) for o, e in zip(outcomes, expected, strict=True) if not agree(exercise, e, o))
     try:
         return mistake.message(o.result, e.result)
     except Exception as error:
         raise SpecError(f"{exercise.id}: the message of mistake {mistake.name!r} fails: {error!r}") from error
 
 
-def same(exercise, expected: Outcome, got: Outcome) -> bool:
+def agree(exercise, expected: Outcome, got: Outcome) -> bool:
     """Two outcomes are the same: both results agree, or both stopped with the same error and text."""
     if expected.crash or got.crash:
         ends = [(o.crash.name, o.crash.text) if o.crash else None for o in (expected, got)]
@@ -139,7 +134,7 @@ def cases_of(exercise) -> list[tuple]:
     return cases
 
 
-def answer(exercise, function, args, number, filename=None) -> Outcome:
+def run_case(exercise, function, args, number, filename=None) -> Outcome:
     sandbox.seed_everything(number)
     try:
         return Outcome(args, exercise.invoke(function, args))
@@ -151,9 +146,9 @@ def answer(exercise, function, args, number, filename=None) -> Outcome:
         return Outcome(args, crash=crash)
 
 
-def trusted(exercise, function, name, raises=False) -> list[Outcome]:
+def run_trusted(exercise, function, name, raises=False) -> list[Outcome]:
     """Answers of the reference or of a mistake; SpecError where they fail."""
-    outcomes = [answer(exercise, function, args, i) for i, args in enumerate(cases_of(exercise))]
+    outcomes = [run_case(exercise, function, args, i) for i, args in enumerate(cases_of(exercise))]
     crash = next((o.crash for o in outcomes if o.crash), None)
     if crash and not raises:
         if isinstance(crash.error, KeyboardInterrupt):
@@ -163,17 +158,17 @@ def trusted(exercise, function, name, raises=False) -> list[Outcome]:
     return outcomes
 
 
-def watched(exercise, function) -> tuple[list[Outcome], str]:
+def run_watched(exercise, function) -> tuple[list[Outcome], str]:
     """Answers of a student's function, from the sandbox, and what it printed; the last may be a crash."""
     cases, outcomes, filename = cases_of(exercise), [], sandbox.file_of(function)
 
     def work():
         for i, args in enumerate(cases):
-            outcomes.append(answer(exercise, function, args, i, filename))
+            outcomes.append(run_case(exercise, function, args, i, filename))
             if outcomes[-1].crash and not isinstance(outcomes[-1].crash.error, Exception):
                 return
 
-    run = sandbox.guarded(work, exercise.time_limit, filename)
+    run = sandbox.run_guarded(work, exercise.time_limit, filename)
     outcomes = list(outcomes)
     if len(outcomes) < len(cases) and not (outcomes and outcomes[-1].crash):
         crash = run.late or sandbox.Crash("stopped", "the code ended without an answer")
@@ -184,7 +179,7 @@ def watched(exercise, function) -> tuple[list[Outcome], str]:
     return outcomes, run.printed
 
 
-def _signature(exercise, function, args):
+def _compare_signatures(exercise, function, args):
     theirs, ours = (
         (f.forward if inspect.isclass(f) and hasattr(f, "forward") else f)
         for f in (function, exercise.reference)
@@ -218,21 +213,19 @@ def is_stub(function, stub: str | None = None) -> bool:
 
     stub: its source; without one, a function (or a method of a class) whose body is ``...`` or ``pass``.
     """
-    node, name = syntax(function), getattr(function, "__name__", "")
+    node, name = find_definition(function), getattr(function, "__name__", "")
     if stub is None:
         return node is not None and any(_is_empty(n) for n in ast.walk(node))
     nodes = [n for n in ast.parse(stub).body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     if not nodes:
         raise SpecError(f"the stub of {name} defines no function")
     other = next((n for n in nodes if n.name == name), nodes[-1])
-    if node is not None:
-        return _canonical(node) == _canonical(other)
-    return _bytecode(function) == _bytecode_of_stub(other)
+    return node is not None and _canonical(node) == _canonical(other)
 
 
-def syntax(function) -> ast.AST | None:
+def find_definition(function) -> ast.AST | None:
     """The function's definition, parsed from its file or notebook cell; None where there is no source."""
-    code = sandbox.code_of(function)
+    code, name = sandbox.code_of(function), getattr(function, "__name__", None)
     if code is None:
         return None
     try:
@@ -240,9 +233,7 @@ def syntax(function) -> ast.AST | None:
     except (SyntaxError, ValueError):
         return None
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == getattr(
-            function, "__name__", None
-        ):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
             first = min([node.lineno] + [d.lineno for d in node.decorator_list])
             inside = isinstance(node, ast.ClassDef) and first <= code.co_firstlineno <= node.end_lineno
             if inside or first == code.co_firstlineno:
@@ -254,35 +245,15 @@ def _canonical(node):
     node = copy.deepcopy(node)
     for part in ast.walk(node):
         if isinstance(part, ast.FunctionDef | ast.ClassDef):
-            body = [
-                s for s in part.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
-            ]
-            part.body = [s for s in body if not isinstance(s, ast.Pass)] or [ast.Pass()]
+            part.body = [s for s in part.body if not _says_nothing(s)] or [ast.Pass()]
     return ast.dump(node)
 
 
 def _is_empty(node):
-    return isinstance(node, ast.FunctionDef) and all(
-        isinstance(s, ast.Pass) or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
-        for s in node.body
-    )
+    return isinstance(node, ast.FunctionDef) and all(map(_says_nothing, node.body))
 
 
-def _bytecode(function):
-    if inspect.isclass(function):
-        return {n: _code(v.__code__) for n, v in vars(function).items() if inspect.isfunction(v)}
-    code = sandbox.code_of(function)
-    return _code(code) if code else None
-
-
-def _bytecode_of_stub(node):
-    compiled = compile(ast.Module([node], []), "<stub>", "exec")
-    body = next(c for c in compiled.co_consts if inspect.iscode(c))
-    if isinstance(node, ast.ClassDef):
-        return {c.co_name: _code(c) for c in body.co_consts if inspect.iscode(c)}
-    return _code(body)
-
-
-def _code(code):
-    consts = [_code(c) if inspect.iscode(c) else repr(c) for c in code.co_consts if not isinstance(c, str)]
-    return code.co_code, code.co_names, code.co_varnames, consts
+def _says_nothing(statement):
+    """`pass`, `...` or a docstring."""
+    constant = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return constant or isinstance(statement, ast.Pass)

@@ -1,0 +1,130 @@
+"""A new notebook: a skeleton that builds, runs and passes its tests, and every list that has to name it.
+
+templates/new/ holds the three files of the skeleton; @NN@, @N@ and @TITLE@ in them are the notebook's number
+("09" and "9") and title.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+
+from .course import BuildError, Course, write_text
+from .links import read_links
+
+SKELETON = Path(__file__).parent / "templates" / "new"
+TITLE = re.compile(r"[\w ,.:;'’()!?&+-]+")
+ROW = re.compile(r"(?m)^\| \d\d \| \[[^]]*\]\(notebooks/\d\d_.*\n")  # of the README's table of notebooks
+LISTED = re.compile(r"(?m)^( *)# notebooks\n(?:.*\n)*?\1# end of notebooks$")  # in an issue form
+NEXT = """\
+What stands in it is a small working example. Replace it section by section; after each change:
+  make editions execute ONLY={number}    build both editions, run, save the outputs
+  make numbers editions            its seconds and its tables in README.md and TEACHING.md
+  make check ONLY={number}               is everything in step?
+By hand: its row in README.md, its line in the table at the end of notebook 00, and one in CHANGELOG.md."""
+
+
+def write_skeleton(course: Course, number: str, title: str, say=print) -> None:
+    """Write source, exercises and test of a new notebook, and name it wherever all of them are listed.
+
+    number: two digits, "09". title: without its number, "Straight paths".
+    Raises BuildError in one sentence, before anything is written, for a number that is taken or not two
+    digits and for a title that cannot name a file.
+    """
+    title = title.strip()
+    check_number(course, number)
+    short = name_file(title)
+    targets = {
+        course.sources / f"{number}_{short}.py": "notebook.py.txt",
+        course.exercise_specs(number): "exercises.py.txt",
+        course.root / "tests" / f"test_nb{number}_{short}.py": "test.py.txt",
+    }
+    if there := [path.relative_to(course.root).as_posix() for path in targets if path.exists()]:
+        raise BuildError(f"{', '.join(there)} is there already: move it away, or take another number")
+    for target, skeleton in targets.items():
+        text = (SKELETON / skeleton).read_text(encoding="utf-8")
+        for mark, word in (("@NN@", number), ("@N@", str(int(number))), ("@TITLE@", title)):
+            text = text.replace(mark, word)
+        write_text(target, text)
+    source = next(iter(targets))
+    lists = [*add_row(course, source.stem, title), *add_tables(course, number, title), *list_in_forms(course)]
+    for path in [*targets, *lists]:
+        say(f"wrote {path.relative_to(course.root).as_posix()}")
+    say(NEXT.format(number=number))
+
+
+def check_number(course: Course, number: str) -> None:
+    """Raises BuildError unless `number` is two digits that no notebook has."""
+    if not re.fullmatch(r"[0-9]{2}", number):
+        raise BuildError(f"{number!r} is no number of a notebook: write two digits, NN=09")
+    taken = {path.name[:2]: path.name for path in course.source_paths()}
+    if number in taken:
+        free = next((n for n in (f"{i:02d}" for i in range(100)) if n not in taken), "none")
+        raise BuildError(f"{number} is taken by {taken[number]}: the first free number is {free}")
+
+
+def name_file(title: str) -> str:
+    """What stands behind the number in a file's name: "Straight paths: why?" gives "straight_paths".
+
+    Raises BuildError for a title that is empty or has characters of paths or markup in it.
+    """
+    if not title:
+        raise BuildError('a notebook needs a title: write TITLE="Straight paths"')
+    if not TITLE.fullmatch(title):
+        wrong = "".join(sorted({c for c in title if not TITLE.fullmatch(c)}))
+        raise BuildError(f"a title is made of words; {title!r} has {wrong!r} in it")
+    plain = unicodedata.normalize("NFKD", title.split(":")[0]).encode("ascii", "ignore").decode().lower()
+    words = re.findall(r"[a-z0-9]+", plain)
+    if not words:
+        raise BuildError(f"no file can be named after {title!r}: it has no letter from a to z before a colon")
+    while len("_".join(words)) > 40 and len(words) > 1:
+        words.pop()
+    return "_".join(words)[:40]
+
+
+def add_row(course: Course, name: str, title: str) -> list[Path]:
+    """Put a row for notebook `name` below the last one of the README's table."""
+    page, links, number = course.root / "README.md", read_links(course), name[:2]
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    rows, student = list(ROW.finditer(text)), f"notebooks/student/{name}.ipynb"
+    if not rows:
+        return []
+    cells = [number, f"[{title}](notebooks/{name}.ipynb)", "what it leaves you with", "30 min"]
+    cells.append(f"<!--r:notebook_seconds.{number}.all;d-->5<!--/--> s")
+    cells.append(f"[Colab]({links.colab(student)}) [Binder]({links.binder(student)})")
+    write_text(page, f"{text[: rows[-1].end()]}| {' | '.join(cells)} |\n{text[rows[-1].end() :]}")
+    return [page]
+
+
+def add_tables(course: Course, number: str, title: str) -> list[Path]:
+    """Put a heading and the two tables of a notebook, still empty, at the end of TEACHING.md."""
+    page, tables = course.complete / "TEACHING.md", ""
+    if not page.exists():
+        return []
+    for kind in ("sections", "mistakes"):
+        tables += f"\n<!--{kind}:{number}-->\n<!--/{kind}-->\n"
+    text = page.read_text(encoding="utf-8").rstrip("\n")
+    return [page] if write_text(page, f"{text}\n\n### {number} {title}\n{tables}") else []
+
+
+def forms(course: Course) -> list[Path]:
+    """The issue forms that ask for a notebook."""
+    paths = sorted((course.root / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    return [path for path in paths if LISTED.search(path.read_text(encoding="utf-8"))]
+
+
+def list_in_forms(course: Course) -> list[Path]:
+    """Write the notebooks there are into every issue form; returns the forms that changed."""
+    names = [path.stem for path in course.source_paths()]
+
+    def write_list(mark) -> str:
+        indent = mark[1]
+        options = "".join(f"{indent}- {name}\n" for name in names)
+        return f"{indent}# notebooks\n{options}{indent}# end of notebooks"
+
+    return [
+        path
+        for path in forms(course)
+        if write_text(path, LISTED.sub(write_list, path.read_text(encoding="utf-8")))
+    ]

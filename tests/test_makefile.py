@@ -1,0 +1,100 @@
+"""What make does with an environment that is half made, not wanted or not makeable, and with odd words."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a blank and a quote in its name, the course's Makefile in it, nothing to install."""
+    folder = tmp_path / "the course's copy"
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "requirements.txt").touch()
+    return folder
+
+
+def make(folder, *words):
+    kept = {k: v for k, v in os.environ.items() if k not in ("ONLY", "REPO", "VERSION", "VENV", "MAKEFLAGS")}
+    words = ["make", f"PYTHON={sys.executable}", *words]
+    return subprocess.run(words, cwd=folder, env=kept, capture_output=True, text=True)
+
+
+def python_without_venv(folder) -> str:
+    """A Python that fails at `-m venv` after it made the folder, as Debian's without python3-venv does."""
+    script = folder / "python"
+    script.write_text(f"""\
+#!/bin/bash
+if [ "$2" = venv ]; then mkdir -p "$3/bin"; exit 1; fi
+exec {sys.executable} "$@"
+""")
+    script.chmod(0o755)
+    return "PYTHON=./python"
+
+
+def program(folder, text):
+    """A `.venv` that counts as ready, whose Python shows its arguments, one a line."""
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/bash\n{text}\n")
+    python.chmod(0o755)
+    (folder / ".venv" / ".installed").touch()
+
+
+@pytest.mark.slow
+def test_an_environment_without_pip_is_mended(folder):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True)
+    made = make(folder, "setup")
+    assert made.returncode == 0, made.stderr
+    assert (folder / ".venv" / ".installed").exists()
+    assert subprocess.run([folder / ".venv/bin/python", "-m", "pip", "--version"]).returncode == 0
+
+
+def test_a_folder_that_was_there_is_not_removed(folder):
+    mine = folder / ".venv" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("keep")
+    made = make(folder, "setup", python_without_venv(folder))
+    assert made.returncode != 0 and ".venv cannot be mended" in made.stdout
+    assert mine.read_text() == "keep"
+
+
+def test_a_failed_environment_leaves_nothing_behind(folder):
+    made = make(folder, "setup", python_without_venv(folder))
+    assert made.returncode != 0 and "cannot make environments" in made.stdout
+    assert not (folder / ".venv").exists()
+
+
+@pytest.mark.parametrize("words, wanted", [
+    (["links", "REPO=a'b c/d", 'VERSION=v"1; touch evil'],
+     ["links", "--repository", "a'b c/d", "--version", 'v"1; touch evil']),
+    (["editions", "ONLY=$$(touch evil) '"], ["editions", "--only", "$(touch evil) '"]),
+    (["run", "PIP_ARGS=--find-links \"my wheels\""], ["run"]),
+])  # fmt: skip
+def test_odd_words_arrive_as_they_are(folder, words, wanted):
+    program(folder, """printf '%s\\n' "$@" "PIP_ARGS=$PIP_ARGS" """)
+    made = make(folder, *words)
+    assert made.returncode == 0, made.stderr
+    *got, pip_args = made.stdout.splitlines()
+    assert got == ["notebooks/source/build.py", *wanted]
+    assert pip_args == "PIP_ARGS=" + ('--find-links "my wheels"' if words[0] == "run" else "")
+    assert not (folder / "evil").exists()
+
+
+def test_the_tests_write_beside_the_makefile(folder):
+    program(folder, 'echo "$NOISE_TO_DIGITS_OUT"')
+    assert make(folder, "test").stdout.splitlines()[-1] == str(folder / "out" / "smoke")
+
+
+def test_trainings_are_run_from_data(folder):
+    program(folder, 'echo "$@"')
+    assert make(folder, "train").stdout == "-m data.experiments\n"
+    assert make(folder, "bench").stdout == "-m data.experiments.bench\n"
