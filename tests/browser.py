@@ -29,7 +29,10 @@ def executable() -> str | None:
     return named if named and Path(named).exists() else next(filter(None, map(shutil.which, NAMES)), None)
 
 
-needs_browser = pytest.mark.skipif(bool(missing()), reason=missing() or "there is a browser")
+def needs_browser(test):
+    """Mark a test that drives a browser: slow, and skipped where there is none."""
+    reason = missing()
+    return pytest.mark.slow(pytest.mark.skipif(bool(reason), reason=reason or "there is a browser")(test))
 
 
 @contextmanager

@@ -21,6 +21,10 @@ class NetworkUsed(RuntimeError):
     """A test tried to leave this machine."""
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes seconds to minutes; make test-fast leaves it out")
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     """Connections and name look-ups beyond this machine fail, loudly: the course runs offline."""

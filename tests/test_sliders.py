@@ -16,7 +16,7 @@ from builder.saved import is_picture
 from helpers.sliders import sliders
 
 COURSE = Course(Path(__file__).resolve().parents[1])
-WITH_SLIDERS = ("01", "02", "03", "04", "05", "06", "07", "08")
+WITH_SLIDERS = [path.name[:2] for path in COURSE.source_paths() if not path.name.startswith("00")]
 SECONDS = 1.0  # a move answers within
 SLACK = float(
     os.environ.get("NOISE_TO_DIGITS_SLACK", "4" if os.environ.get("CI") else "1.5")
