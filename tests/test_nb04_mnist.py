@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from helpers import checkpoints, metrics, show
-from helpers.exercises import exercises, judge
+from helpers.exercises import decide, exercises
 from helpers.models import UNet
 from helpers.sampling import ancestral, ddim, last, reverse
-from helpers.schedule import cosine, linear
+from helpers.schedule import at, cosine, linear
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "notebooks" / "source" / "04_mnist_sampling.py"
@@ -27,7 +27,7 @@ def opened():
     from builder.source import exercises as cells_of
     from builder.source import read_source
 
-    names = {"torch": torch}
+    names = {"torch": torch, "at": at}
     for parsed in cells_of(read_source(SOURCE)).values():
         exec(parsed.solution, names)
     return names
@@ -50,7 +50,7 @@ def small_network():
 
 def test_the_solutions_are_right(opened):
     for exercise in exercises("04").values():
-        verdict = judge(exercise, opened[exercise.title])
+        verdict = decide(exercise, opened[exercise.title])
         assert verdict.state == "right", verdict.message
 
 
@@ -60,7 +60,7 @@ def test_clamp_is_that_of_the_loop(opened, schedule):
     model, rule = small_network(), ddim(2)
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     finished = last(reverse(model, schedule, rule, x_T=x, clip_x0=1.0))
-    levels = [*rule.levels(schedule.T), -1]
+    levels = [*rule.levels(schedule.T), 0]
     for t, t_next in zip(levels, levels[1:], strict=False):
         t = torch.full((3,), t)
         _, x0 = schedule.from_output(model(x, t), x, t, "v")

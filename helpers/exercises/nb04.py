@@ -3,37 +3,33 @@ class counts."""
 
 import torch
 
-from helpers.schedule import cosine, linear
+from helpers.schedule import at, cosine, linear
 
 from .exercise import Exercise, Mistake
 
 # 4.1 clamp_x0 -------------------------------------------------------------------------------------
 
 
-def _alpha_bar(x, t, schedule):
-    return schedule.alpha_bar(t).reshape(-1, *[1] * (x.ndim - 1)).to(x.dtype)
-
-
 def clamp_x0(x_t, t, x0, schedule):
-    a = _alpha_bar(x_t, t, schedule)
+    a = at(schedule.alpha_bar, t, x_t)
     x0 = x0.clamp(-1, 1)
     eps = (x_t - a.sqrt() * x0) / (1 - a).sqrt()
     return eps, x0
 
 
 def eps_of_the_old_x0(x_t, t, x0, schedule):
-    a = _alpha_bar(x_t, t, schedule)
+    a = at(schedule.alpha_bar, t, x_t)
     return (x_t - a.sqrt() * x0) / (1 - a).sqrt(), x0.clamp(-1, 1)
 
 
 def clamp_to_0_1(x_t, t, x0, schedule):
-    a = _alpha_bar(x_t, t, schedule)
+    a = at(schedule.alpha_bar, t, x_t)
     x0 = x0.clamp(0, 1)
     return (x_t - a.sqrt() * x0) / (1 - a).sqrt(), x0
 
 
 def clamp_x_t(x_t, t, x0, schedule):
-    a = _alpha_bar(x_t, t, schedule)
+    a = at(schedule.alpha_bar, t, x_t)
     x_t = x_t.clamp(-1, 1)
     return (x_t - a.sqrt() * x0) / (1 - a).sqrt(), x0
 
@@ -47,17 +43,17 @@ def shrink(x_t, t, x0, schedule):
 
 
 def clamp_no_root(x_t, t, x0, schedule):
-    a, x0 = _alpha_bar(x_t, t, schedule), x0.clamp(-1, 1)
+    a, x0 = at(schedule.alpha_bar, t, x_t), x0.clamp(-1, 1)
     return (x_t - a * x0) / (1 - a), x0
 
 
 def clamp_no_division(x_t, t, x0, schedule):
-    a, x0 = _alpha_bar(x_t, t, schedule), x0.clamp(-1, 1)
+    a, x0 = at(schedule.alpha_bar, t, x_t), x0.clamp(-1, 1)
     return x_t - a.sqrt() * x0, x0
 
 
 def clamp_alpha(x_t, t, x0, schedule):
-    a, x0 = schedule.alphas[t].reshape(-1, *[1] * (x_t.ndim - 1)), x0.clamp(-1, 1)
+    a, x0 = at(schedule.alphas, t, x_t), x0.clamp(-1, 1)
     return (x_t - a.sqrt() * x0) / (1 - a).sqrt(), x0
 
 
@@ -74,8 +70,8 @@ def clamp_cases():
     g = torch.Generator().manual_seed(0)
     cases = []
     for shape, t, schedule in (
-        ((5, 2), [0, 10, 500, 700, 998], cosine(1000)),
-        ((3, 1, 8, 6), [1, 150, 199], linear(200)),
+        ((5, 2), [1, 10, 500, 700, 999], cosine(1000)),
+        ((3, 1, 8, 6), [2, 150, 200], linear(200)),
     ):
         x_t, x0 = torch.randn(shape, generator=g), 2 * torch.randn(shape, generator=g)
         cases.append((x_t, torch.tensor(t), x0, schedule))
@@ -150,15 +146,15 @@ CLAMP = Exercise(
 
 
 def ddim_levels(T, steps):
-    return [round(T - i * T / steps) - 1 for i in range(steps)]
+    return [round(T - i * T / steps) for i in range(steps)]
 
 
 def levels_leading(T, steps):
-    return [i * (T // steps) for i in reversed(range(steps))]
+    return [1 + i * (T // steps) for i in reversed(range(steps))]
 
 
 def levels_linspace(T, steps):
-    return [round((T - 1) * (1 - i / (steps - 1))) for i in range(steps)]
+    return [1 + round((T - 1) * (1 - i / (steps - 1))) for i in range(steps)]
 
 
 def levels_cases():
@@ -168,16 +164,14 @@ def levels_cases():
 def _starts(got, want):
     return (
         f"It starts at t = {got[0]}, and the walk starts from pure noise, which is level {want[0]}: "
-        "the network would be "
-        'told of less noise than there is. (The libraries call this spacing "leading".)'
+        'the network would be told of less noise than there is. (The libraries call this spacing "leading".)'
     )
 
 
 def _ends(got, want):
     return (
         f"The last level is {got[-1]} where {want[-1]} was expected: the last stride, from there to "
-        "the clean picture at "
-        'level -1, should be as long as the others. (Libraries call yours "linspace".)'
+        'the clean picture at level 0, should be as long as the others. (Libraries call yours "linspace".)'
     )
 
 
@@ -193,35 +187,36 @@ LEVELS = Exercise(
     "ddim_levels",
     ddim_levels,
     levels_cases,
-    verified="equal strides from T - 1 down, the last one ending at -1, also where steps does not divide T.",
+    verified="equal strides from T down, the last one ending at 0, also where steps does not divide T.",
     mistakes=[
         Mistake("starts below the noise", _starts, levels_leading),
         Mistake("last stride lost", _ends, levels_linspace),
         Mistake(
-            "one level too high",
-            "Levels are 0 .. T-1, so T itself does not exist: subtract 1.",
-            lambda T, s: [round(T - i * T / s) for i in range(s)],
+            "one level too low",
+            "Libraries that count from 0 to T - 1 subtract 1. Here level 0 is the clean picture and pure noise "
+            "is level T, where the walk starts.",
+            lambda T, s: [level - 1 for level in ddim_levels(T, s)],
         ),
         Mistake(
             "rising",
             "The order is that of the data growing noisier; the walk goes the other way.",
             lambda T, s: ddim_levels(T, s)[::-1],
         ),
-        Mistake("whole strides", _too_many, lambda T, s: list(range(T - 1, -1, -(T // s)))),
+        Mistake("whole strides", _too_many, lambda T, s: list(range(T, 0, -(T // s)))),
         Mistake(
             "cut, not rounded",
             "The fractions are cut off, so some levels are one too low: round to the nearest level.",
-            lambda T, s: [int(T - i * T / s) - 1 for i in range(s)],
+            lambda T, s: [int(T - i * T / s) for i in range(s)],
         ),
         Mistake(
             "clean level included",
-            "It ends with -1: that is the finished picture, where the network is not asked any more.",
-            lambda T, s: [*ddim_levels(T, s), -1],
+            "It ends with 0: that is the finished picture, where the network is not asked any more.",
+            lambda T, s: [*ddim_levels(T, s), 0],
         ),
         Mistake(
             "every level",
             "These are all T levels; only `steps` of them are wanted.",
-            lambda T, s: list(range(T - 1, -1, -1)) + [0] * (T == s),
+            lambda T, s: list(range(T, 0, -1)),
         ),
     ],
 )

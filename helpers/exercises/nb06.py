@@ -41,7 +41,7 @@ def _row(self, t, y, none=None):
 def told_cases():
     g = torch.Generator().manual_seed(0)
     y = torch.randint(4, (7,), generator=g)
-    t = torch.tensor([0, 3, 50, 200, 500, 998, 999])
+    t = torch.tensor([1, 3, 50, 200, 500, 999, 1000])
     return [((4, 6), t, y), ((4, 6), t[:3], torch.tensor([4, 0, 4])), ((10, 8), t[1:6], None)]
 
 
@@ -62,7 +62,7 @@ TOLD = Exercise(
         Mistake(
             "no label adds nothing",
             'With y everything is right. Without y the label\'s part is left out; "no label" has a row '
-            'of its own, '
+            "of its own, "
             "learned in training: look up `self.classes`.",
             _told(lambda self, t, y: _level(self, t) + (0 if y is None else self.label(y))),
         ),
@@ -149,7 +149,7 @@ DROP = Exercise(
         Mistake(
             "class 0 for no label",
             'Dropped labels become class 0, which is a real class: the network would take "no label" '
-            'for a zero. '
+            "for a zero. "
             "Use `none`.",
             lambda y, share, none, draws: torch.where(draws < share, 0, y),
         ),
@@ -161,7 +161,7 @@ DROP = Exercise(
         Mistake(
             "whole batch",
             'One draw decides for the whole batch, so most batches never practise "no label" and some '
-            'practise '
+            "practise "
             "nothing else: every example has its own draw.",
             lambda y, share, none, draws: torch.where(draws[0] < share, none, y),
         ),
@@ -443,14 +443,9 @@ def diversity_cases():
     cases = []
     for counts, shape in (((4, 2, 7), (1, 5, 4)), ((3, 6), (2,)), ((5, 3, 2, 8), (1, 3, 7))):
         y = torch.cat([torch.full((n,), 2 * c) for c, n in enumerate(counts)])
-        order = torch.randperm(len(y), generator=g)
-        scale = (1 + y[order]).reshape(-1, *[1] * len(shape))
-        cases.append(
-            (
-                y[order].reshape(-1, *[1] * len(shape)) + scale * torch.randn(len(y), *shape, generator=g),
-                y[order],
-            )
-        )
+        y = y[torch.randperm(len(y), generator=g)]
+        centre = y.float().reshape(-1, *(1 for _ in shape))  # (n, 1, ..)
+        cases.append((centre + (1 + centre) * torch.randn(len(y), *shape, generator=g), y))
     return cases
 
 
@@ -532,12 +527,12 @@ def _band(inside, outside=1.0):
 
 
 def band_cases():
-    t = torch.tensor([500, 0, 332, 333, 334, 600, 665, 666, 999])
+    t = torch.tensor([500, 1, 333, 334, 335, 600, 666, 667, 1000])
     return [
-        (t, 4.0, (333, 665)),
-        (t.flip(0)[:7], 2.5, (0, 665)),
-        (t[1:], 3.0, (600, 999)),
-        (t, 0.0, (0, 999)),
+        (t, 4.0, (334, 666)),
+        (t.flip(0)[:7], 2.5, (1, 666)),
+        (t[1:], 3.0, (600, 1000)),
+        (t, 0.0, (1, 1000)),
     ]
 
 

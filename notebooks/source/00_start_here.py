@@ -90,7 +90,8 @@ if missing:
     names = ", ".join(missing)
     todo.append(f"Missing: {names}. Install requirements.txt into this kernel's environment; restart it.")
 if root and not (root / "data" / "SHA256SUMS").exists():
-    todo.append("The folder data/ is incomplete: restore it with `git checkout data/`.")
+    todo.append("The folder data/ is incomplete: `git status data` names what is missing. Without git, take the "
+                "folder data/ from a new download of the course.")
 try:
     mode = importlib.import_module("helpers.modes").MODE
 except Exception as error:
@@ -137,7 +138,7 @@ try:
     walk = list(sampling.reverse(model, cosine, rule, shape=(6, 1, 28, 28), seed=3, clip_x0=1.0))
 except (FileNotFoundError, ValueError) as error:
     print(f"{error}. So here is the noising of six digits, played backwards.")
-    digits, levels = data.digits()[0][:6], [*range(999, 0, -37), -1]
+    digits, levels = data.digits()[0][:6], [*range(1000, 0, -37), 0]
     noise = torch.randn(digits.shape, generator=torch.Generator().manual_seed(0))
     walk = [sampling.State(i, t, cosine.q_sample(digits, t, noise)) for i, t in enumerate(levels)]
 
@@ -152,20 +153,20 @@ show.gif(frames, out_dir() / "first_taste.gif", alt, scale=84 // walk[0].x.shape
 # <!--slide 2 min
 # ## Coarse shapes come first, detail last
 #
-# The network is asked 25 times. The label is the noise level $t$ of what is shown, from 999 down to clean.
+# The network is asked 25 times. The label is the noise level $t$ of what is shown, from 1000 down to 0, the clean picture.
 #
 # Notes:
 # Live: run the next cell, or look at the slide; two of the six walks, to look at in peace.
 # Say: not every digit is well made; notebook 04 counts them.
-# Ask: from which column on can you say that the lower one will be a 3? What could still change after that? (Most see it between 599 and 399. After that the strokes get sharper, the digit stays.)
+# Ask: from which column on can you say that the lower one will be a 3? What could still change after that? (Most see it between 600 and 400. After that the strokes get sharper, the digit stays.)
 # -->
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
-alt = "The same walk as a strip: noise at t = 999, first shapes about half-way, clean digits at the end."
-show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=2)
+alt = "The same walk as a strip: noise at t = 1000, first shapes about half-way, clean digits at the end."
+show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=2)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# Coarse shapes come first, detail last. Not every digit is well made; notebook 04 says how many are, in numbers. The label of a picture is always the noise level $t$ of *what it shows*, from 999 (noise) down to "clean".
+# Coarse shapes come first, detail last. Not every digit is well made; notebook 04 says how many are, in numbers. The label of a picture is always the noise level $t$ of *what it shows*, from 1000 (noise) down to 0, where it says "clean".
 #
 # ## The symbols of the course
 #
@@ -174,22 +175,25 @@ show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=
 # | symbol | in the code | meaning | from notebook |
 # |---|---|---|---|
 # | $x_0$ | `x0` | clean data: a point or a picture with values in $[-1, 1]$ | 01 |
-# | $t$ | `t` | noise level, $0 \dots T-1$; $-1$ stands for clean | 01 |
-# | $T$ | `T` | number of noise levels, mostly 1000 | 01 |
-# | $x_t$ | `x_t` | the data at noise level $t$; $x_T$ loosely for the last level, pure noise | 01 |
+# | $t$ | `t` | noise level, $0 \dots T$: 0 is clean, $T$ is noise | 01 |
+# | $T$ | `T` | the highest noise level, mostly 1000 | 01 |
+# | $x_t$ | `x_t` | the data at noise level $t$; $x_T$ is pure noise, or nearly | 01 |
 # | $\epsilon$ | `eps`, `noise` | standard Gaussian noise, $\mathcal N(0, I)$ | 01 |
-# | $\beta_t$ | `betas` | variance that step $t$ adds | 01 |
-# | $\alpha_t = 1-\beta_t$ | `alphas` | share of the variance that step $t$ keeps | 01 |
-# | $\bar\alpha_t = \alpha_0 \cdots \alpha_t$ | `alphas_cumprod`, `alpha_bar(t)` | what steps $0 \dots t$ keep together; 1 at $t = -1$ | 01 |
-# | $\mathrm{SNR}(t) = \bar\alpha_t/(1-\bar\alpha_t)$ | `snr()` | signal-to-noise ratio | 01 |
+# | $\beta_t$ | `betas[t]` | variance that the step from $t-1$ to $t$ adds; $\beta_0 = 0$ | 01 |
+# | $\alpha_t = 1-\beta_t$ | `alphas[t]` | share of the variance that this step keeps | 01 |
+# | $\bar\alpha_t = \alpha_1 \cdots \alpha_t$ | `alpha_bar[t]` | what steps $1 \dots t$ keep together; $\bar\alpha_0 = 1$ | 01 |
+# | $\mathrm{SNR}(t) = \bar\alpha_t/(1-\bar\alpha_t)$ | `snr[t]` | signal-to-noise ratio | 01 |
 # | $q(x_t \mid x_{t-1})$ | `q_step` | one noising step | 01 |
 # | $q(x_t \mid x_0)$ | `q_sample` | all steps in one jump | 01 |
 # | $q(x_{t-1} \mid x_t, x_0)$ | `posterior` | the step back, if the clean data were known | 02 |
+# | $\tilde\beta_t$ | `posterior` | the variance of that step | 02 |
+# | $\nabla \log q(x_t)$ | `score` | the direction in which $x_t$ becomes more likely | 02 |
 # | $\epsilon_\theta(x_t, t)$ | `model(x_t, t)` | the network; $\theta$ are its weights | 02 |
 # | $\hat x_0$ | `predict_x0` | the clean data that a prediction of the noise implies | 01 |
 # | $p_\theta(x_{t-1} \mid x_t)$ | `reverse`, `ancestral` | the step back with the network's estimate in it | 02 |
 # | $\eta$ | `eta` | how much fresh noise DDIM adds: 0 none, 1 as much as the ancestral step | 02 |
 # | $v$ | `prediction="v"` | another question to ask the network, a mix of $\epsilon$ and $x_0$ | 03 |
+# | $s$ | `scale` | how strongly a label guides a walk | 06 |
 # | $B, C, H, W$ | `x.shape` | examples in a batch, channels, height, width of a picture | 01 |
 #
 # <!--slide 3 min
@@ -198,19 +202,19 @@ show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=
 # | symbol | in the code | meaning |
 # |---|---|---|
 # | $x_0$ | `x0` | clean data: a picture with values in $[-1, 1]$ |
-# | $t$ | `t` | noise level, $0 \dots T-1$ with $T = 1000$; $-1$ stands for clean |
+# | $t$ | `t` | noise level, $0 \dots T$ with $T = 1000$: 0 is clean, $T$ is noise |
 # | $x_t$ | `x_t` | the picture at noise level $t$ |
 # | $\epsilon$ | `eps`, `noise` | standard Gaussian noise, $\mathcal N(0, I)$ |
-# | $\beta_t$ | `betas` | variance that step $t$ adds |
-# | $\bar\alpha_t$ | `alphas_cumprod` | $(1-\beta_0)\cdots(1-\beta_t)$: share of the variance of $x_0$ that steps $0 \dots t$ keep |
+# | $\beta_t$ | `betas[t]` | variance that the step from $t-1$ to $t$ adds |
+# | $\bar\alpha_t$ | `alpha_bar[t]` | $(1-\beta_1)\cdots(1-\beta_t)$: share of the variance of $x_0$ that steps $1 \dots t$ keep |
 #
 # Together they make one sentence, the subject of notebook 01:
 #
 # $$x_t = \sqrt{\bar\alpha_t}\;x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
 #
 # Notes:
-# Say: nobody learns this by heart. The whole table is in notebook 00; each symbol has one meaning, everywhere. Point out that the clean picture is called x_0 in every paper but is no noise level: the first noisy picture is level t = 0.
-# Ask: T is 1000. What is the label of pure noise, and how many steps lead there from the clean picture? (999; a thousand steps, numbered 0 to 999.)
+# Say: nobody learns this by heart. The whole table is in notebook 00; each symbol has one meaning, everywhere. Point out that the array at t is the symbol with index t, as in the papers: level 0 is the clean picture, and the first step leads to level 1.
+# Ask: T is 1000. What is the label of pure noise, and how many steps lead there from the clean picture? (1000; a thousand steps, and step t leads to level t.)
 # -->
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -239,7 +243,7 @@ show.filmstrip(walk, alt, levels=(999, 800, 600, 500, 400, 200, 100, -1), count=
 #
 # <details><summary>Answer</summary>
 #
-# It stops with an error: broadcasting lines shapes up from the *right*, and 16 does not fit 8. `a.reshape(-1, 1, 1, 1) * x` works. With `x` of shape `(16, 16)` nothing would stop you, and each *column*
+# It stops with an error: broadcasting lines shapes up from the *right*, and 16 does not fit 8. `a.reshape(-1, 1, 1, 1) * x` works, and in this course `at(values, t, x)` does it for you. With `x` of shape `(16, 16)` nothing would stop you, and each *column*
 # would get a factor, silently. (Read up on: broadcasting.)
 #
 # </details>
@@ -466,7 +470,7 @@ add_noise = check("0.2", add_noise)
 # ## What we learned
 #
 # - The installation works (or you know what is missing), and in which mode the notebooks run.
-# - $t$ counts noise levels from 0 to $T-1$; a picture's label is the level of what it shows.
+# - $t$ counts noise levels from 0, clean, to $T$, noise; a picture's label is the level of what it shows.
 # - Variances add, standard deviations do not; factors of Gaussian noise are square roots of variances; `(B,)` becomes `(B, 1, 1, 1)` before it meets pictures.
 # - Exercises answer, and a notebook runs on whatever you have or have not filled in.
 #

@@ -102,7 +102,7 @@ show.figure(
 paper = (images == -1).float().mean()
 print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {paper:.0%}")
 
-# %% [markdown] exercise_text="1.1" slideshow={"slide_type": "slide"}
+# %% [markdown] slideshow={"slide_type": "slide"}
 # The classes are of almost equal size, so a guesser is right one time in ten: remember that number for the last section. Nearly half of
 # the pixels are bare paper, at exactly $-1$. Nothing about this histogram is Gaussian; at the end of the notebook it will be.
 #
@@ -115,28 +115,10 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 # $\beta_t$ is a *variance*: the step adds noise of variance $\beta_t$. What multiplies the noise is therefore its square root. A step looks
 # only at the picture before it, not at how it came about: the pictures form a *Markov chain*.
 #
-# Levels are counted from $t = 0$, the picture after the first step, to $t = T-1$. The clean picture is $x_0$ in every paper, so it has
-# no level of its own; where we need one, it is $t = -1$.
+# How do we count the pictures? The clean picture is $x_0$, at **level** $t = 0$. The first step leads to level 1, the second to level 2. After $T$ steps
+# we are at level $T$, and next to nothing but noise is left.
 #
-# **Exercise 1.1** Write one step. `x_prev` and `noise` have shape `(B, 2)` or `(B, C, H, W)`; `t` has shape `(B,)`, one level for each
-# example; `betas` has shape `(T,)`.
-#
-# Difficulty: ●●○○○, 8 minutes
-#
-# <details><summary>Hint 1 (a nudge)</summary>
-#
-# `betas[t]` picks one beta for each example. Which shape does it have, and which one does it need to multiply a whole picture?
-#
-# </details>
-#
-# <details><summary>Hint 2 (almost there)</summary>
-#
-# `a.reshape(-1, *[1] * (x.ndim - 1))` turns `(B,)` into `(B, 1)` for points and into `(B, 1, 1, 1)` for pictures. Then write the
-# equation as it stands, with `.sqrt()` twice.
-#
-# </details>
-#
-# <!--slide 3 min
+# <!--slide 2 min
 # ## Beta is a variance: the noise is multiplied by its root
 #
 # $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, I)$$
@@ -144,12 +126,63 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 # - fades the picture a little, adds a little Gaussian noise
 # - $\beta_t$ from 0.0001 at the first step to 0.02 at the last, $T = 1000$ steps
 # - looks only at the picture before it: a *Markov chain*
-# - levels $t = 0, \dots, T-1$; the clean picture, called $x_0$ in every paper, is $t = -1$ here
 #
 # Notes:
-# Say: x_0 is the clean picture in every paper, so it has no level of its own here; the first noisy picture is level 0.
+# Say: the square root is there because it is variances that add, not standard deviations.
 # Ask: after the first step the factor of the picture is the root of 0.9999 and that of the noise is 0.01. Which one would you see? (Neither. A single step changes nothing that the eye could see.)
 # -->
+#
+# <!--slide 1 min
+# ## Level 0 is clean, level T is noise
+#
+# $T$ steps lead through $T + 1$ levels, and every array has an entry for each: `betas[t]` is $\beta_t$.
+#
+# Notes:
+# Say: this one line holds for the whole course. No step leads to level 0, so betas[0] is 0. The last row comes in exercise 1.2: it says how much of the picture is left.
+# Ask: how many entries has betas for T = 1000 steps? (1001: one for each level, 0 to 1000.)
+# -->
+
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
+fig, ax = plt.subplots(figsize=(show.WIDTH, 2.7), subplot_kw=dict(xlim=(-1.6, 8.4), ylim=(-2.4, 2)))
+for y, row in (
+    (1.3, r"~ \mathbf{clean} ~ ~ ~ ~ ~ ~ ~ \mathbf{noise}"), (-0.6, r"\mathrm{level} 0 1 2 ~ t-1 t ~ T-1 T"),
+    (0.6, r"\mathrm{picture} x_0 x_1 x_2 \cdots x_{t-1} x_t \cdots x_{T-1} x_T"),
+    (-1.3, r"\mathtt{betas} 0 0.0001 0.00012 \cdots \beta_{t-1} \beta_t \cdots 0.01998 0.02"),
+    (-2, r"\mathtt{alpha\_bar} 1 0.9999 0.9998 \cdots \bar\alpha_{t-1} \bar\alpha_t \cdots 0.00004 0.00004")):
+    for place, entry in enumerate(row.split(), start=-1):
+        ax.text(place, y, f"${entry}$", ha="center", va="center")
+ax.plot([0, 1, 2, 4, 5, 7, 8], [0] * 7, "|-", color="black", markersize=14)
+arc = dict(arrowstyle="->", color="black", linewidth=1.5, connectionstyle="arc3,rad=-0.5")
+ax.annotate("", (5, 0.9), (4, 0.9), arrowprops=arc)
+ax.text(4.5, 1.55, r"one step, $\beta_t$", ha="center")
+ax.set_axis_off()
+show.figure(fig, "A line of levels, 0 (x_0, clean) to T (x_T, noise); a step, beta_t, goes from t-1 to t. "
+            "Under each level its entries: betas from 0 to 0.02, alpha_bar from 1 to 0.00004.")
+
+# %% [markdown] exercise_text="1.1" slideshow={"slide_type": "slide"}
+# $T$ steps lead through $T + 1$ levels, so our arrays have $T + 1$ entries: `betas[t]` is $\beta_t$. No step leads to level 0, so `betas[0]` is 0.
+# The last row, `alpha_bar`, says how much of the picture is left; we compute it in exercise 1.2. (The numbers are those of DDPM, with $T = 1000$.)
+#
+# Each picture of a batch may have a level of its own. `betas[t]` then has shape `(B,)`, and to multiply pictures of shape `(B, C, H, W)` it needs shape
+# `(B, 1, 1, 1)`. We will need this all the time, so a small function `at` does it. It stands in the cell below, above your function. (`helpers.schedule` has the same `at`, which also refuses
+# levels that do not exist. Later notebooks import it.)
+#
+# **Exercise 1.1** Write one step. `x_prev` and `noise` have shape `(B, 2)` or `(B, C, H, W)`; `t` has shape `(B,)`, one level from 1 to $T$ for each
+# example; `betas` has shape `(T + 1,)`.
+#
+# Difficulty: ●●○○○, 8 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# Take one beta for each example, in a shape that multiplies a whole picture. Which of the two factors has $\beta_t$ in it, and which $1 - \beta_t$?
+#
+# </details>
+#
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `beta = at(betas, t, x_prev)`. Then write the equation as it stands, with `.sqrt()` twice.
+#
+# </details>
 #
 # <!--slide 1 min
 # ## Your turn: 1.1, one step, eight minutes
@@ -162,18 +195,18 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 # ```
 #
 # - `x_prev`, `noise`: shape `(B, 2)` or `(B, C, H, W)`
-# - `t`: shape `(B,)`, one level for each example; `betas`: shape `(T,)`
-# - which shape does `betas[t]` have, and which does it need?
+# - `t`: shape `(B,)`, one level for each example; `betas`: shape `(T + 1,)`
+# - given: `at(betas, t, x_prev)` is `betas[t]` in shape `(B, 1)` or `(B, 1, 1, 1)`
 #
 # Notes:
-# Give eight minutes. Common mistakes: beta where its root belongs; betas[t] multiplied without a reshape, which stops with an error for most shapes and silently scales the columns when B happens to fit. check names both.
+# Give eight minutes. Common mistakes: beta where its root belongs; betas[t] multiplied without at, which stops with an error for most shapes and silently scales the columns when B happens to fit. check names both.
 # Ask: why does the function take the noise as an argument, instead of drawing it? (Because then the same noise can be used again: to test the function, to compare methods, and as the answer a network has to give.)
 # -->
 #
 # <!--slide 2 min
 # ## A thousand invisible steps leave no digit
 #
-# The first step shows nothing (*clean*, $t = 0$). Even the last and largest adds noise of only $\sqrt{0.02} \approx 0.14$.
+# The first step shows nothing (*clean*, $t = 1$). Even the last and largest adds noise of only $\sqrt{0.02} \approx 0.14$.
 #
 # Notes:
 # Live: run the cell below exercise 1.1. It uses your function if check accepted it.
@@ -182,35 +215,40 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 # -->
 
 # %% exercise="1.1" slideshow={"slide_type": "skip"}
+def at(values, t, x):
+    """values[t], one entry for each example, in a shape that multiplies x."""
+    entries = values[t]  # shape (B,); below (B, 1) for points, (B, 1, 1, 1) for pictures
+    return entries.reshape(entries.shape + (1,) * (x.ndim - 1))
+
 def q_step(x_prev, t, noise, betas):
     """x at level t, from x_prev at level t - 1."""
     # TODO 1.1: fade x_prev a little, add a little noise
     ### BEGIN SOLUTION
-    beta = betas[t].reshape(-1, *[1] * (x_prev.ndim - 1))
+    beta = at(betas, t, x_prev)
     return (1 - beta).sqrt() * x_prev + beta.sqrt() * noise
     ### END SOLUTION
 q_step = check("1.1", q_step)
 
 # %% expected="1.1" tags=["slide-figure"] slideshow={"slide_type": "-"}
 T = 1000
-betas = torch.linspace(1e-4, 0.02, T)  # DDPM's choice
+betas = torch.cat([torch.zeros(1), torch.linspace(1e-4, 0.02, T)])  # beta_0 = 0, then DDPM's choice
 square = -torch.ones(1, 1, 8, 8)
 square[:, :, 2:6, 2:6] = 1
 
 g = torch.Generator().manual_seed(0)
 x = torch.cat([square, example[3:4]])
-levels, kept = [0, 50, 100, 200, 400, 600, 800, 999], [x]
-for t in range(T):
+levels, kept = [0, 1, 50, 100, 200, 400, 600, 800, 1000], [x]
+for t in range(1, T + 1):
     x = q_step(x, torch.full((2,), t), torch.randn(x.shape, generator=g), betas)
     if t in levels:
         kept.append(x)
 strip = torch.stack(kept, dim=1)
-show.rows({"a square": strip[0], "a digit": strip[1]}, labels=["clean", *[f"t = {t}" for t in levels]],
-          alt="A bright square and a digit 3 under a thousand noising steps: hardly changed at t = 0 and 50, "
+show.rows({"a square": strip[0], "a digit": strip[1]}, labels=[show.level(t) for t in levels],
+          alt="A bright square and a digit 3 under a thousand noising steps: hardly changed at t = 1 and 50, "
           "grainy at 200, guesswork at 400, and mere noise from 600 on.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# One step (t = 0) changes nothing that the eye could see. A thousand of them leave no square and no digit. No single step is hard to
+# One step (t = 1) changes nothing that the eye could see. A thousand of them leave no square and no digit. No single step is hard to
 # undo, approximately: that is the whole idea of a diffusion model, and notebook 02 makes use of it.
 #
 # ## Why fade the picture at all?
@@ -235,17 +273,18 @@ show.rows({"a square": strip[0], "a digit": strip[1]}, labels=["clean", *[f"t = 
 
 # %% slideshow={"slide_type": "skip"}
 def chain(x, betas, step=q_step, seed=0):
-    """Yield (t, x_t) for t = 0 .. T-1."""
+    """Yield (t, x_t) for t = 0 .. T; at level 0 that is x itself."""
     g = torch.Generator().manual_seed(seed)
-    for t in range(len(betas)):
+    yield 0, x
+    for t in range(1, len(betas)):
         x = step(x, torch.full((len(x),), t), torch.randn(x.shape, generator=g), betas)
         yield t, x
 
 def only_add(x_prev, t, noise, betas):
-    return x_prev + betas[t].reshape(-1, 1, 1, 1).sqrt() * noise
+    return x_prev + at(betas, t, x_prev).sqrt() * noise
 
 def beta_for_its_root(x_prev, t, noise, betas):
-    beta = betas[t].reshape(-1, 1, 1, 1)
+    beta = at(betas, t, x_prev)
     return (1 - beta).sqrt() * x_prev + beta * noise
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "fragment"}
@@ -274,18 +313,17 @@ show.figure(
 # Training needs pictures at *random* levels. Walking there step by step would cost up to a thousand steps for each example. But every step is
 # linear and every noise is Gaussian, so all of them collapse into one:
 #
-# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \alpha_t = 1-\beta_t, \qquad \bar\alpha_t = \alpha_0\,\alpha_1 \cdots \alpha_t .$$
+# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \alpha_t = 1-\beta_t, \qquad \bar\alpha_t = \alpha_1\,\alpha_2 \cdots \alpha_t .$$
 #
-# $\alpha_t$ is the share of the variance that one step keeps; $\bar\alpha_t$ ("alpha-bar") is what all the steps up to $t$ keep together.
+# $\alpha_t$ is the share of the variance that one step keeps; $\bar\alpha_t$ ("alpha-bar") is what all the steps up to $t$ keep together. At level 0 no step
+# has been taken yet, so $\bar\alpha_0 = 1$.
 #
 # <details><summary>Derivation: merging Gaussians</summary>
 #
 # **Two steps.** Put the step for $x_1$ into the step for $x_2$ (here with $\epsilon_1, \epsilon_2$ independent, each $\mathcal N(0, I)$):
 #
 # $$x_2 = \sqrt{\alpha_2}\,x_1 + \sqrt{1-\alpha_2}\,\epsilon_2
-#       = \sqrt{\alpha_2\alpha_1}\,x_0' + \underbrace{\sqrt{\alpha_2(1-\alpha_1)}\,\epsilon_1 + \sqrt{1-\alpha_2}\,\epsilon_2}_{\text{noise}},$$
-#
-# where $x_0'$ is whatever stood before those two steps.
+#       = \sqrt{\alpha_2\alpha_1}\,x_0 + \underbrace{\sqrt{\alpha_2(1-\alpha_1)}\,\epsilon_1 + \sqrt{1-\alpha_2}\,\epsilon_2}_{\text{noise}} .$$
 #
 # **The noise is again Gaussian.** A sum of independent Gaussians is Gaussian; its mean is $0$ and its variance is the sum of the variances:
 #
@@ -294,15 +332,14 @@ show.figure(
 # So both noises together are $\sqrt{1-\alpha_1\alpha_2}\;\epsilon$ with *one* $\epsilon\sim\mathcal N(0,I)$: two steps look like one step with
 # $\alpha = \alpha_1\alpha_2$.
 #
-# **All steps, by induction.** Suppose $x_{t-1} = \sqrt{\bar\alpha_{t-1}}\,x_0 + \sqrt{1-\bar\alpha_{t-1}}\;\epsilon$. This has the form of one step with $\alpha = \bar\alpha_{t-1}$.
-# Merge it with step $t$ as above: the product is $\bar\alpha_{t-1}\alpha_t = \bar\alpha_t$, and the claim holds at $t$. It holds at $t = 0$, where it is
-# the step itself.
+# **All steps, by induction.** At $t = 0$ the claim says $x_0 = x_0$, because $\bar\alpha_0 = 1$. Now suppose that it holds at $t-1$: $x_{t-1} = \sqrt{\bar\alpha_{t-1}}\,x_0 + \sqrt{1-\bar\alpha_{t-1}}\;\epsilon$. This has the form of one step with $\alpha = \bar\alpha_{t-1}$.
+# Merge it with step $t$ as above: the product is $\bar\alpha_{t-1}\alpha_t = \bar\alpha_t$, and the claim holds at $t$.
 #
 # What we lost on the way: $\epsilon$ is *one* noise that stands for all of them. From $x_t$ alone nobody can say which step contributed what.
 #
 # </details>
 #
-# **Exercise 1.2** From `betas`, shape `(T,)`, compute alpha-bar at every level, shape `(T,)`.
+# **Exercise 1.2** From `betas`, shape `(T + 1,)`, compute alpha-bar at every level, shape `(T + 1,)`.
 #
 # Difficulty: ●○○○○, 4 minutes
 #
@@ -314,14 +351,14 @@ show.figure(
 #
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# First the alphas, then `torch.cumprod` along dimension 0. The first value is $1-\beta_0$, not 1.
+# First the alphas, then `torch.cumprod` along dimension 0. The first value comes out as 1, because `betas[0]` is 0.
 #
 # </details>
 #
 # <!--slide 3 min
 # ## All steps collapse into one jump
 #
-# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \alpha_t = 1-\beta_t, \qquad \bar\alpha_t = \alpha_0\,\alpha_1 \cdots \alpha_t$$
+# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \alpha_t = 1-\beta_t, \qquad \bar\alpha_t = \alpha_1\,\alpha_2 \cdots \alpha_t$$
 #
 # - $\alpha_t$: share of the variance that one step keeps; $\bar\alpha_t$: what all steps up to $t$ keep together
 # - training needs pictures at *random* levels: one line instead of up to a thousand steps
@@ -337,11 +374,10 @@ show.figure(
 # <!--slide 3 min
 # ## Two noises merge into one, because variances add
 #
-# $$x_2 = \sqrt{\alpha_2\alpha_1}\;x_0' \;+\; \underbrace{\sqrt{\alpha_2(1-\alpha_1)}\;\epsilon_1 + \sqrt{1-\alpha_2}\;\epsilon_2}_{\text{a sum of Gaussians: Gaussian}}$$
+# $$x_2 = \sqrt{\alpha_2\alpha_1}\;x_0 \;+\; \underbrace{\sqrt{\alpha_2(1-\alpha_1)}\;\epsilon_1 + \sqrt{1-\alpha_2}\;\epsilon_2}_{\text{a sum of Gaussians: Gaussian}}$$
 #
 # $$\underbrace{\alpha_2(1-\alpha_1)}_{\text{variance of the first}} + \underbrace{(1-\alpha_2)}_{\text{of the second}} \;=\; 1 - \alpha_1\alpha_2$$
 #
-# - $x_0'$: the picture before these two steps, whatever it was
 # - two steps look like one step with $\alpha = \alpha_1\alpha_2$; so do three, four, all of them
 # - $\epsilon$ is now *one* noise that stands for all: which step gave what is lost
 #
@@ -351,30 +387,30 @@ show.figure(
 # -->
 
 # %% exercise="1.2" slideshow={"slide_type": "skip"}
-def alphas_cumprod(betas):
-    """alpha_bar_t for t = 0 .. T-1."""
-    # TODO 1.2: what the steps 0 .. t keep together
+def alpha_bar_of(betas):
+    """alpha_bar_t for t = 0 .. T."""
+    # TODO 1.2: what the steps 1 .. t keep together
     ### BEGIN SOLUTION
     alphas = 1 - betas
     return torch.cumprod(alphas, dim=0)
     ### END SOLUTION
-alphas_cumprod = check("1.2", alphas_cumprod)
+alpha_bar_of = check("1.2", alpha_bar_of)
 
 # %% slideshow={"slide_type": "skip"}
-schedule = linear(T)  # from helpers: betas, alphas and alphas_cumprod together in one object
-alpha_bar = alphas_cumprod(betas)
-difference = (alpha_bar - schedule.alphas_cumprod).abs().max()
+schedule = linear(T)  # from helpers: betas, alphas and alpha_bar together in one object
+alpha_bar = alpha_bar_of(betas)
+difference = (alpha_bar - schedule.alpha_bar).abs().max()
 
 mean, variance = 0.75, 0.0  # of a single pixel: follow the chain's mean and variance exactly, step by step
-for beta in schedule.betas.double():
+for beta in schedule.betas[1:].double():
     mean, variance = (1 - beta).sqrt() * mean, (1 - beta) * variance + beta
-a = schedule.alphas_cumprod[-1].double()
+a = schedule.alpha_bar[T].double()
 print(f"your alpha-bar and the schedule's differ by less than {1e-6 if difference < 1e-6 else difference}")
 print(f"mean after {T} steps      {mean:.6f}    closed form sqrt(alpha_bar) x_0 = {a.sqrt() * 0.75:.6f}")
 print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar     = {1 - a:.6f}")
 
 # %% [markdown] exercise_text="1.3" slideshow={"slide_type": "slide"}
-# From here on betas and alpha-bar travel together in one small object, a `Schedule` from `helpers/schedule.py`. Its `schedule.alphas_cumprod` holds the numbers
+# From here on betas and alpha-bar travel together in one small object, a `Schedule` from `helpers/schedule.py`. Its `schedule.alpha_bar` holds the numbers
 # that you have just computed. Followed step by step, mean and variance of a pixel arrive exactly where the closed form says.
 #
 # ### The jump
@@ -389,35 +425,35 @@ print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar   
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# It is 1.1 with another constant in place of $1-\beta_t$. Take it from `schedule.alphas_cumprod`.
+# It is 1.1 with another constant in place of $1-\beta_t$. Take it from `schedule.alpha_bar`.
 #
 # </details>
 #
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# `a = schedule.alphas_cumprod[t]`, reshaped as in 1.1; then `a.sqrt()` goes with `x0` and `(1 - a).sqrt()` with the noise.
+# `a = at(schedule.alpha_bar, t, x0)`; then `a.sqrt()` goes with `x0` and `(1 - a).sqrt()` with the noise.
 #
 # </details>
 #
 # <!--slide 1 min
 # ## Your turn: 1.2 and 1.3, the jump, ten minutes
 #
-# $$\bar\alpha_t = \alpha_0 \cdots \alpha_t \qquad\qquad x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
+# $$\bar\alpha_t = \alpha_1 \cdots \alpha_t \qquad\qquad x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
 #
 # ```python
-# def alphas_cumprod(betas):
-#     # alpha_bar_t for t = 0 .. T-1
+# def alpha_bar_of(betas):
+#     # alpha_bar_t for t = 0 .. T
 #
 # def q_sample(x0, t, noise, schedule):
-#     # x at level t, straight from the clean x0; schedule.alphas_cumprod has shape (T,)
+#     # x at level t, straight from the clean x0; schedule.alpha_bar has shape (T + 1,)
 # ```
 #
-# - 1.2: PyTorch has running products beside running sums; the first value is $1 - \beta_0$, not 1
+# - 1.2: PyTorch has running products beside running sums; $\beta_0 = 0$, so the first value is 1
 # - 1.3: shapes as in 1.1; every example of the batch has its own level
 # - done early? With `q_sample`, draw one digit at $t = 100$, 200 and 400
 #
 # Notes:
-# Give ten minutes for both; 1.2 is one line. Common mistakes: cumsum for cumprod, or a first value of 1 instead of 1 - beta_0 (1.2); 1 - a without its root in front of the noise, or a without a reshape (1.3).
+# Give ten minutes for both; 1.2 is one line. Common mistakes: cumsum for cumprod, or a second 1 put in front (1.2); 1 - a without its root in front of the noise, or alpha_bar[t] without at (1.3).
 # Ask: what is the same in 1.1 and 1.3, and what is new? (The same line with another constant: alpha-bar for 1 - beta.)
 # -->
 #
@@ -437,7 +473,7 @@ def q_sample(x0, t, noise, schedule):
     """x at level t, straight from the clean x0."""
     # TODO 1.3: jump to x_t with the closed form
     ### BEGIN SOLUTION
-    a = schedule.alphas_cumprod[t].reshape(-1, *[1] * (x0.ndim - 1))
+    a = at(schedule.alpha_bar, t, x0)
     return a.sqrt() * x0 + (1 - a).sqrt() * noise
     ### END SOLUTION
 q_sample = check("1.3", q_sample)
@@ -448,34 +484,34 @@ bell = torch.linspace(-3.5, 3.5, 100)
 normal = torch.exp(-(bell**2) / 2) / math.sqrt(2 * math.pi)
 fig, axes = plt.subplots(2, len(levels), figsize=(show.WIDTH, 3.5), height_ratios=[1.1, 1])
 for t, (above, below) in zip(levels, axes.T, strict=True):
-    a, x_t = schedule.alphas_cumprod[t], q_sample(images, torch.tensor([t]), noise, schedule)
+    a, x_t = schedule.alpha_bar[t], q_sample(images, torch.tensor([t]), noise, schedule)
     above.imshow(x_t[0, 0], vmin=-1, vmax=1)
-    above.set(title=f"t = {t}", xticks=[], yticks=[])
+    above.set(title=show.level(t), xticks=[], yticks=[])
     below.hist(x_t.flatten().numpy(), bins=50, range=(-3.5, 3.5), density=True, color=show.COLOURS[5], lw=0)
     below.plot(bell, normal, color=show.COLOURS[1])
     below.set(ylim=(0, 0.8), yticks=[], xticks=[-1, 1])
     below.set_xlabel(f"{a.sqrt():.2f} $x_0$\n+ {(1 - a).sqrt():.2f} $\\epsilon$")
-show.figure(fig, "A digit 0 at eight levels from t = 0 to t = 999, below each the histogram of all "
+show.figure(fig, "A digit 0 at nine levels from clean to t = 1000, below each the histogram of all "
             "pixels with the standard normal curve: the spike at -1 melts into the bell.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # Above, one digit fades; below, the pixels of all digits at that level, with the curve of $\mathcal N(0, 1)$. The spike of bare paper at $-1$ widens and
-# moves to 0; from t = 600 on nobody could tell the histogram from the curve. (At t = 0 the spikes are taller than the frame.)
+# moves to 0; from t = 600 on nobody could tell the histogram from the curve. (Up to t = 50 the spike is taller than the frame.)
 #
 # ## Measured: is the jump really the chain?
 #
 # A proof can be right and a program wrong. So we send one pixel value, $x_0 = 0.75$, through the chain many times, and as often through the jump, and compare at several levels.
 
 # %% slideshow={"slide_type": "skip"}
-n, at = choose(read=20_000, smoke=500), [0, 9, 49, 199, 499, 999]
+n, tested = choose(read=20_000, smoke=500), [1, 10, 50, 200, 500, 1000]
 pixel = torch.full((n, 1), 0.75)
-walked = {t: x for t, x in chain(pixel, schedule.betas, seed=2) if t in at}
+walked = {t: x for t, x in chain(pixel, schedule.betas, seed=2) if t in tested}
 g = torch.Generator().manual_seed(3)
-jumped = {t: q_sample(pixel, torch.full((n,), t), torch.randn(n, 1, generator=g), schedule) for t in at}
+jumped = {t: q_sample(pixel, torch.full((n,), t), torch.randn(n, 1, generator=g), schedule) for t in tested}
 
 print("          mean                         variance")
 print("   t    chain    jump  +- s.e.      chain    jump  +- s.e.")
-for t in at:
+for t in tested:
     x, y = walked[t], jumped[t]
     error, error_var = (2 / n * y.var()).sqrt(), y.var() * math.sqrt(4 / n)  # of a difference of two
     print(f"{t:4d}  {x.mean():7.4f} {y.mean():7.4f}  {error:.5f}   ", end="")
@@ -503,17 +539,17 @@ for t in at:
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 tries = {"the jump": jumped, "missing root": {}, "uniform noise": {}}
-for t in at:
-    a = schedule.alphas_cumprod[t]
+for t in tested:
+    a = schedule.alpha_bar[t]
     normal, uniform = torch.randn(n, 1, generator=g), torch.rand(n, 1, generator=g)
     tries["missing root"][t] = a.sqrt() * pixel + (1 - a) * normal
     tries["uniform noise"][t] = a.sqrt() * pixel + (1 - a).sqrt() * (uniform - 0.5) * math.sqrt(12)
 fig, ax = plt.subplots()
 for (name, x), style in zip(tries.items(), ["o-", "s--", "^:"], strict=True):
-    D = [ks_2samp(walked[t].flatten(), x[t].flatten()).statistic for t in at]
+    D = [ks_2samp(walked[t].flatten(), x[t].flatten()).statistic for t in tested]
     ax.plot([d / math.sqrt(2 / n) for d in D], style, label=name)
 ax.axhspan(0.3, 1.95, color="grey", alpha=0.25, label="chance, 999 times of 1,000")
-ax.set(xticks=range(len(at)), xticklabels=[f"t = {t}" for t in at], yscale="log", ylabel="D / sqrt(2/n)")
+ax.set(xticks=range(6), xticklabels=[f"t = {t}" for t in tested], yscale="log", ylabel="D / sqrt(2/n)")
 ax.legend(title="gap to the chain")
 show.figure(fig, "Kolmogorov-Smirnov gap to the chain at six levels, log scale: the right jump stays in the "
             "grey band of chance, uniform noise and a missing root lie far above nearly everywhere.")
@@ -524,11 +560,11 @@ def seconds(work):
     work()
     return time.perf_counter() - start
 
-x0, last = images[:128], torch.full((128,), T - 1)
+x0, last = images[:128], torch.full((128,), T)
 walk = min(seconds(lambda: [x for _, x in chain(x0, schedule.betas)]) for _ in range(3))
 jump = min(seconds(lambda: q_sample(x0, last, torch.randn(x0.shape), schedule)) for _ in range(20))
 faster = next((factor for factor in (100, 10, 2) if walk / jump > factor), 1)
-print(f"128 digits to t = 999: one jump is more than {faster} times faster than the walk.")
+print(f"128 digits to t = {T}: one jump is more than {faster} times faster than the walk.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # The jump stays in the band of chance at every level. Uniform noise is found out everywhere. The missing root is too, except where it makes no difference: a number
@@ -553,13 +589,13 @@ print(f"128 digits to t = 999: one jump is more than {faster} times faster than 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 from matplotlib.colors import PowerNorm
 
-a, value = schedule.alphas_cumprod, torch.linspace(-3, 3, 301)[:, None]
-mean, sigma = a.sqrt(), (1 - a).sqrt()
+a, value = schedule.alpha_bar, torch.linspace(-3, 3, 301)[:, None]
+mean, sigma = a.sqrt(), (1 - a).sqrt()  # sigma is 0 at level 0: no density there
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.2), sharey=True)
 for ax, starts in zip(axes, ([0.75], [1, -1]), strict=True):
     density = sum(torch.exp(-(((value - x0 * mean) / sigma) ** 2) / 2) / sigma for x0 in starts) / len(starts)
     look = dict(origin="lower", aspect="auto", cmap="Blues", norm=PowerNorm(0.5, 0, 3), zorder=1)
-    ax.imshow(density, extent=(0, T, -3, 3), **look)
+    ax.imshow(density[:, 1:], extent=(0.5, T + 0.5, -3, 3), **look)
     for x0 in starts:
         ax.plot(x0 * mean + 2 * sigma, "--", x0 * mean - 2 * sigma, "--", color=show.COLOURS[1])
     ax.set(title="x_0 = " + " or ".join(f"{x0:+g}" for x0 in starts), xlabel="t", ylim=(-3, 3))
@@ -588,24 +624,29 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
 # signal's factor over that of the noise. The linear schedule draws a line through the betas and takes what alpha-bar comes out. The **cosine** schedule (Nichol & Dhariwal 2021, not the
 # DDPM paper) goes the other way: it draws alpha-bar, and takes what betas come out:
 #
-# $$f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right), \qquad \beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t+1}{T}\big)}{f\big(\tfrac{t}{T}\big)},\; \beta_{\max}\right), \qquad s = 0.008,\; \beta_{\max} = 0.999 .$$
+# $$\bar\alpha_t = \frac{f(t/T)}{f(0)}, \qquad f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right), \qquad s = 0.008 .$$
+#
+# One step multiplies alpha-bar by $1-\beta_t$, so $1-\beta_t$ is the new value over the old one, and $f(0)$ cancels:
+#
+# $$\beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t}{T}\big)}{f\big(\tfrac{t-1}{T}\big)},\; \beta_{\max}\right) \quad (t = 1, \dots, T), \qquad \beta_0 = 0, \qquad \beta_{\max} = 0.999 .$$
 #
 # $u$ is the share of the way behind us, from 0 to 1. The offset $s$ keeps the first betas from being next to nothing; the cut keeps the last one below 1.
 #
-# **Exercise 1.4** Compute the `T` betas of the cosine schedule.
+# **Exercise 1.4** Compute the betas of the cosine schedule, shape `(T + 1,)`.
 #
 # Difficulty: ●●●○○, 10 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# T ratios of neighbours need T + 1 values of $f$: at $u = 0, \tfrac1T, \dots, 1$. Take float64: near $u = 1$ the values are tiny.
+# You need $f$ at every level: at $u = 0, \tfrac1T, \dots, 1$. Take float64: near $u = 1$ the values are tiny. T + 1 values have T ratios of neighbours; what comes
+# in front of the T betas?
 #
 # </details>
 #
 # <details><summary>Hint 2 (almost there)</summary>
 #
 # `u = torch.arange(T + 1, dtype=torch.float64) / T`; then `f` in one line; `f[1:]` and `f[:-1]` are the new and the old values;
-# `.clamp(max=max_beta)` cuts.
+# `.clamp(max=max_beta)` cuts. The results are `betas[1:]`; `betas[0]` stays 0.
 #
 # </details>
 #
@@ -614,15 +655,15 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
 #
 # $$\mathrm{SNR}(t) = \frac{\bar\alpha_t}{1-\bar\alpha_t} \qquad\qquad f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right)$$
 #
-# $$\beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t+1}{T}\big)}{f\big(\tfrac{t}{T}\big)},\; \beta_{\max}\right), \qquad s = 0.008, \quad \beta_{\max} = 0.999$$
+# $$\beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t}{T}\big)}{f\big(\tfrac{t-1}{T}\big)},\; \beta_{\max}\right), \qquad s = 0.008, \quad \beta_{\max} = 0.999$$
 #
 # - **linear**: a line through the betas; take what alpha-bar comes out
-# - **cosine**: the other way round, $\bar\alpha_t = f\big(\tfrac{t+1}{T}\big)/f(0)$ up to the cut ($u$: share of the way)
+# - **cosine**: the other way round, $\bar\alpha_t = f\big(\tfrac{t}{T}\big)/f(0)$ up to the cut ($u$: share of the way)
 # - what matters is the curve of $\bar\alpha_t$, or the signal-to-noise ratio
 #
 # Notes:
 # Say: cosine is Nichol and Dhariwal 2021, not the DDPM paper. The offset s keeps the first betas from being next to nothing, the cut keeps the last one below 1.
-# Ask: how many values of f does one need for T betas? (T + 1: each beta is made of two neighbours. Exercise 1.4, ten minutes, as homework; the usual mistakes are T values instead of T + 1, and float32 near u = 1.)
+# Ask: how many values of f does one need for T steps? (T + 1, one for each level: each beta is made of two neighbours. Exercise 1.4, ten minutes, as homework; the usual mistakes are T values instead of T + 1, a missing 0 in front, and float32 near u = 1.)
 # -->
 #
 # <!--slide 3 min
@@ -631,20 +672,21 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
 # Black dots: where $\bar\alpha_t$ falls fastest.
 #
 # Notes:
-# Live: run the cell below exercise 1.4. The dots mark where alpha-bar falls fastest: at 219 for linear, at 494 for cosine (printed under the figure in the notebook).
+# Live: run the cell below exercise 1.4. The dots mark where alpha-bar falls fastest: at 220 for linear, at 495 for cosine (printed under the figure in the notebook).
 # Say: alpha is near 1 except in the last few levels of cosine, and tells almost nothing. Alpha-bar tells the story. "Linear" is not noise at a constant rate.
-# Ask: why does alpha-bar fall fastest at 219 under linear betas, although the betas go on growing? (The fall is beta times what is left. The step gets larger, but less and less is there to lose.)
+# Ask: why does alpha-bar fall fastest at 220 under linear betas, although the betas go on growing? (The fall is beta times what is left. The step gets larger, but less and less is there to lose.)
 # -->
 
 # %% exercise="1.4" slideshow={"slide_type": "skip"}
 def cosine_betas(T, s=0.008, max_beta=0.999):
-    """The T betas whose alpha-bar falls like a squared cosine."""
-    # TODO 1.4: f at T + 1 places, then one beta from each pair of neighbours
+    """beta_t for t = 0 .. T, whose alpha-bar falls like a squared cosine."""
+    # TODO 1.4: f at every level, then one beta from each pair of neighbours, and beta_0 = 0
     ### BEGIN SOLUTION
     u = torch.arange(T + 1, dtype=torch.float64) / T
     f = torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2
-    betas = 1 - f[1:] / f[:-1]
-    return betas.clamp(max=max_beta)
+    betas = torch.zeros(T + 1, dtype=torch.float64)
+    betas[1:] = (1 - f[1:] / f[:-1]).clamp(max=max_beta)
+    return betas
     ### END SOLUTION
 cosine_betas = check("1.4", cosine_betas)
 
@@ -652,9 +694,9 @@ cosine_betas = check("1.4", cosine_betas)
 fig, axes = plt.subplots(2, 2, figsize=(show.WIDTH, 5.8), sharex=True)
 axes = axes.flatten()
 for s, style in ((linear(T), "-"), (Schedule(cosine_betas(T), "cosine"), "--")):
-    bar = s.alphas_cumprod
-    for ax, curve in zip(axes, (s.betas, s.alphas, bar, s.snr().log()), strict=True):
-        ax.plot(curve, style, label=s.name)
+    bar = s.alpha_bar
+    for ax, curve in zip(axes, (s.betas, s.alphas, bar, s.snr.log()), strict=True):
+        ax.plot(range(1, T + 1), curve[1:], style, label=s.name)  # at level 0 beta is 0, the SNR infinite
     fastest = int((bar[:-1] - bar[1:]).argmax()) + 1
     axes[2].plot(fastest, bar[fastest], "o", color="black", markersize=6)
     print(f"{s.name:6s}: alpha-bar falls fastest at t = {fastest}, where it is {bar[fastest]:.2f}")
@@ -678,52 +720,32 @@ show.figure(fig, "Four panels, linear solid, cosine dashed: beta; alpha, near 1 
 #
 # </details>
 #
-# ## Eight digits at eight levels
-#
-# The same levels for everyone, drawn with the cosine schedule. Compare with the strip of exercise 1.1.
-
-# %% slideshow={"slide_type": "skip"}
-eight, where = images[20:28], [0, 100, 250, 400, 550, 700, 850, 999]
-noise = torch.randn(eight.shape, generator=torch.Generator().manual_seed(6))
-columns = [q_sample(eight, torch.full((8,), t), noise, cosine(T)) for t in where]
-table = torch.stack(columns, dim=1)
-show.rows(
-    {f"a {labels[20 + i]}": table[i] for i in range(8)},
-    "Eight digits, one a row, at eight levels of the cosine schedule from t = 0 to t = 999: "
-    "clear until 250, hard to read at 550, lost at 850.",
-    labels=[f"t = {t}" for t in where],
-)
-
-# %% [markdown] slideshow={"slide_type": "skip"}
-# Each row keeps one noise tensor, so that only the level changes along it. Cover the left half with your hand and try to read the digits from the right: the column at which you succeed is,
-# roughly, where a denoiser has to decide which digit it will be.
-#
 # ## A photo, and its variance
 #
 # A larger picture under the linear schedule, with the measured variance of its pixels. The closed form predicts it: independent noise adds, so $\operatorname{Var}(x_t) = \bar\alpha_t \operatorname{Var}(x_0) + (1-\bar\alpha_t)$.
 
 # %% slideshow={"slide_type": "skip"}
 photo = data.photo(64)
-noise = torch.randn(T, 1, 64, 64, generator=torch.Generator().manual_seed(11))
-noised = q_sample(photo.expand(T, -1, -1, -1), torch.arange(T), noise, schedule)  # all levels in one batch
+noise = torch.randn(T + 1, 1, 64, 64, generator=torch.Generator().manual_seed(11))
+noised = q_sample(photo.expand(T + 1, -1, -1, -1), torch.arange(T + 1), noise, schedule)  # all levels
 measured = noised.flatten(1).var(1)
 predicted = alpha_bar * photo.var() + 1 - alpha_bar
 fig, axes = plt.subplots(1, 6, figsize=(show.WIDTH, 2.3), width_ratios=[1] * 5 + [1.7])
-for t, ax in zip([0, 50, 200, 500, 999], axes, strict=False):
+for t, ax in zip([0, 50, 200, 500, 1000], axes, strict=False):
     ax.imshow(noised[t, 0], vmin=-1, vmax=1)
-    ax.set(title=f"t = {t}", xlabel=f"variance {measured[t]:.2f}", xticks=[], yticks=[])
+    ax.set(title=show.level(t), xlabel=f"variance {measured[t]:.2f}", xticks=[], yticks=[])
 axes[5].plot(measured, color=show.COLOURS[5], label="measured")
 axes[5].plot(predicted, "--", color=show.COLOURS[1], label="predicted")
 axes[5].set(title="variance", xlabel="t")
 axes[5].legend()
-show.figure(fig, "A 64x64 photo of a flower at t = 0, 50, 200, 500, 999, dissolving; beside it the "
+show.figure(fig, "A 64x64 photo of a flower at t = 0, 50, 200, 500, 1000, dissolving; beside it the "
             "variance of its pixels climbs to 1 along the predicted curve.")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "slide"}
 # ## Try it (optional): any level, three schedules
 #
 # The same digit with the same noise, at the same shares $u$ of the way, under three schedules: linear, cosine, and one of those that the next section is about,
-# DDPM's betas for only 200 steps. A column is at level $t = u\,(T-1)$, rounded.
+# DDPM's betas for only 200 steps. A column is at level $t = u\,T$, rounded.
 #
 # <!--slide 2 min
 # ## The usual betas for only 200 steps do not end in noise
@@ -746,7 +768,7 @@ way = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1]
 grain = torch.randn(images.shape, generator=torch.Generator().manual_seed(12))
 strips = {}
 for kind, s in kinds.items():
-    t = torch.tensor([round(u * (s.T - 1)) for u in way])
+    t = torch.tensor([round(u * s.T) for u in way])
     strips[kind] = q_sample(example[3:4].expand(len(way), -1, -1, -1), t, grain[3:4], s)
 show.rows(strips, labels=[f"u = {u:g}" for u in way], alt="A digit 3 with the same noise at nine shares of "
           "the way: linear fades first, 200 unscaled steps last; at u = 1 only their row differs.")
@@ -768,17 +790,17 @@ def draw_histogram(ax, x_t):
 
 def draw_curves(ax, kind, t):
     for name, s in kinds.items():
-        u, look = torch.arange(1, s.T + 1) / s.T, dict(lw=3) if name == kind else dict(lw=1, alpha=0.6)
-        ax.plot(u, s.alphas_cumprod, **look)
-    ax.plot((t + 1) / kinds[kind].T, kinds[kind].alpha_bar(t), "o", color="black", markersize=9, zorder=3)
+        look = dict(lw=3) if name == kind else dict(lw=1, alpha=0.6)
+        ax.plot(torch.arange(s.T + 1) / s.T, s.alpha_bar, **look)
+    ax.plot(t / kinds[kind].T, kinds[kind].alpha_bar[t], "o", color="black", markersize=9, zorder=3)
     ax.set(title=f"alpha-bar, {kind}", xlabel="u", ylim=(-0.03, 1.03))
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
 def at_level(u=0.4, kind="linear", digit=3):
     """Draw a digit at the share u of a schedule's way: clean, noised, the pixels, the place on the curve."""
     s, x0 = kinds[kind], images[labels == digit]
-    t = round(u * (s.T - 1))
-    x_t, a = q_sample(x0, torch.tensor([t]), grain[labels == digit], s), s.alpha_bar(t)
+    t = round(u * s.T)
+    x_t, a = q_sample(x0, torch.tensor([t]), grain[labels == digit], s), s.alpha_bar[t]
     fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 2.8), width_ratios=[1, 1, 1, 1.5])
     factors = f"{a.sqrt():.2f} $x_0$ + {(1 - a).sqrt():.2f} $\\epsilon$"
     for ax, x, title in zip(axes, (x0, x_t), ("clean", f"t = {t} of {s.T}"), strict=False):
@@ -807,7 +829,7 @@ sliders(at_level, u=(0.0, 1.0, 0.02), kind=list(kinds), digit=(0, 9))
 # ## Is x_T noise?
 #
 # A sampler starts from pure noise, $\mathcal N(0, I)$. That is right only if the chain *ends* there. DDPM's betas, up to 0.02, were made for 1,000 steps. Many tutorials take the same betas for $T = 100$, 200 or 300.
-# What is left of the picture then is $\sqrt{\bar\alpha_{T-1}}$ of its amplitude, and we can ask a blunt question: *can a reader tell the digit from $x_T$ alone?*
+# What is left of the picture then is $\sqrt{\bar\alpha_T}$ of its amplitude, and we can ask a blunt question: *can a reader tell the digit from $x_T$ alone?*
 #
 # The reader is a logistic regression, about the weakest there is. Every image gets 20 different noises. Each third of the images is read by a reader
 # trained on the other two thirds, so that none knows its test images by heart. The standard error counts images, not draws: twenty noises on one digit are no twenty digits.
@@ -818,7 +840,7 @@ sliders(at_level, u=(0.0, 1.0, 0.02), kind=list(kinds), digit=(0, 9))
 # A sampler starts from $\mathcal N(0, I)$. That is right only if the chain *ends* there.
 #
 # - the reader: a logistic regression, about the weakest there is
-# - it sees nothing but $x_T$ (the last level, $t = T-1$), and only digits it was not trained on
+# - it sees nothing but $x_T$ (the last level, $t = T$), and only digits it was not trained on
 # - $\beta$ up to 0.02, made for $T = 1000$, taken for fewer steps
 #
 # Notes:
@@ -834,7 +856,7 @@ third[labels.argsort(stable=True)] = torch.arange(len(labels)) % 3  # of every c
 
 def accuracy(schedule):
     """Share of the digits read from x_T, and its standard error over images."""
-    x0, t = images.repeat_interleave(draws, dim=0), torch.tensor([schedule.T - 1])
+    x0, t = images.repeat_interleave(draws, dim=0), torch.tensor([schedule.T])
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
     x_T = q_sample(x0, t, noise, schedule).flatten(1)
     y, part, right = labels.repeat_interleave(draws), third.repeat_interleave(draws), torch.zeros(len(x0))
@@ -849,7 +871,7 @@ print("betas up to 0.02   sqrt(alpha_bar) at the end   digits read from x_T")
 for steps in (100, 200, 300, 1000):
     s = linear(steps, rescale=False)
     share, error = accuracy(s)
-    left = s.alphas_cumprod[-1].sqrt()
+    left = s.alpha_bar[s.T].sqrt()
     print(f"T = {steps:<4d}           {left:.3f}                        {share:6.1%} +- {error:.1%}")
 commonest = counts.max() / len(labels)
 print(f"a guesser that always names the commonest digit: {commonest:.1%}")
@@ -860,53 +882,53 @@ print(f"a guesser that always names the commonest digit: {commonest:.1%}")
 #
 # ### The repairs
 #
-# Taking logarithms, $\ln\bar\alpha_{T-1} = \sum_t \ln(1-\beta_t) \approx -\sum_t\beta_t$: what counts is the **sum** of the betas. A tenth of the steps needs betas ten times as large:
+# Taking logarithms, $\ln\bar\alpha_T = \sum_{t=1}^T \ln(1-\beta_t) \approx -\sum_{t=1}^T\beta_t$: what counts is the **sum** of the betas. A tenth of the steps needs betas ten times as large:
 #
-# $$\beta_t = \frac{1000}{T}\left(\beta_{\text{start}} + \frac{t}{T-1}\,(\beta_{\text{end}}-\beta_{\text{start}})\right).$$
+# $$\beta_t = \frac{1000}{T}\left(\beta_{\text{start}} + \frac{t-1}{T-1}\,(\beta_{\text{end}}-\beta_{\text{start}})\right), \qquad t = 1, \dots, T.$$
 #
 # (For $T \le 20$ the last beta would reach 1 or more; `linear` then stops with an error that says so. The cosine schedule has no such limit.)
 #
-# **Exercise 1.5** Compute these betas.
+# **Exercise 1.5** Compute these betas, with $\beta_0 = 0$ in front: shape `(T + 1,)`.
 #
 # Difficulty: ●○○○○, 4 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# A straight line between two values, both included, is one call; then one factor for all of it.
+# A straight line between two values, both included, is one call; then one factor for all of it, and the 0 in front.
 #
 # </details>
 #
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# `torch.linspace(beta_start, beta_end, T)`, times `1000 / T`.
+# `torch.linspace(beta_start, beta_end, T)`, times `1000 / T`; then `torch.cat` with `torch.zeros(1)`.
 #
 # </details>
 
 # %% exercise="1.5" slideshow={"slide_type": "skip"}
 def linear_betas(T, beta_start=1e-4, beta_end=0.02):
-    """T betas on a straight line that destroy as much as 1,000 unscaled ones."""
-    # TODO 1.5: a line of T values, rescaled
+    """beta_t for t = 0 .. T: after the 0 a straight line that destroys as much as 1,000 unscaled steps."""
+    # TODO 1.5: a line of T values, rescaled, and beta_0 = 0 in front of it
     ### BEGIN SOLUTION
-    line = torch.linspace(beta_start, beta_end, T)
-    return line * (1000 / T)
+    line = torch.linspace(beta_start, beta_end, T) * (1000 / T)
+    return torch.cat([torch.zeros(1), line])
     ### END SOLUTION
 linear_betas = check("1.5", linear_betas)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # Three repairs take the same test: the rescaled line, the cosine schedule, and **zero terminal SNR** (Lin et al. 2023), which shifts and stretches the curve of $\sqrt{\bar\alpha_t}$ of *any*
-# schedule so that it starts where it did and ends at exactly 0:
+# schedule so that it stays where it was at level 1 and ends at exactly 0:
 #
-# $$\sqrt{\bar\alpha_t} \;\leftarrow\; \left(\sqrt{\bar\alpha_t}-\sqrt{\bar\alpha_{T-1}}\right)\cdot\frac{\sqrt{\bar\alpha_0}}{\sqrt{\bar\alpha_0}-\sqrt{\bar\alpha_{T-1}}} .$$
+# $$\sqrt{\bar\alpha_t} \;\leftarrow\; \left(\sqrt{\bar\alpha_t}-\sqrt{\bar\alpha_T}\right)\cdot\frac{\sqrt{\bar\alpha_1}}{\sqrt{\bar\alpha_1}-\sqrt{\bar\alpha_T}}, \qquad t = 1, \dots, T.$$
 #
 # <!--slide 4 min
 # ## What counts is the sum of the betas: three repairs
 #
-# $$\ln\bar\alpha_{T-1} = \sum_t \ln(1-\beta_t) \approx -\sum_t\beta_t \qquad\text{so}\qquad \beta_t \;\leftarrow\; \tfrac{1000}{T}\,\beta_t$$
+# $$\ln\bar\alpha_T = \sum_{t=1}^T \ln(1-\beta_t) \approx -\sum_{t=1}^T\beta_t \qquad\text{so}\qquad \beta_t \;\leftarrow\; \tfrac{1000}{T}\,\beta_t$$
 #
 # Notes:
 # Have run: the cell below asks a dozen readers, which takes about ten seconds. The figure comes on a click.
 # Say: rescaled betas, the cosine schedule, or zero terminal SNR (Lin et al.), which shifts and stretches the curve of the root of alpha-bar to end at exactly 0. All three bring the reader down to chance.
-# Ask: the reader fails. Is that a proof that nothing is left? (No, a better reader might see something. "Looking inside" gives a bound that no reader can beat.) Exercise 1.5, the rescaled line, is two lines: four minutes or homework; usual mistakes: T / 1000 for 1000 / T, and only the end rescaled.
+# Ask: the reader fails. Is that a proof that nothing is left? (No, a better reader might see something. "Looking inside" gives a bound that no reader can beat.) Exercise 1.5, the rescaled line, is two lines: four minutes or homework; usual mistakes: T / 1000 for 1000 / T, only the end rescaled, and no 0 in front.
 # -->
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "fragment"}
@@ -949,7 +971,7 @@ show.figure(ax.figure, "Reading accuracy for T = 100, 200, 300: far above the da
 #
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# The same `a`, reshaped as in 1.3. Subtract `(1 - a).sqrt() * eps`, then divide by `a.sqrt()`.
+# The same `a` as in 1.3. Subtract `(1 - a).sqrt() * eps`, then divide by `a.sqrt()`.
 #
 # </details>
 #
@@ -961,7 +983,7 @@ show.figure(ax.figure, "Reading accuracy for T = 100, 200, 300: far above the da
 # Notes:
 # Have run: the cell below exercise 1.6 (six minutes, or homework; usual mistakes: "noisy minus noise" without the factors, and dividing by alpha-bar instead of its root).
 # Say: this is why the network of notebook 02 is asked for the noise. Second row: exact noise, the digit comes back from any level. Third row: noise wrong by a twentieth.
-# Ask: at level 999, by how much is an error in the noise multiplied under the linear schedule, roughly? (By 157, printed under the figure; under cosine by about twenty thousand, with zero terminal SNR one divides by 0. So zero terminal SNR needs another question than "what is the noise?".)
+# Ask: at level 1000, by how much is an error in the noise multiplied under the linear schedule, roughly? (By 157, printed under the figure; under cosine by about twenty thousand, with zero terminal SNR one divides by 0. So zero terminal SNR needs another question than "what is the noise?".)
 # -->
 
 # %% exercise="1.6" slideshow={"slide_type": "skip"}
@@ -969,13 +991,13 @@ def predict_x0(x_t, t, eps, schedule):
     """The clean data that x_t and its noise eps imply."""
     # TODO 1.6: solve the closed form for x_0
     ### BEGIN SOLUTION
-    a = schedule.alphas_cumprod[t].reshape(-1, *[1] * (x_t.ndim - 1))
+    a = at(schedule.alpha_bar, t, x_t)
     return (x_t - (1 - a).sqrt() * eps) / a.sqrt()
     ### END SOLUTION
 predict_x0 = check("1.6", predict_x0)
 
 # %% expected="1.6" tags=["slide-figure"] slideshow={"slide_type": "-"}
-where = torch.tensor([50, 200, 400, 600, 800, 999])
+where = torch.tensor([50, 200, 400, 600, 800, 1000])
 g = torch.Generator().manual_seed(8)
 noise, slip = torch.randn(2, 6, 1, 8, 8, generator=g)
 x_t = q_sample(example[5:6].expand(6, -1, -1, -1), where, noise, schedule)
@@ -984,27 +1006,48 @@ estimates = {
     "x_0, noise exact": predict_x0(x_t, where, noise, schedule),
     "x_0, noise 5 % off": predict_x0(x_t, where, noise + 0.05 * slip, schedule),
 }
-alt = "A digit 5 at six levels, recovered exactly from the true noise; from noise 5 % off, useless at 999."
+alt = "A digit 5 at six levels, recovered exactly from the true noise; from noise 5 % off, useless at 1000."
 show.rows(estimates, alt, labels=[f"t = {t}" for t in where])
 for s in (linear(T), cosine(T), zero_terminal_snr(linear(T))):
-    factor = ((1 - s.alpha_bar(T - 1)) / s.alpha_bar(T - 1)).sqrt()
+    factor = ((1 - s.alpha_bar[T]) / s.alpha_bar[T]).sqrt()
     print(f"{s.name:25s}: an error in eps at the last level is multiplied by {factor:,.0f} in x_0")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# With the exact noise the digit comes back from any level, even from t = 999 where the eye sees nothing (up to rounding). With noise that is wrong by a twentieth it does not: the error grows by
+# With the exact noise the digit comes back from any level, even from t = 1000 where the eye sees nothing (up to rounding). With noise that is wrong by a twentieth it does not: the error grows by
 # $\sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$. Under the cosine schedule that factor reaches about twenty thousand, and the estimate of $x_0$ has to be kept within $[-1, 1]$: a later notebook does so where it first matters.
 #
-# **Why zero terminal SNR and noise prediction do not go together.** At $\bar\alpha_{T-1} = 0$ the picture $x_{T-1}$ *is* the noise. A network asked for the noise may copy its input: the loss at that level is 0 and
+# **Why zero terminal SNR and noise prediction do not go together.** At $\bar\alpha_T = 0$ the picture $x_T$ *is* the noise. A network asked for the noise may copy its input: the loss at that level is 0 and
 # teaches nothing about digits. And the formula above divides by 0. Asked for $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$ instead (notebook 03), it has to answer $-x_0$ there: its best guess of the picture. Whoever wants zero terminal SNR changes the question too.
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ## Looking inside (optional)
 #
-# Four short looks at questions that come up. Nothing later depends on them.
+# Five short looks at questions that come up. Nothing later depends on them.
+#
+# ### Eight digits at eight levels
+#
+# The same levels for everyone, drawn with the cosine schedule. Compare with the strip of exercise 1.1.
+
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
+eight, where = images[20:28], [0, 100, 250, 400, 550, 700, 850, 1000]
+noise = torch.randn(eight.shape, generator=torch.Generator().manual_seed(6))
+columns = [q_sample(eight, torch.full((8,), t), noise, cosine(T)) for t in where]
+table = torch.stack(columns, dim=1)
+show.rows(
+    {f"a {labels[20 + i]}": table[i] for i in range(8)},
+    "Eight digits, one a row, at eight levels of the cosine schedule from clean to t = 1000: "
+    "clear until 250, hard to read at 550, lost at 850.",
+    labels=["clean", *where[1:]],
+    title="Level t",
+)
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
+# Each row keeps one noise tensor, so that only the level changes along it. Cover the left half with your hand and try to read the digits from the right: the column at which you succeed is,
+# roughly, where a denoiser has to decide which digit it will be.
 #
 # ### How far is x_T from noise, for any reader?
 #
-# The distance of $q(x_T \mid x_0)$ from the sampler's start $\mathcal N(0, I)$ can be computed. It is a Kullback-Leibler divergence of two Gaussians; with $d$ pixels and $\bar\alpha = \bar\alpha_{T-1}$,
+# The distance of $q(x_T \mid x_0)$ from the sampler's start $\mathcal N(0, I)$ can be computed. It is a Kullback-Leibler divergence of two Gaussians; with $d$ pixels and $\bar\alpha = \bar\alpha_T$,
 #
 # $$\mathrm{KL} = \tfrac12\left(\bar\alpha\,\lVert x_0\rVert^2 - d\,\bar\alpha - d\,\ln(1-\bar\alpha)\right).$$
 #
@@ -1020,7 +1063,7 @@ for s in (linear(T), cosine(T), zero_terminal_snr(linear(T))):
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
 energy = images.double().square().sum((1, 2, 3)).mean()
 for s in (*(linear(T, rescale=False) for T in (100, 200, 300, 1000)), cosine(1000)):
-    a = s.alpha_bar(s.T - 1)
+    a = s.alpha_bar[s.T].double()
     bits = (a * energy - 64 * a - 64 * torch.log1p(-a)) / 2 / math.log(2)
     print(f"T = {s.T:<5d} {s.name:22s} at most {bits:9.2g} bits a picture")
 
@@ -1035,7 +1078,7 @@ for s in (*(linear(T, rescale=False) for T in (100, 200, 300, 1000)), cosine(100
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
 t = torch.tensor([350])
 x_t = q_sample(photo, t, torch.randn(photo.shape, generator=torch.Generator().manual_seed(9)), schedule)
-signal = schedule.alphas_cumprod[350].sqrt()
+signal = schedule.alpha_bar[350].sqrt()
 fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 2.7))
 for ax, k in zip(axes, (1, 2, 4, 8), strict=True):
     ax.imshow(torch.nn.functional.avg_pool2d(x_t / signal, k)[0, 0], vmin=-1.2, vmax=1.2)
@@ -1053,7 +1096,7 @@ show.figure(fig, "The flower photo at t = 350, then averaged over blocks of 2x2,
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
 for name, x0 in (("[-1, 1]", images), ("[ 0, 1]", (images + 1) / 2)):
     spread = x0.var(0).mean()  # what distinguishes one digit from another
-    lost = int((schedule.snr() * spread > 1).sum())
+    lost = int((schedule.snr * spread > 1).sum())  # so many levels, 0 among them, come before it
     print(f"pixels in {name}: mean {x0.mean():5.2f}, variance between digits {spread:.3f}, "
           f"drowned by noise from t = {lost} on")
 
@@ -1063,6 +1106,7 @@ for name, x0 in (("[-1, 1]", images), ("[ 0, 1]", (images + 1) / 2)):
 # ### The same in a library
 #
 # `diffusers`, the standard library, calls the jump `add_noise`. Given the same noise it must give the same picture.
+# It counts the noisy levels only, from 0: its timestep is our $t - 1$.
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
 try:
@@ -1071,9 +1115,9 @@ except ImportError:
     print("diffusers is not installed: pip install diffusers. The notebook does not need it.")
 else:
     theirs = DDPMScheduler(num_train_timesteps=T, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
-    x0, t = images[:125], torch.arange(0, T, 8)
+    x0, t = images[:125], torch.arange(8, T + 1, 8)
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(10))
-    gap = (q_sample(x0, t, noise, schedule) - theirs.add_noise(x0, noise, t)).abs().max()
+    gap = (q_sample(x0, t, noise, schedule) - theirs.add_noise(x0, noise, t - 1)).abs().max()
     print(f"largest difference on 125 digits below 1e-5: {bool(gap < 1e-5)}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}

@@ -55,7 +55,7 @@ from helpers.checkpoints import load_images, load_model, load_results
 from helpers.exercises import check
 from helpers.modes import MODE, choose, out_dir
 from helpers.sampling import ancestral, ddim, last, reverse
-from helpers.schedule import cosine
+from helpers.schedule import at, cosine
 from helpers.sliders import sliders
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -144,8 +144,8 @@ print(f"{parameter_count(network):,} parameters")
 # ## A minute of training, live
 #
 # This is the training loop of notebook 02 with the recipe of notebook 03: v-prediction, cosine schedule, AdamW,
-# gradient clipping, and a moving average of the weights (EMA). On a CPU that has bfloat16 arithmetic the loop
-# uses it; a probe of two passes decides. Samples are drawn from the *averaged* weights, always from the same
+# gradient clipping, and a moving average of the weights (EMA). The network runs in bfloat16, which halves the time on
+# a CPU that has such arithmetic; on one that has not, `bf16 = False` is faster. Samples are drawn from the *averaged* weights, always from the same
 # eight noises, so that the rows of the strip can be compared.
 #
 # Notebook 03 gave that average a warm-up. Here you see what it prevents: `late` averages the same weights with the usual
@@ -167,12 +167,12 @@ print(f"{parameter_count(network):,} parameters")
 # %% slideshow={"slide_type": "skip"}
 import copy
 
-from helpers.training import Run, bf16_is_faster, train
+from helpers.training import Run, train
 
 run = Run(network, lr=1e-3, ema_decay=0.999, seed=0)
 late = copy.deepcopy(network).requires_grad_(False)  # an average without warm-up
 steps = choose(read=350, smoke=4, full=24_000)
-bf16 = bf16_is_faster(network, images[:64], torch.zeros(64, dtype=torch.long))
+bf16 = True  # on a CPU without bfloat16 arithmetic False is faster
 noise = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(1))
 
 
@@ -296,7 +296,7 @@ show.figure(fig, "Sixteen samples of each of four snapshots, from the same noise
 #
 # $$\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\;\hat\epsilon}{\sqrt{\bar\alpha_t}}$$
 #
-# Cosine ends with $1/\sqrt{\bar\alpha_{T-1}} \approx 20{,}000$. The remedy: clamp, and let the noise follow.
+# Cosine ends with $1/\sqrt{\bar\alpha_T} \approx 20{,}000$. The remedy: clamp, and let the noise follow.
 #
 # $$\hat x_0 \leftarrow \mathrm{clamp}(\hat x_0, -1, 1), \qquad \hat\epsilon \leftarrow \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1 - \bar\alpha_t}}$$
 #
@@ -305,7 +305,7 @@ show.figure(fig, "Sixteen samples of each of four snapshots, from the same noise
 # ```python
 # def clamp_x0(x_t, t, x0, schedule):
 #     """x_t, x0: (B, ...); t: (B,). Returns (eps, x0) with x0 in [-1, 1]."""
-#     a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)
+#     a = at(schedule.alpha_bar, t, x_t)
 #     # TODO 4.1: clamp x0, then compute the eps that belongs to it
 # ```
 #
@@ -330,7 +330,7 @@ show.figure(fig, "Sixteen samples of each of four snapshots, from the same noise
 # %% exercise="4.1" slideshow={"slide_type": "skip"}
 def clamp_x0(x_t, t, x0, schedule):
     """x_t, x0: (B, ...); t: (B,). Returns (eps, x0) with x0 in [-1, 1]."""
-    a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)
+    a = at(schedule.alpha_bar, t, x_t)
     # TODO 4.1: clamp x0, then compute the eps that belongs to it
     ### BEGIN SOLUTION
     x0 = x0.clamp(-1, 1)
@@ -343,7 +343,7 @@ clamp_x0 = check("4.1", clamp_x0)
 
 # %% expected="4.1" tags=["slide-figure"] slideshow={"slide_type": "-"}
 g = torch.Generator().manual_seed(0)
-levels = torch.tensor([1, *range(25, 976, 25), 985, 992, 996, 998, 999])
+levels = torch.tensor([2, *range(25, 976, 25), 985, 992, 996, 998, 1000])
 x0 = images[: len(levels)]
 true_eps, error = torch.randn(x0.shape, generator=g), 0.01 * torch.randn(x0.shape, generator=g)
 x_t = schedule.q_sample(x0, levels, true_eps)
@@ -373,7 +373,7 @@ show.figure(fig, "Error of the estimated clean picture over the noise level, log
 # <!--slide 3 min
 # ## Ancestral: a thousand draws from the posterior
 #
-# $$x_{t-1} \sim q(x_{t-1} \mid x_t, \hat x_0), \qquad t = T-1, \dots, 0$$
+# $$x_{t-1} \sim q(x_{t-1} \mid x_t, \hat x_0), \qquad t = T, \dots, 1$$
 #
 # - one pass of the network a step, 1,000 steps a picture
 # - every step draws fresh noise, so every step steers a little
@@ -404,11 +404,11 @@ show.grid(pictures["ancestral"], "64 digits in an 8 by 8 grid, drawn with 1,000 
 # ## DDIM: 50 steps
 #
 # The DDIM step of notebook 02 goes from any level to any lower one, so the walk may visit only 50 of the 1,000
-# levels. Which 50? The walk starts from pure noise, so the first must be the top, $T-1$. It ends on the clean picture,
-# level $-1$, and the last stride should be as long as the others:
-# $$t_i = \mathrm{round}\!\left(T - i\,\frac{T}{S}\right) - 1, \qquad i = 0, \dots, S-1$$
-# For $T = 1000$, $S = 50$: 999, 979, ..., 19, and from 19 to $-1$. This is the spacing that Lin et al. (2023) call
-# *trailing*. A popular way, 980, 960, ..., 0 (*leading*), starts *below* the top: the network is handed pure noise and
+# levels. Which 50? The walk starts from pure noise, so the first must be the top, $T$. It ends on the clean picture,
+# level 0, and the last stride should be as long as the others:
+# $$t_i = \mathrm{round}\!\left(T - i\,\frac{T}{S}\right), \qquad i = 0, \dots, S-1$$
+# For $T = 1000$, $S = 50$: 1000, 980, ..., 20, and from 20 to 0. This is the spacing that Lin et al. (2023) call
+# *trailing*. A popular way, 981, 961, ..., 1 (*leading*), starts *below* the top: the network is handed pure noise and
 # told that some signal is left.
 #
 # **Exercise 4.2** Write `ddim_levels`, a list of `steps` falling whole numbers. It must also work where `steps` does not divide `T`.
@@ -422,29 +422,29 @@ show.grid(pictures["ancestral"], "64 digits in an 8 by 8 grid, drawn with 1,000 
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# Python's `round` gives a whole number; round before you subtract 1. Do not use `range` with a stride of `T // steps`.
+# Python's `round` gives a whole number. Do not use `range` with a stride of `T // steps`.
 #
 # </details>
 #
 # <!--slide 2 min
 # ## DDIM may take long strides, but must start at the top
 #
-# $$t_i = \mathrm{round}\!\left(T - i\,\frac{T}{S}\right) - 1, \qquad i = 0, \dots, S-1$$
+# $$t_i = \mathrm{round}\!\left(T - i\,\frac{T}{S}\right), \qquad i = 0, \dots, S-1$$
 #
-# - $T = 1000$, $S = 50$: 999, 979, ..., 19, then clean (*trailing*)
-# - 980, 960, ..., 0 (*leading*) tells the network that some signal is left, and hands it pure noise
+# - $T = 1000$, $S = 50$: 1000, 980, ..., 20, then clean (*trailing*)
+# - 981, 961, ..., 1 (*leading*) tells the network that some signal is left, and hands it pure noise
 #
 # **Your turn: exercise 4.2, 6 minutes**
 #
 # ```python
 # def ddim_levels(T, steps):
-#     # TODO 4.2: `steps` levels from T - 1 down, in equal strides; steps need not divide T
+#     # TODO 4.2: `steps` levels from T down, in equal strides; steps need not divide T
 # ```
 #
 # Notes:
 # Say: the step rule of notebook 02 goes from any level to any lower one. What is left to choose is the levels. Give 6 minutes for exercise 4.2, on top of the 2 minutes for this slide.
-# Ask: which levels does a walk of four steps visit? (999, 749, 499, 249, and then the clean picture, level -1.)
-# Common mistakes: `range` with a stride of T // steps, which is wrong where steps does not divide T; forgetting to subtract 1, so that the walk starts at 1000, a level that does not exist.
+# Ask: which levels does a walk of four steps visit? (1000, 750, 500, 250, and then the clean picture, level 0.)
+# Common mistakes: `range` with a stride of T // steps, which is wrong where steps does not divide T; starting at T - 1, as libraries do that count from 0, so that the top level is never asked.
 # -->
 #
 # <!--slide 2 min
@@ -460,9 +460,9 @@ show.grid(pictures["ancestral"], "64 digits in an 8 by 8 grid, drawn with 1,000 
 
 # %% exercise="4.2" slideshow={"slide_type": "skip"}
 def ddim_levels(T, steps):
-    # TODO 4.2: `steps` levels from T - 1 down, in equal strides
+    # TODO 4.2: `steps` levels from T down, in equal strides
     ### BEGIN SOLUTION
-    return [round(T - i * T / steps) - 1 for i in range(steps)]
+    return [round(T - i * T / steps) for i in range(steps)]
     ### END SOLUTION
 
 
@@ -523,11 +523,11 @@ show.grid(samples, "64 digits in an 8 by 8 grid, drawn with 50 DDIM steps: clean
 # Above, $x_t$ of one walk. Below, the estimate of $x_0$ that led there:
 #
 # - a blurred average of many digits, then *one* digit, then only sharper strokes
-# - at $t = 799$ the estimate is a 4, while $x_t$ still looks like noise
+# - at $t = 800$ the estimate is a 4, while $x_t$ still looks like noise
 #
 # Notes:
 # Say: this is why one leap cannot do it. The first estimate is the mean of everything; each step commits to a little more. The first column has no estimate yet. Exercise 4.3, the choice of frames for a film, is homework (6 minutes).
-# Ask: read the lower row at t = 899. Which digit is it? (It could be a 9. The walk has not decided yet; a little later it is a 4.)
+# Ask: read the lower row at t = 900. Which digit is it? (It could be a 9. The walk has not decided yet; a little later it is a 4.)
 # Live: in the notebook, below the GIF, move `step` from 0 to 50 and look at all sixteen estimates; then pick with `sample` one that is late to decide.
 # -->
 
@@ -552,7 +552,7 @@ show.rows(five, "Five samples at five evenly spaced moments: noise; noise with a
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 show.filmstrip(path, "One walk as a filmstrip of eight moments. Above, x_t: noise clears to a digit. Below, "
                "the estimate of the clean picture: a blurred average at first, then a digit that sharpens "
-               "while x_t is still mostly noise.", levels=(999, 979, 899, 799, 599, 399, 199, -1), x0=True,
+               "while x_t is still mostly noise.", levels=(1000, 980, 900, 800, 600, 400, 200, 0), x0=True,
                title="x_t, and what it is expected to become", save=out_dir() / "mnist_filmstrip.png")
 
 # %% [markdown] exercise_text="4.4" slideshow={"slide_type": "slide"}
@@ -823,7 +823,7 @@ print(f"chi-square of {final['samples']:,} samples: {float(value):.1f} (chance: 
 #
 # | setting | here | default there |
 # |---|---|---|
-# | `trained_betas` | our cosine betas | linear from 0.0001 to 0.02 |
+# | `trained_betas` | our cosine betas, from $\beta_1$ on | linear from 0.0001 to 0.02 |
 # | `prediction_type` | `"v_prediction"` | `"epsilon"` |
 # | `clip_sample`, `clip_sample_range` | `True`, 1.0 | the same |
 # | `variance_type` (DDPM) | `"fixed_small"`, the posterior variance | the same |
@@ -858,13 +858,13 @@ except ImportError:
 
 def with_diffusers(scheduler, x, levels, **options):
     for t in show.progress(levels, len(levels), "diffusers"):
-        v = model(x, t.expand(len(x)))
+        v = model(x, (t + 1).expand(len(x)))  # the library has no level for clean data: its t is our t - 1
         x = scheduler.step(v, t, x, **options).prev_sample
     return x
 
 
 # %% tags=["slide-output"] slideshow={"slide_type": "-"}
-common = dict(trained_betas=schedule.betas.tolist(), prediction_type="v_prediction", clip_sample=True)
+common = dict(trained_betas=schedule.betas[1:].tolist(), prediction_type="v_prediction", clip_sample=True)
 gaps, where = saved["diffusers"], f"not installed here; saved from version {saved['diffusers']['version']}"
 if DDIMScheduler is not None:
     theirs = DDIMScheduler(1000, timestep_spacing="trailing", set_alpha_to_one=True, **common)
@@ -907,7 +907,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 def gflop(network):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.long))
+        network(torch.zeros(1, 1, 28, 28), torch.ones(1, dtype=torch.long))
     return counter.get_total_flops() / 1e9
 
 
@@ -937,7 +937,7 @@ print(f"      64 x 1,000 in 30 s needs {wide * 64_000 / 30 / 1000:.1f} TFLOP/s; 
 # | overgrown shapes, too many strokes, grey haze | $x_T$ is not noise: $T$ too short for the betas (notebook 01) | scale the betas by $1000/T$, or cosine |
 # | too dark, too bright, half black | data in $[0, 1]$ in training, or wrong scaling when saving (exercise 4.4) | train on $[-1, 1]$; check minimum and maximum of both |
 # | black and white noise, huge values | $\hat x_0$ explodes at the top with eps and cosine (exercise 4.1) | clamp, or predict $v$ |
-# | grain on finished samples | noise added at the last step | none at $t = 0$ |
+# | grain on finished samples | noise added at the last step | none in the step to level 0 |
 # | blurred averages | too few steps, or all the noise taken off at once | more steps; DDIM from 20 up |
 # | loss NaN | learning rate too high, data not scaled, division by $\bar\alpha_T = 0$ | clip the gradient, lower the rate, check the data |
 # | all samples alike | the noise is seeded anew for every image; broadcasting one $t$ or one noise over the batch | draw the batch at once, check shapes |
@@ -989,7 +989,7 @@ good = ddim(choose(20, 3))
 asked = {t: i for i, t in enumerate(reversed(good.levels(1000)))}  # level -> number of the step
 
 
-def reads_v_as_eps(x, t):  # a bare function counts as an eps-network
+def reads_v_as_eps(x, t):
     return model(x, t)
 
 
@@ -997,11 +997,16 @@ def told_the_step_number(x, t):
     return model(x, torch.full_like(t, asked[int(t[0])]))
 
 
-told_the_step_number.prediction = "v"
-forgets_to_rescale = dataclasses.replace(
-    good, move=lambda s, x, t, t_next, eps, x0, *more: good.move(s, x, t, t_next, eps, x - eps, *more))
-left = linear(200, rescale=False).alpha_bar(199)  # what T = 200 leaves of the signal's power
-start_level = int((schedule.alphas_cumprod - left).abs().argmin())
+reads_v_as_eps.prediction, told_the_step_number.prediction = "eps", "v"
+
+
+def subtract_and_move(schedule, x, t, t_next, eps, x0, draw, before):
+    return good.move(schedule, x, t, t_next, eps, x - eps, draw, before)
+
+
+forgets_to_rescale = dataclasses.replace(good, move=subtract_and_move)
+left = linear(200, rescale=False).alpha_bar[-1]  # what T = 200 leaves of the signal's power
+start_level = int((schedule.alpha_bar - left).abs().argmin())
 starts_too_low = dataclasses.replace(good, levels=lambda T: [t for t in good.levels(T) if t <= start_level])
 
 # %% tags=["optional", "slide-figure"] slideshow={"slide_type": "-"}

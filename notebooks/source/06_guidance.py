@@ -187,7 +187,7 @@ drop_labels = check("6.2", drop_labels)
 
 # %% slideshow={"slide_type": "skip"}
 from helpers.classifiers import features, probabilities
-from helpers.schedule import cosine
+from helpers.schedule import at, cosine
 from helpers.training import Run, train
 
 schedule = cosine(1000)
@@ -464,9 +464,9 @@ show.figure(fig, "Arrows from a grid of noisy points to estimates of the clean p
 
 # %% slideshow={"slide_type": "skip"}
 def weights(x_t, t, points):  # (B, N): how likely each point is, given x_t (notebook 02)
-    a = schedule.alpha_bar(t).reshape(-1, 1, 1)
-    away = (x_t[:, None] - a.sqrt() * points).square().sum(2)
-    return torch.softmax(-away / (2 * (1 - a[:, 0])), dim=1)
+    a = at(schedule.alpha_bar, t, x_t)
+    away = (x_t[:, None] - a.sqrt()[:, None] * points).square().sum(2)
+    return torch.softmax(-away / (2 * (1 - a)), dim=1)
 
 
 few, few_moon = moons[:600], moon[:600]
@@ -474,8 +474,8 @@ few, few_moon = moons[:600], moon[:600]
 
 def exact(y, s):  # the exact guided denoiser, in the clothes of a network
     def model(x_t, t):
-        every, own = (weights(x_t, t, p) @ p.double() for p in (few, few[few_moon == y]))
-        return guide(every, own, s).to(x_t)
+        every, own = (weights(x_t, t, p) @ p for p in (few, few[few_moon == y]))
+        return guide(every, own, s)
 
     model.prediction = "x0"
     return model
@@ -719,7 +719,7 @@ show.rows({label: pictures[name][columns] for label, name in names.items()},
 # -->
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
-levels, some, some_labels = range(30, 1000, choose(88, 400)), test_images[:32], test_labels[:32]
+levels, some, some_labels = range(32, 1001, choose(88, 400)), test_images[:32], test_labels[:32]
 beyond, g = {s: [] for s in (1, 2, 4, 8)}, torch.Generator().manual_seed(0)
 for level in levels:
     t = torch.full((32,), level)
@@ -830,7 +830,7 @@ titles = {"accuracy": "accuracy", "diversity_features": "diversity (features)", 
 for ax, (score, title) in zip(axes, titles.items(), strict=True):
     for i, name in enumerate(bands.values()):
         row, colour = saved["settings"][name][score], show.COLOURS[int(i in (0, 6))]
-        ax.plot(row["all"], [i] * len(row["all"]), "o", color=colour)
+        ax.plot(row["values"], [i] * len(row["values"]), "o", color=colour)
     ax.axvline(real[score]["mean"], color="black", linestyle=":")
     ax.set(title=title, yticks=range(len(bands)), yticklabels=bands, ylim=(len(bands) - 0.5, -0.5))
 axes[0].set_ylabel(f"guided by s = {saved['bands']['scale']:g}")
@@ -848,7 +848,7 @@ show.figure(fig, "Accuracy, diversity and Frechet distance when guidance by 4 ac
 # - at the bottom the digit is drawn already: guidance there is wasted
 # - useful between; **where** between lies depends on the data
 #
-# With a hundred digits, guided by $s=4$ within a band (0 to 0: as good as nowhere):
+# With a hundred digits, guided by $s=4$ within a band (0 to 0: nowhere, since no walk asks at level 0):
 #
 # Notes:
 # Say: this is the finding of Kynkäänniemi et al. (2024), on digits. One digit is one in a hundred here: look at the pattern, not at the last figure.
@@ -859,7 +859,7 @@ show.figure(fig, "Accuracy, diversity and Frechet distance when guidance by 4 ac
 # %% tags=["slide-output"] slideshow={"slide_type": "-"}
 def in_band(band, y, s=4.0):
     def network(x, t):
-        return guided(model, x, t, y, scale_at(t, s, band).reshape(-1, 1, 1, 1))
+        return guided(model, x, t, y, scale_at(t, s, band)[:, None, None, None])
 
     network.prediction = "v"
     return network
@@ -868,15 +868,15 @@ def in_band(band, y, s=4.0):
 y = torch.arange(choose(100, 20)) % 10
 x_T = torch.randn(len(y), 1, 28, 28, generator=torch.Generator().manual_seed(9))
 rule = dpm_solver(choose(12, 2))
-for band in ((0, 0), (333, 665), (700, 900), (900, 999), (0, 999)):
+for band in ((0, 0), (334, 666), (700, 900), (900, 1000), (1, 1000)):
     x = last(reverse(in_band(band, y), schedule, rule, x_T=x_T, clip_x0=1.0))
     right = float((probabilities(x).argmax(1) == y).float().mean())
     pixels, deep = float(diversity(x, y)), float(diversity(features(x), y))
-    print(f"guided from {band[0]:3} to {band[1]:3}: read as asked {right:4.0%}, "
+    print(f"guided from {band[0]:3} to {band[1]:4}: read as asked {right:4.0%}, "
           f"diversity of pixels {pixels:.2f}, of features {deep:.2f}")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# (Band 0 to 0 is as good as none. With a hundred digits, one digit is one in a hundred: look at the pattern, not at the last figure.) A band *below* the top gets close to the accuracy of guidance everywhere and keeps much more of the diversity; the very top alone buys less and costs more. There the two
+# (Band 0 to 0 guides nowhere: no walk asks at level 0, the clean data. With a hundred digits, one digit is one in a hundred: look at the pattern, not at the last figure.) A band *below* the top gets close to the accuracy of guidance everywhere and keeps much more of the diversity; the very top alone buys less and costs more. There the two
 # answers are averages over everything, their difference says "more like the average of this class", and a large $s$ takes all samples the same way. That is the finding of Kynkäänniemi et al., on digits: harmful at the top, wasted at the bottom, useful between. Where "between" lies depends on the data.
 #
 # ## 13. Turn the knob
@@ -929,7 +929,7 @@ for name, row in [*((f"s = {row['scale']:g}", row) for row in rows), ("real", re
 # The length of what guidance multiplies, $\epsilon_c - \epsilon_u$, level by level, as a root mean square over pixels; beside it the same difference read as $x_0$.
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
-lengths, levels = {"of $\\epsilon$": [], "of $x_0$": []}, range(10, 1000, choose(66, 400))
+lengths, levels = {"of $\\epsilon$": [], "of $x_0$": []}, range(10, 1001, choose(66, 400))
 for level in levels:
     t = torch.full((32,), level)
     x_t = schedule.q_sample(some, t, torch.randn(some.shape, generator=g))

@@ -45,14 +45,13 @@ sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p /
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from helpers import checkpoints, show
+from helpers import checkpoints, data, metrics, show
 from helpers.exercises import check
 from helpers.models import UNet
 from helpers.modes import choose
 from helpers.sampling import ddim, last, reverse
-from helpers.schedule import Schedule, cosine, linear
+from helpers.schedule import Schedule, at, cosine, linear, sigmoid, zero_terminal_snr
 from helpers.sliders import sliders
-from helpers.train import digits, objectives
 from helpers.training import Run, train
 
 # %% [markdown] exercise_text="8.1" slideshow={"slide_type": "slide"}
@@ -84,7 +83,7 @@ from helpers.training import Run, train
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)`, then `signal, sigma = a.sqrt(), (1 - a).sqrt()`. At the end `return eps, x0, signal * eps - sigma * x0`.
+# `a = at(schedule.alpha_bar, t, x_t)`, then `signal, sigma = a.sqrt(), (1 - a).sqrt()`. At the end `return eps, x0, signal * eps - sigma * x0`.
 #
 # </details>
 #
@@ -104,7 +103,7 @@ from helpers.training import Run, train
 # Notes:
 # Say: the network sees the mixture. Naming one part names the other. Whoever samples may not care which was asked for; whoever trains has to.
 # Ask: in which rows is something divided by a number that can be almost zero? (In the first, by the root of alpha_bar, at the top; in the second, by the root of 1 - alpha_bar, at the bottom. Never for v.)
-# Give 10 minutes. Common mistakes: alpha_bar not reshaped to the picture's shape; the signs in the row of v. Live: the cell below the exercise, it shows the rounding errors of a perfect answer.
+# Give 10 minutes. Common mistakes: alpha_bar[t] without the shape of pictures, which `at` gives it; the signs in the row of v. Live: the cell below the exercise, it shows the rounding errors of a perfect answer.
 # -->
 
 # %% exercise="8.1" slideshow={"slide_type": "skip"}
@@ -112,7 +111,7 @@ def all_three(output, given, x_t, t, schedule):
     """(eps, x0, v), each (B, ..), from an output (B, ..) that means `given`, at x_t (B, ..), t (B,)."""
     # TODO 8.1: eps and x0 in each of three cases, then v
     ### BEGIN SOLUTION
-    a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)
+    a = at(schedule.alpha_bar, t, x_t)
     signal, sigma = a.sqrt(), (1 - a).sqrt()
     if given == "eps":
         eps, x0 = output, (x_t - sigma * output) / signal
@@ -127,9 +126,11 @@ def all_three(output, given, x_t, t, schedule):
 all_three = check("8.1", all_three)
 
 # %% slideshow={"slide_type": "skip"}
-x_train, x_test = digits.split()  # 1,437 digits to train on, 360 held out, as in notebook 03
+x, _ = data.digits()
+held_out = torch.arange(len(x)) % 5 == 0
+x_train, x_test = x[~held_out], x[held_out]  # 1,437 digits to train on, 360 held out, as in notebook 03
 schedule = cosine(T=1000)
-x0, t = x_test[:6], torch.tensor([0, 100, 400, 700, 900, 998])
+x0, t = x_test[:6], torch.tensor([1, 100, 400, 700, 900, 999])
 noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
 x_t = schedule.q_sample(x0, t, noise)
 for given in ("eps", "x0", "v"):
@@ -226,21 +227,21 @@ def in_unit(loss, given, wanted, snr):
 in_unit = check("8.2", in_unit)
 
 # %% expected="8.2" tags=["slide-figure"] slideshow={"slide_type": "-"}
-snr, off = schedule.snr(), torch.full((1000,), 0.01)
+every_level, snr = torch.arange(1, 1001), schedule.snr[1:]  # at level 0, without noise, it is infinite
 names = {"eps": r"$\epsilon$", "x0": r"$x_0$", "v": "$v$"}
 colours = dict(zip(names, show.COLOURS, strict=False))
-fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
-for ax, wanted in zip(axes, ("x0", "eps"), strict=True):
-    for given, name in names.items():
-        ax.plot(in_unit(off, given, wanted, snr), color=colours[given], label=f"asked for {name}")
-    ax.set(yscale="log", ylim=(1e-5, 1e5), xlabel="level t", title=f"error that arrives in {names[wanted]}")
 mean_guess = (x_train - x_train.mean(0)).square().mean()  # the error of answering the mean digit always
-axes[0].axhline(mean_guess, color="black", linestyle="--", label="guess the mean digit")
-axes[1].axhline(1, color="black", linestyle="--", label="guess no noise")
-[ax.legend(fontsize=9, loc=place) for ax, place in zip(axes, ("upper left", "upper right"), strict=True)]
-show.figure(fig, "Let the output be wrong by a mean square of 0.01 at every level. Left: in x_0 the error "
-            "of an eps network rises without bound towards T, of the others it stays. Right: in eps "
-            "that of x_0 falls from far above.")
+guesses = {"x0": (mean_guess, "guess the mean digit"), "eps": (1, "guess no noise")}
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
+for ax, wanted, place in zip(axes, ("x0", "eps"), ("upper left", "upper right"), strict=True):
+    for given, name in names.items():
+        error = in_unit(torch.full_like(snr, 0.01), given, wanted, snr)
+        ax.plot(every_level, error, color=colours[given], label=f"asked for {name}")
+    ax.axhline(guesses[wanted][0], color="black", linestyle="--", label=guesses[wanted][1])
+    ax.set(yscale="log", ylim=(1e-5, 1e5), xlabel="level t", title=f"error that arrives in {names[wanted]}")
+    ax.legend(fontsize=9, loc=place)
+show.figure(fig, "Each output wrong by a mean square of 0.01 at every level. Left: in x_0 the error of eps "
+            "rises without bound towards T, the others stay. Right: in eps that of x_0 falls from far above.")
 
 # %% [markdown] exercise_text="8.3" slideshow={"slide_type": "skip"}
 # *What to see.* Each curve is a network that is equally wrong at all levels, a mean square of 0.01 in what it was asked for. Above the dashed line one would do better without a network.
@@ -263,64 +264,66 @@ show.figure(fig, "Let the output be wrong by a mean square of 0.01 at every leve
 # ## 3. Four schedules
 #
 # The other choice is where the levels lie. You know the **linear** and the **cosine** schedule. The **sigmoid** schedule (Jabri et al. 2022; Chen 2023) was proposed for larger pictures. A falling sigmoid between `start` and `end`, with width $\tau$,
-# is shifted and stretched so that it goes from exactly 1 to exactly 0. With $u=(t+1)/T$, so that $u=0$ is clean and $u=1$ the last level:
+# is shifted and stretched so that it goes from exactly 1 to exactly 0. With $u=t/T$, so that $u=0$ is clean and $u=1$ the last level:
 #
 # $$s(u)=\operatorname{sigmoid}\!\Big(-\frac{\text{start}+u\,(\text{end}-\text{start})}{\tau}\Big),\qquad \bar\alpha_t=\frac{s(u)-s(1)}{s(0)-s(1)} .$$
 #
 # ### Exercise 8.3: the sigmoid schedule
 #
-# Return $\bar\alpha_0,\dots,\bar\alpha_{T-1}$ as (T,), in float64.
+# Return $\bar\alpha_0,\dots,\bar\alpha_T$ as (T+1,), in float64.
 #
 # Difficulty: ●●○○○, 8 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# There are $T+1$ values of $u$ from 0 to 1. The first is the clean data, $t=-1$, and is not returned.
+# There are $T+1$ levels, so there are $T+1$ values of $u$ from 0 (clean) to 1.
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `u = torch.arange(T + 1, dtype=torch.float64) / T`; compute `s`; then `((s - s[-1]) / (s[0] - s[-1]))[1:]`.
+# `u = torch.arange(T + 1, dtype=torch.float64) / T`; compute `s`; then `(s - s[-1]) / (s[0] - s[-1])`.
 #
 # </details>
 
 # %% exercise="8.3" slideshow={"slide_type": "skip"}
 def sigmoid_alpha_bar(T, start=-3.0, end=3.0, tau=1.0):
-    """alpha_bar at t = 0 .. T-1, (T,) float64: a falling sigmoid from 1 (before level 0) to 0."""
-    # TODO 8.3: T + 1 values of u, the sigmoid, stretched; without the clean one
+    """alpha_bar at t = 0 .. T, (T+1,) float64: a falling sigmoid from 1 to 0."""
+    # TODO 8.3: T + 1 values of u, the sigmoid, stretched
     ### BEGIN SOLUTION
     u = torch.arange(T + 1, dtype=torch.float64) / T
     s = torch.sigmoid(-(start + u * (end - start)) / tau)
-    return ((s - s[-1]) / (s[0] - s[-1]))[1:]
+    return (s - s[-1]) / (s[0] - s[-1])
     ### END SOLUTION
 
 
 sigmoid_alpha_bar = check("8.3", sigmoid_alpha_bar)
 
 # %% [markdown] exercise_text="8.4" slideshow={"slide_type": "slide"}
-# **Zero terminal SNR** is not a schedule but a repair of any (Lin et al. 2023; notebook 01 used the finished function). The linear schedule ends at $\sqrt{\bar\alpha_{T-1}}=0.006$, not at 0: a trace of the picture is left where sampling starts from pure noise.
-# The *amplitude* $r_t=\sqrt{\bar\alpha_t}$ is shifted down so that its last value is 0, then stretched so that its first value is what it was:
+# **Zero terminal SNR** is not a schedule but a repair of any (Lin et al. 2023; notebook 01 used the finished function). The linear schedule ends at $\sqrt{\bar\alpha_T}=0.006$, not at 0: a trace of the picture is left where sampling starts from pure noise.
+# The *amplitude* $r_t=\sqrt{\bar\alpha_t}$ of the noisy levels is shifted down so that the last is 0, then stretched so that the first, at level 1, is what it was:
 #
-# $$r'_t=(r_t-r_{T-1})\,\frac{r_0}{r_0-r_{T-1}},\qquad \bar\alpha'_t=r_t'^{\,2} .$$
+# $$r'_t=(r_t-r_T)\,\frac{r_1}{r_1-r_T},\qquad \bar\alpha'_t=r_t'^{\,2}\qquad(t=1,\dots,T) .$$
+#
+# Level 0 is the clean data before and after, so $\bar\alpha'_0=1$.
 #
 # ### Exercise 8.4: zero terminal SNR
 #
-# `alpha_bar` is (T,); return the repaired one, (T,).
+# `alpha_bar` is (T+1,), from level 0 to level T; return the repaired one, (T+1,).
 #
 # Difficulty: ●○○○○, 5 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# Work on the square root, and square at the end. `[0]` and `[-1]` are the first level and the last.
+# Work on the square root, and square at the end. `[1]` and `[-1]` are the first noisy level and the last.
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `root = alpha_bar.sqrt()`, then the first formula above as it stands, then `root**2`.
+# `root = alpha_bar.sqrt()`, then the first formula above as it stands, for all levels at once. At the end put the 1 of level 0 in front: `torch.cat([alpha_bar[:1], root[1:] ** 2])`.
 #
 # </details>
 #
@@ -329,17 +332,17 @@ sigmoid_alpha_bar = check("8.3", sigmoid_alpha_bar)
 #
 # $$s(u)=\operatorname{sigmoid}\!\Big(-\frac{\text{start}+u\,(\text{end}-\text{start})}{\tau}\Big),\qquad \bar\alpha_t=\frac{s(u)-s(1)}{s(0)-s(1)}$$
 #
-# $$r_t=\sqrt{\bar\alpha_t}:\qquad r'_t=(r_t-r_{T-1})\,\frac{r_0}{r_0-r_{T-1}},\qquad \bar\alpha'_t=r_t'^{\,2}$$
+# $$r_t=\sqrt{\bar\alpha_t}:\qquad r'_t=(r_t-r_T)\,\frac{r_1}{r_1-r_T},\qquad \bar\alpha'_t=r_t'^{\,2}\qquad(t\ge1)$$
 #
-# - sigmoid, $u=(t+1)/T$: goes from exactly 1 to exactly 0
-# - zero terminal SNR: a repair of any schedule, shift and stretch the amplitude
+# - sigmoid, $u=t/T$: goes from exactly 1 to exactly 0
+# - zero terminal SNR: a repair of any schedule, shift and stretch the amplitude; level 0 stays clean
 #
 # **Your turn: 8.3 and 8.4, 13 minutes.** `sigmoid_alpha_bar(T, start, end, tau)`, `zero_terminal(alpha_bar)`
 #
 # Notes:
 # Say: the linear schedule ends at an amplitude of 0.006, not at 0, so a trace of the picture is left where sampling starts from pure noise.
-# Ask: how many values of u are there, and which one is not returned? (T + 1; the first, u = 0, is the clean data before level 0.)
-# Give 8 and 5 minutes. Common mistakes: T values of u instead of T + 1; shifting alpha_bar instead of its root.
+# Ask: how many values of u are there? (T + 1, one for every level from 0, the clean data, to T.)
+# Give 8 and 5 minutes. Common mistakes: T values of u instead of T + 1; shifting alpha_bar instead of its root; stretching back to level 0 instead of level 1.
 # -->
 #
 # <!--slide 3 min
@@ -355,12 +358,12 @@ sigmoid_alpha_bar = check("8.3", sigmoid_alpha_bar)
 
 # %% exercise="8.4" slideshow={"slide_type": "skip"}
 def zero_terminal(alpha_bar):
-    """alpha_bar (T,) moved so that the last value is 0 and the first stays."""
-    # TODO 8.4: shift and stretch the square root
+    """alpha_bar (T+1,) moved so that the last value is 0; those of levels 0 and 1 stay."""
+    # TODO 8.4: shift and stretch the square root; level 0 stays as it is
     ### BEGIN SOLUTION
     root = alpha_bar.sqrt()
-    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    return root**2
+    root = (root - root[-1]) * root[1] / (root[1] - root[-1])
+    return torch.cat([alpha_bar[:1], root[1:] ** 2])
     ### END SOLUTION
 
 
@@ -368,21 +371,20 @@ zero_terminal = check("8.4", zero_terminal)
 
 # %% slideshow={"slide_type": "skip"}
 def schedule_of(alpha_bar, name, largest_beta):
-    """A Schedule with these alpha_bar: beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, cut from above."""
-    before = torch.cat([torch.ones(1, dtype=alpha_bar.dtype), alpha_bar[:-1]])
-    return Schedule((1 - alpha_bar / before).clamp(max=largest_beta), name)
+    """A Schedule with these alpha_bar (T+1,): beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, cut from above."""
+    betas = (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=largest_beta)
+    return Schedule(torch.cat([torch.zeros(1), betas]), name)
 
 
-repaired = zero_terminal(linear().alpha_bar(torch.arange(1000)))
 schedules = {"linear": linear(), "cosine": cosine(),
              "sigmoid": schedule_of(sigmoid_alpha_bar(1000), "sigmoid", 0.999),
-             "ztsnr": schedule_of(repaired, "linear, zero terminal SNR", 1.0)}
+             "ztsnr": schedule_of(zero_terminal(linear().alpha_bar), "linear, zero terminal SNR", 1.0)}
+finished = {"sigmoid": sigmoid(), "ztsnr": zero_terminal_snr(linear())}  # the same two from helpers
 for name, ours in schedules.items():
-    theirs, mid = objectives.SCHEDULES[name](), (ours.snr() > 0.1) & (ours.snr() < 10)
-    gap = (ours.alphas_cumprod - theirs.alphas_cumprod).abs().max()
-    print(f"{name:8s} ends at sqrt(alpha_bar) = {ours.alphas_cumprod[-1].sqrt():.5f}; "
-          f"{mid.float().mean():.0%} of its levels between SNR 10 and 0.1, "
-          f"{(ours.snr() <= 0.1).float().mean():.0%} below; off helpers by {gap:.0e}")
+    noisy, gap = ours.snr[1:], (ours.alpha_bar - finished.get(name, ours).alpha_bar).abs().max()
+    share, below = ((noisy > 0.1) & (noisy < 10)).float().mean(), (noisy <= 0.1).float().mean()
+    print(f"{name:8s} ends at sqrt(alpha_bar) = {ours.alpha_bar[-1].sqrt():.5f}; {share:.0%} of its "
+          f"levels between SNR 10 and 0.1, {below:.0%} below; off helpers by {gap:.0e}")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ### Try it: one digit, four schedules (optional)
@@ -396,7 +398,7 @@ def noise_digit(t=500, digit=4):
     same, level = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(1)), torch.tensor([t])
     pictures = torch.cat([s.q_sample(x_test[[digit]], level, same) for s in schedules.values()])
     show.rows({f"t = {t}": pictures}, f"A digit at level {t}: {', '.join(schedules)}",
-              labels=[f"{name}\nSNR {s.snr()[t]:.2g}" for name, s in schedules.items()])
+              labels=[f"{name}\nSNR {s.snr[t]:.2g}" for name, s in schedules.items()])
 
 
 levels = torch.arange(50, 1000, 100)
@@ -406,14 +408,14 @@ show.rows(noised, "One digit at ten levels, a row for each schedule: with linear
           "in the noise some levels earlier than with cosine and sigmoid", [f"t = {t}" for t in levels])
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
-sliders(noise_digit, t=(0, 999), digit=(0, 9))
+sliders(noise_digit, t=(0, 1000), digit=(0, 9))
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
-tint = dict(zip(schedules, show.COLOURS[:2] + show.COLOURS[2:4], strict=True))
-for name, s in schedules.items():
-    axes[0].plot(s.alphas_cumprod, color=tint[name], label=s.name)
-    axes[1].plot(s.snr().log10(), color=tint[name], linestyle="--" if name == "ztsnr" else "-")
+for (name, s), colour in zip(schedules.items(), show.COLOURS, strict=False):
+    line = "--" if name == "ztsnr" else "-"
+    axes[0].plot(s.alpha_bar, color=colour, label=s.name)
+    axes[1].plot(every_level, s.snr[1:].log10(), color=colour, linestyle=line)
 axes[1].axhspan(-1, 1, color="0.9")
 axes[0].set(xlabel="level t", title=r"$\bar\alpha_t$: share of the data's variance")
 axes[1].set(xlabel="level t", ylim=(-6, 4.2), title=r"$\log_{10}$ SNR")
@@ -433,7 +435,7 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
 # <details>
 # <summary>Answer</summary>
 #
-# At the last level $x_{T-1}$ *is* the noise. The network copies its input, its error is 0, and what we need, $x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$, is $0/0$. The first step of sampling cannot be taken. Asked for $x_0$ there, the network answers the mean digit (asked for $v=-x_0$, its negative), which is the right thing to start with.
+# At the last level $x_T$ *is* the noise. The network copies its input, its error is 0, and what we need, $x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$, is $0/0$. The first step of sampling cannot be taken. Asked for $x_0$ there, the network answers the mean digit (asked for $v=-x_0$, its negative), which is the right thing to start with.
 #
 # </details>
 #
@@ -449,7 +451,7 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
 #
 # ### Exercise 8.5: the min-SNR weights
 #
-# `snr` is (T,), `prediction` is "eps", "x0" or "v". Return the weights (T,).
+# `snr` is (T,), for the levels 1 to T (at level 0, which is never trained, it is infinite); `prediction` is "eps", "x0" or "v". Return the weights (T,).
 #
 # Difficulty: ●○○○○, 5 minutes
 #
@@ -489,7 +491,7 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
 
 # %% exercise="8.5" slideshow={"slide_type": "skip"}
 def min_snr_weights(snr, prediction, gamma=5.0):
-    """Weights (T,) of the loss of `prediction` that put min(SNR, gamma) on the error of x_0."""
+    """Weights (T,), levels 1 .. T, of the loss of `prediction`: min(SNR, gamma) on the error of x_0."""
     # TODO 8.5: cut the SNR, then change the unit
     ### BEGIN SOLUTION
     factor = {"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}
@@ -505,11 +507,12 @@ range_of_snr = torch.logspace(-3, 3, 200)
 for given, name in names.items():
     counts = in_unit(torch.ones(200), "x0", given, range_of_snr)
     axes[0].plot(range_of_snr, counts, color=colours[given], label=f"{name}, uniform")
-    axes[1].plot(min_snr_weights(snr, given), color=colours[given], label=f"for {name}")
+    axes[1].plot(every_level, min_snr_weights(snr, given), color=colours[given], label=f"for {name}")
 axes[0].plot(range_of_snr, range_of_snr.clamp(max=5), "k--", label="min-SNR-5, all three")
 axes[0].set(xscale="log", yscale="log", xlabel="SNR", title="weight on the error of $x_0$")
 axes[1].set(xlabel="level t", title="min-SNR-5 weights, cosine schedule")
-[ax.legend(fontsize=9) for ax in axes]
+for ax in axes:
+    ax.legend(fontsize=9)
 show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarithmic. eps is a diagonal, "
             "x_0 flat, v follows the larger of both, min-SNR is the diagonal with a lid at 5. Right: "
             "the weights by level: for x_0 5 falling to 0, for eps rising to 1, for v a hump below 1.")
@@ -521,20 +524,20 @@ show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarit
 #
 # ### Exercise 8.6: the loss level by level
 #
-# `losses` (N,), `t` (N,) whole numbers from 0 to T-1, any number of examples in any order. Return the mean loss in each of `bins` equal parts of the levels, (bins,); 0 where no example fell.
+# `losses` (N,), `t` (N,) whole numbers from 1 to T, any number of examples in any order. Return the mean loss in each of `bins` equal parts of the levels, (bins,); 0 where no example fell.
 #
 # Difficulty: ●●○○○, 8 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# Which bin does level $t$ belong to? With $T=1000$ and 20 bins, levels 0 to 49 are bin 0. Then a sum and a count for every bin.
+# Which bin does level $t$ belong to? With $T=1000$ and 20 bins, levels 1 to 50 are bin 0, and 951 to 1000 are bin 19. Then a sum and a count for every bin.
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `k = t * bins // T`. Sums: `torch.zeros(bins).index_add(0, k, losses)`. Counts: `torch.bincount(k, minlength=bins)`, at least 1 before you divide.
+# `k = (t - 1) * bins // T`. Sums: `torch.zeros(bins).index_add(0, k, losses)`. Counts: `torch.bincount(k, minlength=bins)`, at least 1 before you divide.
 #
 # </details>
 #
@@ -544,7 +547,7 @@ show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarit
 # **Your turn: 8.6, 8 minutes.** `loss_by_level(losses, t, T, bins)`: the mean loss in each bin
 #
 # Notes:
-# Give 8 minutes before showing the figure (it appears on a click). Common mistakes: a division by an empty bin; bins from the observed levels instead of from 0 to T - 1.
+# Give 8 minutes before showing the figure (it appears on a click). Common mistakes: a division by an empty bin; bins from the observed levels instead of from 1 to T; t for t - 1, so that level T falls behind the last bin.
 # Have run before class: the live training of two small networks, 300 steps each, about half a minute.
 # Say: left, in its own unit the loss of eps falls by a factor of about a hundred over the levels. v is more even, not flat. Right, the same losses as errors of x_0: the small loss of eps at the top stands for an error far above 1.
 # Ask: what error in x_0 does answering with the mean digit have? (About 0.3, the dashed line of section 2. Whoever is above it would do better without a network.)
@@ -552,10 +555,10 @@ show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarit
 
 # %% exercise="8.6" slideshow={"slide_type": "skip"}
 def loss_by_level(losses, t, T, bins):
-    """Mean of the losses (N,) at levels t (N,) in `bins` equal parts of 0 .. T-1, (bins,); 0 if empty."""
+    """Mean of the losses (N,) at levels t (N,) in `bins` equal parts of 1 .. T, (bins,); 0 if empty."""
     # TODO 8.6: number of the bin, sums, counts
     ### BEGIN SOLUTION
-    k = t * bins // T
+    k = (t - 1) * bins // T
     sums = torch.zeros(bins).index_add(0, k, losses)
     counts = torch.bincount(k, minlength=bins)
     return sums / counts.clamp(min=1)
@@ -582,10 +585,10 @@ for name, (prediction, chosen) in settings.items():
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "fragment"}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.4))
-middle = np.arange(25, 1000, 50)
+middle = np.arange(25.5, 1000, 50)  # levels 1 to 50, 51 to 100, and so on
 for (name, (prediction, chosen)), colour in zip(settings.items(), show.COLOURS, strict=False):
     losses, t = live[name]["losses"], live[name]["t"]
-    clean = in_unit(losses, prediction, "x0", chosen.snr()[t])
+    clean = in_unit(losses, prediction, "x0", chosen.snr[t])
     axes[0].plot(middle, loss_by_level(losses, t, 1000, 20), "o-", color=colour, label=name)
     axes[1].plot(middle, loss_by_level(clean, t, 1000, 20), "o-", color=colour, label=name)
 axes[0].set(xlabel="level t", yscale="log", title="in the unit asked for")
@@ -637,7 +640,7 @@ show.figure(fig, "Held-out error by level of three networks, in eps, x_0 and v. 
 # ## 6. One controlled ablation
 #
 # Three predictions, four schedules, two weightings: <!--r:objectives.recipe.steps|,-->600<!--/--> steps each, the same network, batch size and learning rate, three seeds. A seed fixes the first weights, the batches and the noise that samples start from, and is the same in every row, so rows can be compared seed by seed.
-# The weights are scaled to mean 1, so that a row does not simply train with larger steps. Scores of 1,000 samples, <!--r:objectives.recipe.draw_steps|d-->20<!--/--> DDIM steps, $\hat x_0$ kept in $[-1,1]$: Frechet distance and confident share as in notebook 03. Each is a mean $\pm$ the standard deviation over seeds.
+# The weights are scaled to mean 1 over the levels 1 to $T$, so that a row does not simply train with larger steps. Scores of 1,000 samples, <!--r:objectives.recipe.draw_steps|d-->20<!--/--> DDIM steps, $\hat x_0$ kept in $[-1,1]$: Frechet distance and confident share as in notebook 03. Each is a mean $\pm$ the standard deviation over seeds.
 #
 # The budget is small, on purpose: it shows who learns *fast*. The last column leaves out the clamp of $\hat x_0$ (seed 0 only).
 #
@@ -668,7 +671,7 @@ for key in sorted(rows, key=lambda key: rows[key]["frechet"]["mean"]):
     print(f"{key.replace('_', ' ', 2):30s} {pm(row['frechet'], '6.1f'):>15s} "
           f"{pm(row['confident'], '6.1%'):>18s} {free:>12s}")
 floor = shipped["floors"]
-print(f"{'real digits':30s} {floor['frechet']:6.1f} ± {floor['frechet_std']:6.1f} {floor['confident']:9.1%}")
+print(f"{'real digits':30s} {pm(floor['frechet'], '6.1f'):>15s} {floor['confident']:9.1%}")
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.0))
@@ -677,10 +680,10 @@ for key, row in rows.items():
     place = list(schedules).index(chosen) + 0.22 * (list(names).index(given) - 1)
     shift, fill = (-0.05, None) if weighting == "uniform" else (0.05, "white")
     for ax, score in zip(axes, ("frechet", "confident"), strict=True):
-        ax.errorbar(place + shift, row[score]["mean"], row[score]["std"], fmt="o", capsize=3,
-                    color=colours[given], mfc=fill)  # fmt: skip
-[ax.set_xticks(range(4), list(schedules)) for ax in axes]
-axes[0].axhline(floor["frechet"], color="black", linestyle="--", linewidth=1)
+        look = dict(fmt="o", capsize=3, color=colours[given], mfc=fill)
+        ax.errorbar(place + shift, row[score]["mean"], row[score]["std"], **look)
+plt.setp(axes, xticks=range(4), xticklabels=list(schedules))
+axes[0].axhline(floor["frechet"]["mean"], color="black", linestyle="--", linewidth=1)
 axes[0].set(ylim=(0, None), title="Frechet distance"), axes[1].set(title="confident share")
 dots = [plt.Line2D([], [], marker="o", linestyle="", color=colours[given]) for given in names]
 axes[1].legend(dots, list(names.values()), fontsize=9)
@@ -734,8 +737,8 @@ def effect(change, score):
     return np.array([np.subtract(rows[b][score]["values"], rows[a][score]["values"]) for a, b in pairs])
 
 
-changes = [("linear", "cosine"), ("cosine", "sigmoid"), ("linear", "ztsnr"), ("uniform", "min_snr"),
-           ("eps_", "v_"), ("x0_", "v_")]  # fmt: skip
+changes = [("linear", "cosine"), ("cosine", "sigmoid"), ("linear", "ztsnr"), ("uniform", "min_snr")]
+changes += [("eps_", "v_"), ("x0_", "v_")]
 for before, after in changes:
     gaps, share = effect((before, after), "frechet"), effect((before, after), "confident")
     print(f"{before.strip('_'):>7s} to {after.strip('_'):7s} Frechet distance {gaps.mean():+5.1f} ± "
@@ -787,9 +790,10 @@ print("how often each seed is the worst of its row:", np.bincount(worst).tolist(
 for name, (_, chosen) in settings.items():
     rule = ddim(choose(read=20, smoke=2))
     samples = last(reverse(live[name]["model"], chosen, rule, (1000, 1, 8, 8), seed=1, clip_x0=1.0))
-    found, row = digits.scores(samples), rows[name.replace(", ", "_") + "_uniform"]
-    print(f"{name:12s} live, {steps} steps, one seed: Frechet distance {found['frechet']:6.1f}, confident "
-          f"{found['confident']:.1%}; table {pm(row['frechet'], '.1f')}, {pm(row['confident'], '.1%')}")
+    row = rows[name.replace(", ", "_") + "_uniform"]
+    distance, share = metrics.digits_frechet(samples), metrics.confident_share(samples)
+    print(f"{name:12s} live, {steps} steps, one seed: Frechet distance {distance:6.1f}, confident "
+          f"{share:.1%}; table {pm(row['frechet'], '.1f')}, {pm(row['confident'], '.1%')}")
 print(f"two single trainings must differ by {threshold('frechet', 1):.1f}, {threshold('confident', 1):.1%}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -812,10 +816,10 @@ print(f"two single trainings must differ by {threshold('frechet', 1):.1f}, {thre
 
 # %% slideshow={"slide_type": "skip"}
 places = {"length": "600", "lr": "2e-3", "batch": "64", "batch_images": "64", "T": "1000", "ema": "999"}
-titles = {"length": "training steps", "lr": "learning rate", "batch": "batch, equal steps",
-          "batch_images": "batch, equal images", "T": "noise levels T", "ema": "average of weights",
-          "attention": "attention", "depth": "blocks a resolution", "width": "channels at 8x8",
-          "activation": "activation"}  # fmt: skip
+titles = {"length": "training steps", "lr": "learning rate", "batch": "batch, equal steps"}
+titles |= {"batch_images": "batch, equal images", "T": "noise levels T", "ema": "average of weights"}
+titles |= {"attention": "attention", "depth": "blocks a resolution", "width": "channels at 8x8"}
+titles |= {"activation": "activation"}
 base_names = {**places, "attention": "with", "depth": "1", "width": "16", "activation": "silu"}
 
 
@@ -838,7 +842,8 @@ for ax, knob in zip(axes.flat, titles, strict=True):
     ax.set(xlim=(-0.6, len(labels) - 0.4), yscale="log", yticks=ticks, yticklabels=ticks)
     ax.set_title(titles[knob], fontsize=10)
     ax.set_xticks(range(len(labels)), labels, fontsize=8, rotation=60 if len(labels) > 4 else 0)
-[ax.set_ylabel("Frechet distance", fontsize=10) for ax in axes[:, 0]]
+for ax in axes[:, 0]:
+    ax.set_ylabel("Frechet distance", fontsize=10)
 show.figure(fig, "Ten small panels, one knob each: Frechet distance (logarithmic, less is better) with "
             "error bars over the seeds, the base orange, differences that mean nothing grey.")
 
@@ -960,7 +965,8 @@ for n, colour in zip((25, 1437), show.COLOURS[2:], strict=False):
     for part, line in (("training", "-"), ("held_out", "--")):
         loss.plot(middle, sizes[n]["levels"][part], line, c=colour, label=f"{n}, {part}".replace("_", " "))
 loss.set(title="loss of $v$ by level", xlabel="level t", yscale="log")
-[ax.legend(fontsize=9) for ax in (near, same, loss)]
+for ax in (near, same, loss):
+    ax.legend(fontsize=9)
 show.figure(fig, "Distance to the nearest and share of copies by training size; loss by level, 25 and 1,437.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -1004,14 +1010,15 @@ show.figure(fig, "Distance to the nearest and share of copies by training size; 
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.2))
 for T, colour in ((1000, 0), (50, 1)):
     s = cosine(T)
-    t = torch.arange(1, T)  # at t = 0 the lower bound is 0
-    upper = s.betas64[t]
-    lower = upper * (1 - s.alpha_bar(t - 1)) / (1 - s.alpha_bar(t))
-    axes[0].fill_between(t / (T - 1), lower, upper, color=show.COLOURS[colour], alpha=0.6, label=f"T = {T}")
-    axes[1].plot(t / (T - 1), lower / upper, color=show.COLOURS[colour], label=f"T = {T}")
-axes[0].set(yscale="log", xlabel="t / (T - 1)", title=r"from $\tilde\beta_t$ to $\beta_t$")
-axes[1].set(xlabel="t / (T - 1)", title=r"$\tilde\beta_t\,/\,\beta_t$")
-[ax.legend() for ax in axes]
+    t = torch.arange(2, T + 1)  # at t = 1 the lower bound is 0
+    upper = s.betas[t]
+    lower = upper * (1 - s.alpha_bar[t - 1]) / (1 - s.alpha_bar[t])
+    axes[0].fill_between(t / T, lower, upper, color=show.COLOURS[colour], alpha=0.6, label=f"T = {T}")
+    axes[1].plot(t / T, lower / upper, color=show.COLOURS[colour], label=f"T = {T}")
+axes[0].set(yscale="log", xlabel="t / T", title=r"from $\tilde\beta_t$ to $\beta_t$")
+axes[1].set(xlabel="t / T", title=r"$\tilde\beta_t\,/\,\beta_t$")
+for ax in axes:
+    ax.legend()
 show.figure(fig, "Left: the band between both variances by level, thin except at the left end, wider for T"
             " = 50 than for 1000. Right: their ratio rises from below one half to 1, for T = 1000 at "
             "once, for T = 50 slowly.")
@@ -1093,8 +1100,8 @@ show.figure(fig, "Left: the band between both variances by level, thin except at
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
 t = torch.tensor([10, 200, 500, 800, 950, 990])
 x_t = schedule.q_sample(x0, t, noise)
-sigma = (1 / schedule.snr()[t]).sqrt().reshape(-1, 1, 1, 1)
-y, v = x_t / schedule.alpha_bar(t).sqrt().float().reshape(-1, 1, 1, 1), schedule.target(x0, t, noise, "v")
+sigma = (1 / at(schedule.snr, t, x_t)).sqrt()
+y, v = x_t / at(schedule.alpha_bar, t, x_t).sqrt(), schedule.target(x0, t, noise, "v")
 c_skip, c_out, c_in = 1 / (sigma**2 + 1), sigma / (sigma**2 + 1).sqrt(), 1 / (sigma**2 + 1).sqrt()
 print(f"c_in y is x_t: off by {(c_in * y - x_t).abs().max():.0e}")
 print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs().max():.0e}")
@@ -1120,7 +1127,7 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 #
 # ### Further exercises
 #
-# - (●●○○○, 15 min) Live, with `train(..., weights=...)`: the min-SNR weights for $\epsilon$ and 300 steps. Which bins of `loss_by_level` go down, which up?
+# - (●●○○○, 15 min) Live, with `train(..., weights=...)`: the min-SNR weights for $\epsilon$ and 300 steps. (`train` wants a weight for every level from 0 to $T$, so put a 0 in front.) Which bins of `loss_by_level` go down, which up?
 # - (●●○○○, 20 min) Draw the weighting that a *schedule* is: a histogram of $\log\mathrm{SNR}$ for each of the four, and multiply by $\mathrm{SNR}+1$.
 # - (●●●○○, 30 min) Try $\tau=0.5$ and $\tau=1.5$ for the sigmoid schedule, two seeds each. Is the difference larger than the seeds'?
 # - (●●●●○, 60 min) Draw levels from a bell curve in $\log\mathrm{SNR}$ instead of evenly, as EDM does, and compare with $v$, cosine at the same budget.
