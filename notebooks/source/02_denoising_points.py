@@ -50,8 +50,8 @@ from helpers import checkpoints, data, metrics, show
 from helpers.exercises import check
 from helpers.models import PointMLP, parameter_count
 from helpers.modes import choose, out_dir
-from helpers.sampling import ancestral, ddim, last, reverse
-from helpers.schedule import cosine
+from helpers.sampling import Rule, ancestral, ddim, last, reverse
+from helpers.schedule import at, cosine
 from helpers.sliders import sliders
 from helpers.training import Run, learning_rate, train
 
@@ -61,7 +61,7 @@ from helpers.training import Run, learning_rate, train
 # *Moons*: two thin half circles, from scikit-learn. *Checkerboard*: points spread evenly over eight squares. The board is the harder one: its
 # edges are infinitely sharp, and there is a number for how well they come out, the share of samples that lie inside the squares.
 #
-# The schedule is the cosine one of notebook 01, with $T$ levels.
+# The schedule is the cosine one of notebook 01: level 0 is the clean data, the levels 1 to $T$ are noisy.
 #
 # <!--slide 2 min
 # ## Two data sets: a thin one and a sharp one
@@ -114,8 +114,8 @@ show.figure(fig, "Left: two interleaved half circles. Middle: eight sharp square
 # </details>
 # ### Exercise 2.1: the exact denoiser
 #
-# Write $\mathbb E[x_0\mid x_t]$ for a batch: `x_t` is (B, 2), `t` is (B,), `points` is (N, 2), the answer is (B, 2). `schedule.alpha_bar(t)` gives
-# $\bar\alpha_t$ in the shape of `t`, in float64, which is right inside an exponent; return the dtype of `x_t`.
+# Write $\mathbb E[x_0\mid x_t]$ for a batch: `x_t` is (B, 2), `t` is (B,), `points` is (N, 2), the answer is (B, 2), in the dtype of `x_t`.
+# `at(schedule.alpha_bar, t, x_t)`, as in notebook 01, gives $\bar\alpha_t$ of every example in the shape (B, 1).
 #
 # Difficulty: ●●●○○, 15 minutes
 #
@@ -129,8 +129,8 @@ show.figure(fig, "Left: two interleaved half circles. Middle: eight sharp square
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `a = schedule.alpha_bar(t).reshape(-1, 1, 1)`; then `x_t[:, None] - a.sqrt() * points` is (B, N, 2). After the sum over the last dimension the scale must be
-# (B, 1): `a[:, 0]`. The average is a matrix product of the weights (B, N) with the points in the same dtype (N, 2).
+# With `a = at(schedule.alpha_bar, t, x_t)` the shrunk points are `a[:, None].sqrt() * points`, (B, N, 2), and so is `x_t[:, None]` minus them. After the sum over
+# the last dimension the scale must be (B, 1): `a` as it is. The average is a matrix product of the weights (B, N) with the points (N, 2), `points.to(x_t.dtype)`.
 #
 # </details>
 #
@@ -169,10 +169,10 @@ def exact_denoiser(x_t, t, points, schedule):
     """E[x_0 | x_t] where the data are exactly `points`. x_t (B, 2), t (B,), points (N, 2); returns (B, 2)."""
     # TODO 2.1: weigh every point by Bayes' rule, return the weighted average
     ### BEGIN SOLUTION
-    a = schedule.alpha_bar(t).reshape(-1, 1, 1)
-    away = x_t[:, None] - a.sqrt() * points
-    w = torch.softmax(-away.square().sum(2) / (2 * (1 - a[:, 0])), dim=1)
-    return (w @ points.double()).to(x_t.dtype)
+    a = at(schedule.alpha_bar, t, x_t)
+    away = x_t[:, None] - a[:, None].sqrt() * points
+    w = torch.softmax(-away.square().sum(2) / (2 * (1 - a)), dim=1)
+    return w @ points.to(x_t.dtype)
     ### END SOLUTION
 
 
@@ -184,8 +184,10 @@ def draw_field(ax, denoiser, t, points, title):
     x = torch.cartesian_prod(line, line)
     x0 = denoiser(x, torch.full((len(x),), t))
     show.scatter(ax, points[:1500], title, colour=show.COLOURS[0], size=1500 / len(points), limit=1.5)
-    ax.quiver(*x.T, *(x0 - x).T, angles="xy", scale_units="xy", scale=1, width=0.004, color="0.65")
-    ax.plot(*x0.T, ".", color=show.COLOURS[1], markersize=3)
+    go = x0 - x
+    look = dict(angles="xy", scale_units="xy", scale=1, width=0.004, color="0.65")
+    ax.quiver(x[:, 0], x[:, 1], go[:, 0], go[:, 1], **look)
+    ax.plot(x0[:, 0], x0[:, 1], ".", color=show.COLOURS[1], markersize=3)
 
 
 few = moons[:200]
@@ -236,6 +238,7 @@ def exact_model(points):
         x0 = torch.cat([exact_denoiser(x, level, points, schedule) for x, level in parts])
         return schedule.predict_eps(x_t, t, x0)
 
+    model.prediction = "eps"  # what its answer means
     return model
 
 
@@ -267,8 +270,6 @@ show.figure(fig, "Training points are large pale dots. Left: one-leap answers, a
 # <details>
 # <summary>The derivation, in five steps</summary>
 #
-# In this box the levels are numbered 1 to T as in the papers, so that $x_0$ is the clean data; level $t$ here is our level $t-1$.
-#
 # **1. A lower bound.** Insert the forward process $q(x_{1:T}\mid x_0)$ and use Jensen's inequality ($\log$ is concave):
 #
 # $$\log p_\theta(x_0)=\log \mathbb E_q\!\left[\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}\right]\ge \mathbb E_q\!\left[\log\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}\right]=:-L .$$
@@ -284,13 +285,13 @@ show.figure(fig, "Training points are large pale dots. Left: one-leap answers, a
 # In the sum of logarithms the fractions cancel one another except for the ends: $\sum_{t\ge 2}\log\frac{q(x_t\mid x_0)}{q(x_{t-1}\mid x_0)}=\log q(x_T\mid x_0)-\log q(x_1\mid x_0)$.
 # The last term cancels against the step $t=1$, $\log q(x_1\mid x_0)$. What is left are Kullback-Leibler divergences:
 #
-# $$L=\mathbb E_q\Big[\underbrace{\mathrm{KL}\big(q(x_T\mid x_0)\,\Vert\, p(x_T)\big)}_{\text{is }x_T\text{ noise? nothing to learn}}
-# +\sum_{t\ge 2}\underbrace{\mathrm{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\Vert\, p_\theta(x_{t-1}\mid x_t)\big)}_{L_{t}}
-# -\log p_\theta(x_0\mid x_1)\Big].$$
+# $$L=\mathbb E_q\Big[\underbrace{\mathrm{KL}\big(q(x_T\mid x_0)\,\Vert\, p(x_T)\big)}_{L_T\text{: is }x_T\text{ noise? nothing to learn}}
+# +\sum_{t\ge 2}\underbrace{\mathrm{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\Vert\, p_\theta(x_{t-1}\mid x_t)\big)}_{L_{t-1}}
+# \underbrace{-\log p_\theta(x_0\mid x_1)}_{L_0}\Big].$$
 #
-# **4. Both sides of $L_t$ are Gaussian.** The posterior has mean $\tilde\mu_t$ (complete the square in $q(x_t\mid x_{t-1})\,q(x_{t-1}\mid x_0)$; DDPM eqs. 6, 7) and a fixed variance. Give $p_\theta$ a fixed variance $\sigma_t^2$ and a mean $\mu_\theta$; up to a constant
+# **4. Both sides of $L_{t-1}$ are Gaussian.** The posterior has mean $\tilde\mu_t$ (complete the square in $q(x_t\mid x_{t-1})\,q(x_{t-1}\mid x_0)$; DDPM eqs. 6, 7) and a fixed variance. Give $p_\theta$ a fixed variance $\sigma_t^2$ and a mean $\mu_\theta$; up to a constant
 #
-# $$L_t=\frac{1}{2\sigma_t^2}\,\mathbb E_q\lVert\tilde\mu_t(x_t,x_0)-\mu_\theta(x_t,t)\rVert^2,\qquad
+# $$L_{t-1}=\frac{1}{2\sigma_t^2}\,\mathbb E_q\lVert\tilde\mu_t(x_t,x_0)-\mu_\theta(x_t,t)\rVert^2,\qquad
 # \tilde\mu_t=\frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0+\frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t .$$
 #
 # Put $x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$ in. With $\sqrt{\bar\alpha_{t-1}/\bar\alpha_t}=1/\sqrt{\alpha_t}$ the factor of $x_t$ becomes
@@ -304,9 +305,9 @@ show.figure(fig, "Training points are large pale dots. Left: one-leap answers, a
 #
 # **5. Only $\epsilon$ is unknown.** $x_t$ is given, so let the network predict $\epsilon$ and put it into the same formula for $\mu_\theta$. The difference of the means is the difference of the noises:
 #
-# $$L_t=\frac{\beta_t^2}{2\sigma_t^2\,\alpha_t\,(1-\bar\alpha_t)}\;\mathbb E\lVert\epsilon-\epsilon_\theta(x_t,t)\rVert^2 .$$
+# $$L_{t-1}=\frac{\beta_t^2}{2\sigma_t^2\,\alpha_t\,(1-\bar\alpha_t)}\;\mathbb E\lVert\epsilon-\epsilon_\theta(x_t,t)\rVert^2 .$$
 #
-# The last term of $L$, $-\log p_\theta(x_0\mid x_1)$, is a Gaussian too and has the same form. Ho et al. drop the factor in front: that is $L_\text{simple}$. With the linear schedule the factor is
+# The last term, $L_0=-\log p_\theta(x_0\mid x_1)$, is a Gaussian too and has the same form, with $t=1$. Ho et al. drop the factor in front: that is $L_\text{simple}$. With the linear schedule the factor is
 # largest at the lowest noise, so dropping it takes weight away from the finest details and gives it to the levels where the shape is decided.
 #
 # </details>
@@ -421,7 +422,7 @@ simple_loss = check("2.2", simple_loss)
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1))` fits both shapes. $\bar\alpha_t$ is float64: end with `.to(x_t.dtype)`.
+# `a = at(schedule.alpha_bar, t, x_t)` fits both shapes. $x_t$ holds `(1 - a).sqrt()` times the noise: take it away, and only then divide by `a.sqrt()`.
 #
 # </details>
 #
@@ -445,10 +446,10 @@ def read_eps(eps, x_t, t, schedule):
     """The estimate of x_0 and the score that a predicted noise stands for, both shaped like x_t."""
     # TODO 2.3: return x0, score
     ### BEGIN SOLUTION
-    a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1))
+    a = at(schedule.alpha_bar, t, x_t)
     x0 = (x_t - (1 - a).sqrt() * eps) / a.sqrt()
     score = -eps / (1 - a).sqrt()
-    return x0.to(x_t.dtype), score.to(x_t.dtype)
+    return x0, score
     ### END SOLUTION
 
 
@@ -458,7 +459,7 @@ read_eps = check("2.3", read_eps)
 # For the exact denoiser p_t is known, a mixture of Gaussians. Automatic differentiation of its logarithm
 # knows nothing of Tweedie's formula; both must give the same arrows.
 def log_density(x_t, t, points):
-    a = schedule.alpha_bar(t)
+    a = at(schedule.alpha_bar, t, x_t)
     away = x_t[:, None] - a.sqrt() * points
     return torch.logsumexp(-away.square().sum(2) / (2 * (1 - a)), dim=1)
 
@@ -529,7 +530,7 @@ def timestep_embedding(t, dim, max_period=10_000.0):
 timestep_embedding = check("2.4", timestep_embedding)
 
 # %% expected="2.4" slideshow={"slide_type": "-"} tags=["slide-figure"]
-emb = timestep_embedding(torch.arange(1000), 64)
+emb = timestep_embedding(torch.arange(1001), 64)
 fig, (left, right) = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
 left.imshow(emb.T, aspect="auto", cmap="RdBu_r", interpolation="nearest")
 left.set(xlabel="level t", ylabel="entry", title="embedding: sines above, cosines below")
@@ -538,8 +539,8 @@ for t, colour in zip((50, 300, 800), show.COLOURS, strict=False):
     right.plot(emb @ emb[t] / 32, color=colour, label=f"t = {t}")
 right.set(xlabel="level", ylabel="scalar product / 32", title="how alike are two levels?")
 right.legend()
-show.figure(fig, "Left: heat map, 64 entries against 1000 levels, fast stripes at the top of each half, slow "
-            "below. Right: the similarity of three levels to all others peaks sharply at the level "
+show.figure(fig, "Left: heat map, 64 entries against levels 0 to 1000, fast stripes at the top of each half, "
+            "slow below. Right: the similarity of three levels to all others peaks sharply at the level "
             "itself.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
@@ -562,7 +563,7 @@ def forward(net, x, t):
 
 torch.manual_seed(0)
 net = PointMLP()
-x, t = torch.randn(5, 2), torch.tensor([0, 1, 10, 20, 39])
+x, t = torch.randn(5, 2), torch.tensor([1, 2, 10, 20, 40])
 print(f"{parameter_count(net):,} parameters, {len(net.blocks) // 2} blocks, width {net.enter.out_features}")
 print("these lines are helpers' PointMLP:", torch.allclose(forward(net, x, t), net(x, t), atol=1e-6))
 
@@ -582,7 +583,7 @@ print("these lines are helpers' PointMLP:", torch.allclose(forward(net, x, t), n
 # ```python
 # for step in range(steps):
 #     x0 = x[torch.randint(len(x), (batch_size,), generator=g)]
-#     t = torch.randint(schedule.T, (batch_size,), generator=g)
+#     t = torch.randint(1, schedule.T + 1, (batch_size,), generator=g)
 #     noise = torch.randn(x0.shape, generator=g)
 #     loss = simple_loss(model, x0, t, noise, schedule)
 #     optimizer.zero_grad()
@@ -607,7 +608,7 @@ def train_in_the_open(model, schedule, x, steps, batch_size, lr, seed=0):
     g = torch.Generator().manual_seed(seed)
     for step in range(steps):
         x0 = x[torch.randint(len(x), (batch_size,), generator=g)]
-        t = torch.randint(schedule.T, (batch_size,), generator=g)
+        t = torch.randint(1, schedule.T + 1, (batch_size,), generator=g)
         noise = torch.randn(x0.shape, generator=g)
         optimizer.param_groups[0]["lr"] = learning_rate(step, steps, lr)
         loss = simple_loss(model, x0, t, noise, schedule)
@@ -689,7 +690,7 @@ def loss_at(model, points, t):
 net_moons, net_board = load("moons"), load("board")
 draw = torch.randint(200_000, (4, 10_000), generator=torch.Generator().manual_seed(1))
 real = {"moons": data.moons(200_000, seed=1)[0][draw], "board": data.checkerboard(200_000, seed=1)[0][draw]}
-levels = [t for t in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900) if t < T]
+levels = [t for t in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900) if t <= T]
 n = choose(read=1000, smoke=50)
 
 # %% slideshow={"slide_type": "-"} tags=["slide-figure"]
@@ -698,13 +699,13 @@ for name, colour in (("moons", show.COLOURS[2]), ("board", show.COLOURS[0])):
     left.plot(losses[name], color=colour, alpha=0.15, linewidth=0.5)
     left.plot(show.smooth(losses[name], 100), color=colour, label=name)
 left.set(xlabel="step", ylabel="loss", ylim=(0.2, 0.6), title="loss in training (mean of 100 steps)")
-print("level           ", *(f"{t:7}" for t in levels))
+print("level           ", "".join(f"{t:8}" for t in levels))
 for name, model, style in (("exact", exact_model(board), "k"), ("network", net_board, "C0")):
     for kind, points, line in (("training", board[:n], "-o"), ("fresh", real["board"][0, :n], ":s")):
         curve = [loss_at(model, points, t) for t in levels]
-        right.plot([t + 1 for t in levels], curve, line, color=style, label=f"{name}, {kind} points")
-        print(f"{name:7} {kind:8}", *(f"{loss:7.4f}" for loss in curve))
-right.set(xlabel="level t + 1", xscale="log", ylim=(0, 1.5), title="loss by level (board)")
+        right.plot(levels, curve, line, color=style, label=f"{name}, {kind} points")
+        print(f"{name:7} {kind:8}", "".join(f"{loss:8.4f}" for loss in curve))
+right.set(xlabel="level t", xscale="log", ylim=(0, 1.5), title="loss by level (board)")
 _ = left.legend(), right.legend(fontsize=10)
 show.figure(fig, "Left: both losses fall, then level off above zero. Right: by level, 1 at low noise, 0 at "
             "high; at the lowest the exact denoiser is best on its own points, worst on fresh ones.")
@@ -755,8 +756,8 @@ show.figure(fig, "Left: both losses fall, then level off above zero. Right: by l
 def walk(model, x, step, limit, k=1, seed=0):
     """From pure noise x to data, asking at every k-th level; yields (level, x, estimate of x_0)."""
     g = torch.Generator().manual_seed(seed)
-    asked = list(range(T - 1, -1, -k))
-    for t, t_next in zip(asked, [*asked[1:], -1], strict=True):
+    asked = list(range(T, 0, -k))
+    for t, t_next in zip(asked, asked[1:] + [0], strict=True):
         levels = torch.full((len(x),), t)
         x0, _ = read_eps(model(x, levels), x, levels, schedule)
         x0 = x0.clamp(-limit, limit)
@@ -765,25 +766,27 @@ def walk(model, x, step, limit, k=1, seed=0):
         yield t_next, x, x0
 
 
-print(f"1 / sqrt(alpha_bar) at the top level: {1 / schedule.alpha_bar(T - 1).sqrt():,.0f}")
+print(f"1 / sqrt(alpha_bar) at the top level: {1 / schedule.alpha_bar[T].sqrt():,.0f}")
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="2.5"
 # ### Exercise 2.5: one ancestral step
 #
-# `t` is one int for the whole batch; `schedule.alpha_bar(t - 1)` is 1 for $t=0$, and $\alpha_t=\bar\alpha_t/\bar\alpha_{t-1}$. Use the posterior variance.
+# `t` is one int for the whole batch, so `schedule.alpha_bar[t]` is one number, and `schedule.alphas` and `schedule.betas` have their entry $t$ too. At $t=1$ the formula
+# asks for $\bar\alpha_0$: level 0 is clean, so it is 1. Use the posterior variance.
 #
 # Difficulty: ●●●○○, 12 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# Mean and variance first, separately. What does $\tilde\beta_0$ come to, and what does that say about the noise in the last step?
+# Mean and variance first, separately. What does $\tilde\beta_1$ come to, and what does that say about the noise in the last step?
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# With `a, a_prev = schedule.alpha_bar(t), schedule.alpha_bar(t - 1)` everything is there: `alpha = a / a_prev`, $\beta_t$ is `1 - alpha`. The noise is multiplied by the *root* of the variance.
+# Every symbol of the formula is an entry of one of three arrays: `schedule.alphas[t]`, `schedule.betas[t]`, and `schedule.alpha_bar[t]` with `schedule.alpha_bar[t - 1]`.
+# The noise is multiplied by the *root* of the variance.
 #
 # </details>
 #
@@ -806,10 +809,10 @@ def ancestral_step(x_t, t, eps, noise, schedule):
     """x at level t - 1 from x at level t (an int), with the posterior variance. x_t, eps, noise: (B, ..)."""
     # TODO 2.5: mean, variance, then mean plus noise of that variance
     ### BEGIN SOLUTION
-    a, a_prev = schedule.alpha_bar(t), schedule.alpha_bar(t - 1)
-    alpha = a / a_prev
-    mean = (x_t - (1 - alpha) / (1 - a).sqrt() * eps) / alpha.sqrt()
-    variance = (1 - alpha) * (1 - a_prev) / (1 - a)
+    alpha, beta = schedule.alphas[t], schedule.betas[t]
+    a, a_prev = schedule.alpha_bar[t], schedule.alpha_bar[t - 1]
+    mean = (x_t - beta / (1 - a).sqrt() * eps) / alpha.sqrt()
+    variance = beta * (1 - a_prev) / (1 - a)
     return mean + variance.sqrt() * noise
     ### END SOLUTION
 
@@ -823,9 +826,11 @@ def one_level(x, t, t_next, eps, noise):
 
 x_T = torch.randn(1000, 2, generator=torch.Generator().manual_seed(7))
 states = list(walk(net_board, x_T, one_level, limit=1.0))
+at_level = {t: (x, x0) for t, x, x0 in states}
 fig, axes = plt.subplots(2, 6, figsize=(show.WIDTH, 3.8))
-for column, share in zip(axes.T, (0.95, 0.75, 0.55, 0.35, 0.15, 0), strict=True):
-    t, x, x0 = states[T - 1 - int(share * T)]
+for column, percent in zip(axes.T, (95, 75, 55, 35, 15, 0), strict=True):
+    t = percent * T // 100
+    x, x0 = at_level[t]
     show.scatter(column[0], x, show.level(t), size=1.5, limit=2)
     show.scatter(column[1], x0, colour=show.COLOURS[1], size=1.5, limit=1.4)
 show.figure(fig, "Above: 1000 points on their way from a round cloud to eight squares. Below: where one leap "
@@ -849,13 +854,13 @@ show.figure(fig, "Above: 1000 points on their way from a round cloud to eight sq
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# Two lines: the estimate of $x_0$ as in exercise 2.3, then `q_sample` with the predicted noise in place of fresh one. What must come out for `t_next = -1`?
+# Two lines: the estimate of $x_0$ as in exercise 2.3, then `q_sample` with the predicted noise in place of fresh one. What must come out for `t_next = 0`?
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `schedule.alpha_bar(t_next)` is 1 for `t_next = -1`. Beware of `schedule.alphas_cumprod[-1]`: in Python that is the *last* level.
+# With `a, a_next = schedule.alpha_bar[t], schedule.alpha_bar[t_next]` the formula can be copied symbol by symbol. For `t_next = 0` nothing special is needed: `a_next` is 1.
 #
 # </details>
 #
@@ -869,7 +874,7 @@ show.figure(fig, "Above: 1000 points on their way from a round cloud to eight sq
 #
 # ```python
 # def ddim_step(x_t, t, t_next, eps, schedule):
-#     """x at level t_next from x at level t (ints, t_next < t, -1 is clean), without fresh noise."""
+#     """x at level t_next from x at level t (ints, t_next < t, 0 is clean), without fresh noise."""
 #     # TODO 2.6: estimate x_0, then go to level t_next
 #     ...
 # ```
@@ -880,8 +885,8 @@ show.figure(fig, "Above: 1000 points on their way from a round cloud to eight sq
 #
 # Notes:
 # Say: it is "$x_t$ from $x_0$ and noise" read once backwards and once forwards.
-# Give 6 of the 8 minutes to the code, then run the check cell. The two most common mistakes: alphas_cumprod[-1] for the clean end, which in Python is the last level (alpha_bar(-1) is 1), and fresh noise where the predicted noise belongs.
-# Ask: what must come out for t_next = -1? (The estimate of $x_0$ itself: its factor is 1, that of the noise is 0.)
+# Give 6 of the 8 minutes to the code, then run the check cell. The two most common mistakes: the step goes to level $t-1$ whatever t_next says, and fresh noise where the predicted noise belongs.
+# Ask: what must come out for t_next = 0? (The estimate of $x_0$ itself: its factor is 1, that of the noise is 0.)
 # -->
 # <!--slide 3 min
 # ## Skipping levels needs a step made for it
@@ -896,10 +901,10 @@ show.figure(fig, "Above: 1000 points on their way from a round cloud to eight sq
 
 # %% exercise="2.6" slideshow={"slide_type": "skip"}
 def ddim_step(x_t, t, t_next, eps, schedule):
-    """x at level t_next from x at level t (ints, t_next < t, -1 is clean), without fresh noise."""
+    """x at level t_next from x at level t (ints, t_next < t, 0 is clean), without fresh noise."""
     # TODO 2.6: estimate x_0, then go to level t_next
     ### BEGIN SOLUTION
-    a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
+    a, a_next = schedule.alpha_bar[t], schedule.alpha_bar[t_next]
     x0 = (x_t - (1 - a).sqrt() * eps) / a.sqrt()
     return a_next.sqrt() * x0 + (1 - a_next).sqrt() * eps
     ### END SOLUTION
@@ -915,11 +920,11 @@ def by_ddim(x, t, t_next, eps, noise):
 fig, axes = plt.subplots(2, 4, figsize=(show.WIDTH, 5.2))
 for row, step, colour in zip(axes, (one_level, by_ddim), show.COLOURS[1::-1], strict=True):
     for ax, k in zip(row, (1, 2, 5, 20), strict=True):
-        *_, (_, x, _) = walk(net_board, x_T, step, limit=1.0, k=k)
+        _, x, _ = list(walk(net_board, x_T, step, limit=1.0, k=k))[-1]
         show.scatter(ax, x, f"every {k}: {metrics.share_inside(x):.0%} inside", colour, limit=1.5)
 axes[0, 0].set_ylabel("naive")
 axes[1, 0].set_ylabel("DDIM")
-*_, (_, x, _) = walk(net_board, x_T, by_ddim, limit=float("inf"), k=20)
+_, x, _ = list(walk(net_board, x_T, by_ddim, limit=float("inf"), k=20))[-1]
 print(f"DDIM at every 20th level without clamping: {metrics.share_inside(x):.0%} inside")
 show.figure(fig, "Samples when the network is asked at every level, every 2nd, 5th, 20th. Naive, above: the "
             "squares blur at 2 and are gone at 20. DDIM, below: eight squares in all four.")
@@ -956,7 +961,8 @@ inside, (low, high) = metrics.share_inside(path[-1].x), (8 * metrics.square_shar
 print(f"board: {inside:.1%} inside; each square holds {low:.2f} to {high:.2f} of its share")
 for name, old in (("moons", moons), ("board", board)):
     score = sum(metrics.sliced_wasserstein(new[name], r[:size]) for r in real[name]) / 4
-    floor = sum(metrics.sliced_wasserstein(*real[name][i : i + 2, :size]) for i in range(3)) / 3
+    pairs = [(real[name][i, :size], real[name][i + 1, :size]) for i in range(3)]
+    floor = sum(metrics.sliced_wasserstein(a, b) for a, b in pairs) / 3
     near, far = (metrics.nearest_neighbours(p[:2000], old)[1].median() for p in (new[name], real[name][0]))
     print(f"{name}: sliced Wasserstein {score:.4f} (floor {floor:.4f}), nearest {near:.4f} (fresh {far:.4f})")
 
@@ -984,7 +990,7 @@ show.figure(fig, "Real moons beside sampled ones, the real checkerboard beside a
 # like the board, hide that shift of the mean altogether (what is left is a start with too much variance): a mistake that waits for other data. Images of digits, mostly black, are far from mean 0.
 #
 # With 100 steps the posterior variance is the better choice, <!--r:points.variance.posterior-100.inside.mean|.0%-->91%<!--/--> inside against <!--r:points.variance.beta-100.inside.mean|.0%-->87%<!--/-->; with 1000 the two can hardly be told apart (<!--r:points.variance.posterior-1000.inside.mean|.1%-->90.1%<!--/-->, <!--r:points.variance.beta-1000.inside.mean|.1%-->89.4%<!--/-->).
-# Noise at the last step is never taken away again: with 100 steps <!--r:points.last_step.with-100.inside.mean|.0%-->89%<!--/--> instead of <!--r:points.last_step.without-100.inside.mean|.0%-->91%<!--/-->, with 1000, where $\sqrt{\beta_0}$ is small, <!--r:points.last_step.with-1000.inside.mean|.1%-->89.6%<!--/--> instead of <!--r:points.last_step.without-1000.inside.mean|.1%-->90.1%<!--/-->.
+# Noise at the last step is never taken away again: with 100 steps <!--r:points.last_step.with-100.inside.mean|.0%-->89%<!--/--> instead of <!--r:points.last_step.without-100.inside.mean|.0%-->91%<!--/-->, with 1000, where $\sqrt{\beta_1}$ is small, <!--r:points.last_step.with-1000.inside.mean|.1%-->89.6%<!--/--> instead of <!--r:points.last_step.without-1000.inside.mean|.1%-->90.1%<!--/-->.
 #
 # <!--slide 3 min
 # ## Three habits of tutorials cost quality
@@ -1001,13 +1007,14 @@ show.figure(fig, "Real moons beside sampled ones, the real checkerboard beside a
 # %% slideshow={"slide_type": "-"} tags=["slide-figure"]
 results = checkpoints.load_results("points")
 fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 4.2), width_ratios=(3, 2, 2))
-panels = {"schedules": ("schedule, T = 100", "distance"), "variance": ("variance, T", "inside"),
-          "last_step": ("last noise, T", "inside")}
-for ax, (group, (title, key)) in zip(axes, panels.items(), strict=True):
+panels = [("schedules", "distance", "distance", "schedule, T = 100"),
+          ("variance", "inside", "share inside", "variance, T"),
+          ("last_step", "inside", "share inside", "last noise, T")]
+for ax, (group, key, label, title) in zip(axes, panels, strict=True):
     for i, row in enumerate(results[group].values()):
-        ax.plot(row[key]["all"], [i] * len(results["seeds"]), "o", color=show.COLOURS[i % 2], alpha=0.7)
+        ax.plot(row[key]["values"], [i] * len(results["seeds"]), "o", color=show.COLOURS[i % 2], alpha=0.7)
     ax.set_yticks(range(len(results[group])), [name.replace("-", ", ") for name in results[group]])
-    ax.set(title=title, xlabel="share " * (key == "inside") + key, ylim=(len(results[group]) - 0.5, -0.5))
+    ax.set(title=title, xlabel=label, ylim=(len(results[group]) - 0.5, -0.5))
 axes[0].axvline(results["floor"]["mean"], color="black", linestyle=":")
 show.figure(fig, "One dot a seed. Left: distance of samples from real lopsided moons; uncorrected with DDIM "
             "is far off, all others nearer the dotted floor. Middle, right: share inside the squares.")
@@ -1098,8 +1105,8 @@ def draw_trails(ax, so_far, title):
     show.scatter(ax, so_far[-1].x, title, size=4, limit=2.2)
     for i, colour in zip((9, 15, 20), show.COLOURS[2:7:2], strict=True):
         trail = torch.stack([state.x[i] for state in so_far])
-        ax.plot(*trail.T, color=colour, linewidth=0.8)
-        ax.plot(*trail[-1:].T, "o", color=colour, markersize=7, zorder=3)
+        ax.plot(trail[:, 0], trail[:, 1], color=colour, linewidth=0.8)
+        ax.plot(trail[-1, 0], trail[-1, 1], "o", color=colour, markersize=7, zorder=3)
 
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
 @torch.no_grad()
@@ -1112,13 +1119,14 @@ def draw_arrows(ax, name, t, behind):
     level = torch.full((len(x),), t)
     x0 = read_eps(net(x, level), x, level, schedule)[0].clamp(-bound, bound)
     show.scatter(ax, behind, colour=show.COLOURS[5], size=4, limit=2.2)
+    go = (x0 - x)[: len(grid)] / 4
     look = dict(angles="xy", scale_units="xy", scale=1, width=0.004, headwidth=4, color="0.35")
-    ax.quiver(*grid.T, *(x0 - x)[: len(grid)].T / 4, **look)
+    ax.quiver(grid[:, 0], grid[:, 1], go[:, 0], go[:, 1], **look)
     show.scatter(ax, x0[len(grid) :], colour=show.COLOURS[1], size=5, limit=2.2)
 
 # %% slideshow={"slide_type": "-"} tags=["optional", "slide-figure"]
 fig, axes = plt.subplots(2, 4, figsize=(show.WIDTH, 5.2))
-for column, t in zip(axes.T, (9 * T // 10 - 1, T // 2 - 1, T // 5 - 1, T // 20 - 1), strict=True):
+for column, t in zip(axes.T, (9 * T // 10, T // 2, T // 5, T // 20), strict=True):
     so_far = [state for state in walks["board", "DDIM"] if state.t >= t]
     draw_trails(column[0], so_far, f"t = {t}")
     draw_arrows(column[1], "board", t, so_far[-1].x)
@@ -1126,7 +1134,7 @@ show.figure(fig, "Above: points of a DDIM walk at four levels, three with a smoo
             "the network, at high noise all to one spot in the middle, at low noise to the squares.")
 
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
-def stop_at(t=T // 5 - 1, points="board", sampler="DDIM"):
+def stop_at(t=T // 5, points="board", sampler="DDIM"):
     """The walk at level t, and the arrows of the network at the same level."""
     so_far = [state for state in walks[points, sampler] if state.t >= t]
     fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.8))
@@ -1138,34 +1146,73 @@ def stop_at(t=T // 5 - 1, points="board", sampler="DDIM"):
 
 
 stride = max(1, T // 100)
-sliders(stop_at, t=(stride - 1, T - 1, stride), points=list(nets), sampler=list(rules))
+sliders(stop_at, t=(stride, T, stride), points=list(nets), sampler=list(rules))
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # ## Looking inside 1: the same with diffusers
 #
 # `diffusers` is the library most image models are published in. Its `DDPMScheduler` does the noising (`add_noise`) and the step (`step`). To get the *same* numbers it must be told to do the
-# same: our schedule (its default is the linear one), the posterior variance (`fixed_small`), clamping of $x_0$ to $[-1,1]$ (its default), and our noise generator.
+# same: our schedule (its default is the linear one) without the clean level 0, the posterior variance (`fixed_small`), clamping of $x_0$ to $[-1,1]$ (its default), and our noise generator.
 
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
 try:
     from diffusers import DDPMScheduler
-
-    theirs = DDPMScheduler(T, trained_betas=schedule.betas.numpy(), variance_type="fixed_small")
-    t = torch.arange(len(board)) % T
-    noise = torch.randn(board.shape, generator=torch.Generator().manual_seed(0))
-    gap = (theirs.add_noise(board, noise, t) - schedule.q_sample(board, t, noise)).abs().max()
-    print(f"add_noise: largest difference {gap:.1e}")
-    x, g = x_T, torch.Generator().manual_seed(0)
-    for t in range(T - 1, T // 2, -1):
-        with torch.no_grad():
-            x = theirs.step(net_board(x, torch.full((len(x),), t)), t, x, generator=g).prev_sample
-    gap = (x - states[T - 2 - T // 2][1]).abs().max()
-    print(f"step: largest difference after {T - 1 - T // 2} steps {gap:.1e}")
 except ImportError:
+    DDPMScheduler = None
     print("diffusers is not installed: nothing to compare with")
 
+
+def in_diffusers(t):
+    """diffusers has no level for clean data: it counts our levels 1, 2, .. as 0, 1, .."""
+    return t - 1
+
+# %% slideshow={"slide_type": "skip"} tags=["optional"]
+if DDPMScheduler is not None:
+    theirs = DDPMScheduler(T, trained_betas=schedule.betas[1:].numpy(), variance_type="fixed_small")
+    t = torch.arange(len(board)) % T + 1
+    noise = torch.randn(board.shape, generator=torch.Generator().manual_seed(0))
+    gap = theirs.add_noise(board, noise, in_diffusers(t)) - schedule.q_sample(board, t, noise)
+    print(f"add_noise: largest difference {gap.abs().max():.1e}")
+    x, g = x_T, torch.Generator().manual_seed(0)
+    for t in range(T, T // 2, -1):
+        with torch.no_grad():
+            eps = net_board(x, torch.full((len(x),), t))
+        x = theirs.step(eps, in_diffusers(t), x, generator=g).prev_sample
+    gap = (x - at_level[T // 2][0]).abs().max()
+    print(f"step: largest difference after {T - T // 2} steps {gap:.1e}")
+
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
-# ## Looking inside 2: when is the square decided?
+# ## Looking inside 2: two wrong rules
+#
+# Two of the wrong ways, written as rules for `reverse`: the naive one of section 7, and the noise at the last step of section 9. `helpers` has neither. Each is the ancestral rule with one
+# part changed: `levels` says at which levels the network is asked, `move` makes the step. Both walks start where the one of exercise 2.5 started. How much does each of them lose?
+#
+# *What comes out.* The naive rule loses most of the points. The noise at the last step has the standard deviation $\sqrt{\beta_1}$, which is printed: with 1000 levels it is so small that the share of
+# 1000 points does not show it. With 100 levels $\beta_1$ is larger, and section 9 shows what that costs.
+
+# %% slideshow={"slide_type": "skip"} tags=["optional"]
+usual = ancestral()
+
+
+def every_20th(T):
+    return list(range(T, 0, -20))
+
+
+def noise_at_the_end(schedule, x, t, t_next, eps, x0, draw, before):
+    x = usual.move(schedule, x, t, t_next, eps, x0, draw, before)
+    return x + schedule.betas[t].sqrt() * draw() if t_next == 0 else x
+
+
+naive = Rule("one-level steps at every 20th level", every_20th, usual.move)
+noisy_end = Rule("noise at the last step", usual.levels, noise_at_the_end)
+print(f"sqrt(beta_1) = {schedule.betas[1].sqrt():.4f}")
+print(f"the usual rule: {metrics.share_inside(again):.1%} inside")
+for rule in (noisy_end, naive):
+    x = last(reverse(net_board, schedule, rule, x_T=x_T, seed=0, clip_x0=1.0))
+    print(f"{rule.name}: {metrics.share_inside(x):.1%} inside")
+
+# %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
+# ## Looking inside 3: when is the square decided?
 #
 # Coarse structure first, detail later: that can be measured. At each level, take the current estimate of $x_0$ and see whether it lies in the square where the sample will end, and how far it is from that end.
 
@@ -1199,7 +1246,7 @@ show.figure(fig, "Share of samples whose estimate lies in their final square, ag
 # - [ ] What does the exact denoiser answer for pure noise, and why?
 # - [ ] What is the link between the predicted noise, the estimate of $x_0$ and the score, and how is it proved?
 # - [ ] Which factor does $L_\text{simple}$ drop?
-# - [ ] Why is $\tilde\beta_0=0$?
+# - [ ] Why is $\tilde\beta_1=0$?
 # - [ ] Why does the naive every-$k$-th-step sampler leave noise behind, and what does DDIM do instead?
 # - [ ] From which two numbers can you tell whether a model copies?
 #

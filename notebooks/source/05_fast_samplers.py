@@ -42,6 +42,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "helpers").is_dir())))
 
+import dataclasses
 import math
 import time
 
@@ -52,10 +53,9 @@ from helpers import data, show
 from helpers.checkpoints import load_images, load_model, load_results
 from helpers.exercises import check
 from helpers.modes import choose, out_dir
-from helpers.sampling import Rule, ddim, dpm_solver, last, reverse
+from helpers.sampling import Rule, ancestral, ddim, dpm_solver, last, reverse
 from helpers.schedule import cosine, linear, zero_terminal_snr
 from helpers.sliders import sliders
-from helpers.training import bf16_is_faster
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1. What does an evaluation cost?
@@ -83,7 +83,7 @@ model = load_model("mnist_unet").requires_grad_(False)
 T, schedule = 1000, cosine(1000)
 saved, pictures = load_results("samplers"), load_images("samplers")
 images, _ = data.mnist(train=False)
-bf16 = bf16_is_faster(load_model("mnist_unet"), images[:64], torch.zeros(64, dtype=torch.long))
+bf16 = True  # compute in bfloat16, as for the saved figures of this notebook
 
 
 def draw(rule, x_T, clip=1.0):  # its own seed: else the first fresh noise could be x_T again
@@ -96,7 +96,7 @@ tries = choose(8, 2)
 start = time.perf_counter()
 draw(ddim(tries), noise)
 each = (time.perf_counter() - start) / tries
-print(f"one evaluation of 64 images: {1000 * each:.0f} ms, bfloat16: {bf16}")
+print(f"one evaluation of 64 images, in bfloat16: {1000 * each:.0f} ms")
 print(f"in one second: {int(1 / each)} evaluations. A thousand take {1000 * each:.0f} s.")
 
 # %% [markdown] exercise_text="5.1" slideshow={"slide_type": "slide"}
@@ -138,9 +138,11 @@ print(f"in one second: {int(1 / each)} evaluations. A thousand take {1000 * each
 #
 # again that of the posterior mean (used: $\sqrt{\alpha_t\bar\alpha_t}=\alpha_t\sqrt{\bar\alpha_{t-1}}$). Mean and variance agree, and both are Gaussian.
 #
+# *The last step.* All this holds for $t=1,\dots,T$. At $t=1$ the walk arrives at $s=0$, the clean data. There $\bar\alpha_0=1$, so the variance is 0 and the mean is $x_0$ itself, for both.
+#
 # </details>
 #
-# **Exercise 5.1** Write `ddim_variance`, the $\sigma^2$ above. `t` and `t_next` (our $s$) are whole numbers; `schedule.alpha_bar(t)` takes them, also $-1$ for clean.
+# **Exercise 5.1** Write `ddim_variance`, the $\sigma^2$ above. `t` and `t_next` (our $s$) are whole numbers; `schedule.alpha_bar[t]` is $\bar\alpha_t$, and $\bar\alpha_0=1$ belongs to the clean data.
 #
 # Difficulty: ●○○○○ · 5 minutes
 #
@@ -151,7 +153,7 @@ print(f"in one second: {int(1 / each)} evaluations. A thousand take {1000 * each
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# `a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)`. It is a variance: no roots, and `eta**2`.
+# `a, a_next = schedule.alpha_bar[t], schedule.alpha_bar[t_next]`. It is a variance: no roots, and `eta**2`.
 #
 # </details>
 #
@@ -207,10 +209,10 @@ print(f"in one second: {int(1 / each)} evaluations. A thousand take {1000 * each
 
 # %% exercise="5.1" slideshow={"slide_type": "skip"}
 def ddim_variance(t, t_next, eta, schedule):
-    """Variance of the fresh noise in the step from level t to the lower level t_next (-1: clean)."""
+    """Variance of the fresh noise in the step from level t to the lower level t_next (0: clean)."""
     # TODO 5.1: the share of the noise that is drawn anew
     ### BEGIN SOLUTION
-    a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
+    a, a_next = schedule.alpha_bar[t], schedule.alpha_bar[t_next]
     return eta**2 * (1 - a_next) / (1 - a) * (1 - a / a_next)
     ### END SOLUTION
 
@@ -252,7 +254,7 @@ def ddim_step(x0, eps, t, t_next, eta, noise, schedule):
     """x at level t_next; x0, eps: (B, ..) estimates at level t; noise: (B, ..), used when eta > 0."""
     # TODO 5.2: signal, old noise, fresh noise
     ### BEGIN SOLUTION
-    a_next = schedule.alpha_bar(t_next)
+    a_next = schedule.alpha_bar[t_next]
     var = ddim_variance(t, t_next, eta, schedule)
     return a_next.sqrt() * x0 + (1 - a_next - var).sqrt() * eps + var.sqrt() * noise
     ### END SOLUTION
@@ -271,14 +273,14 @@ def my_ddim(levels, eta=0.0):
 etas = choose((0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 1.0))
 twenty = ddim(choose(20, 3)).levels(T)
 by_eta = {f"eta = {eta}": draw(my_ddim(twenty, eta), noise[:8]) for eta in etas}
-show.rows(by_eta, "Eight samples a row from the same eight noises, eta rising from 0 to 1 from row to row: "
-          "neighbouring rows share digits, the first and the last differ in many",
-          title="The same starting noise, 20 steps")  # fmt: skip
+alt = "Eight samples a row from the same eight noises, eta rising from 0 to 1 from row to row: "
+alt += "neighbouring rows share digits, the first and the last differ in many"
+show.rows(by_eta, alt, title="The same starting noise, 20 steps")
 
 # %% slideshow={"slide_type": "skip"}
 t, t_next, x0 = 600, 400, torch.full((choose(400_000, 4_000),), 0.5)
 eps, fresh = torch.randn(2, len(x0), generator=torch.Generator().manual_seed(0))
-a_next = schedule.alpha_bar(t_next)
+a_next = schedule.alpha_bar[t_next]
 print(f"marginal: mean {0.5 * a_next.sqrt():.4f}, standard deviation {(1 - a_next).sqrt():.4f}")
 for eta in (0.0, 0.5, 1.0):
     x = ddim_step(x0, eps, t, t_next, eta, fresh, schedule)
@@ -289,17 +291,18 @@ for eta in (0.0, 0.5, 1.0):
 floor = saved["floor"]["mean"]
 fig, ax = plt.subplots(figsize=(show.WIDTH, 3.3))
 for colour, count in zip(show.COLOURS, ("10", "20"), strict=False):
-    one = {float(eta): row[count]["distance"]["mean"] for eta, row in saved["eta"].items()}
-    ax.plot(list(one), list(one.values()), marker="o", color=colour, label=f"{count} steps")
+    curve = {float(eta): row[count]["distance"]["mean"] for eta, row in saved["eta"].items()}
+    ax.plot(list(curve), list(curve.values()), marker="o", color=colour, label=f"{count} steps")
     for x, key in ((-0.03, "ddim"), (1.03, "ancestral")):
         d = saved["quality"][key][count]["distance"]
         ax.errorbar(x, d["mean"], d["std"], fmt="s", mfc="white", capsize=3, color=colour)
-        print(f"{count} steps, eta {round(x)}: {d['mean']:.1f} ± {d['std']:.1f} ({len(d['runs'])} seeds)")
+        print(f"{count} steps, eta {round(x)}: {d['mean']:.1f} ± {d['std']:.1f} ({len(d['values'])} seeds)")
 ax.axhline(floor, color="black", linestyle=":", label="real images (floor)")
 ax.set(xlabel="eta", ylabel="Frechet distance", ylim=(0, None))
 ax.legend(fontsize=10, ncols=3, loc="lower center")
-show.figure(fig, "Frechet distance of samples over eta, one curve for 10 and one for 20 steps, with squares "
-            "and error bars of three seeds at both ends, above the dotted floor of real images")  # fmt: skip
+alt = "Frechet distance of samples over eta, one curve for 10 and one for 20 steps, with squares and error "
+alt += "bars of three seeds at both ends, above the dotted floor of real images"
+show.figure(fig, alt)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # Two arguments pull in opposite directions. *Against* fresh noise: it has to be taken away again by the steps that follow, and with few of them some may stay. *For* it: whatever error the walk has collected is
@@ -317,8 +320,8 @@ show.figure(fig, "Frechet distance of samples over eta, one curve for 10 and one
 #
 # ## 3. Skipping, naively and properly
 #
-# The naive short cut keeps the one-level step and leaves levels out: ask at 999, 979, 959, ... and make each time the step that is meant for 999 to 998. The tutorials' lab does this as an
-# exercise in failure. DDIM visits *the same* levels, and each step goes as far as it claims. Same network, same cost, same levels. (Distances of <!--r:samplers.scoring.samples|d-->500<!--/--> samples, one seed.)
+# The naive short cut keeps the one-level step and leaves levels out: ask at 1000, 980, 960, ... and make each time the step that is meant for 1000 to 999. The tutorials' lab does this as an
+# exercise in failure. DDIM visits *the same* levels, and each step goes as far as it claims. Same network, same cost, same levels. The pictures start from the same eight noises; the table has the distances of <!--r:samplers.scoring.samples|d-->500<!--/--> samples, one seed.
 #
 # <!--slide 3 min
 # ## A step may take away only the noise of its own levels
@@ -328,41 +331,40 @@ show.figure(fig, "Frechet distance of samples over eta, one curve for 10 and one
 # Notes:
 # Say: the naive walk removes one level's noise and then claims that k levels' are gone. From there on the network is asked about a level that x is not at.
 # Ask: the naive walk fails even at every 10th level. Why is it not just a bit noisy? (After the first step x is nine levels noisier than the network is told, after the second eighteen; the gap only grows.)
-# Have run: the samples are saved, the cell only shows them. Its table has distances: above 500 for the naive rows, about 11 to 13 for DDIM.
+# Have run: the cell draws for some seconds. Its table has distances: above 500 for the naive rows, about 11 to 13 for DDIM.
 # -->
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
-def first_seed(*path):
-    row = saved
-    for key in path:
-        row = row[str(key)]
-    return row["distance"]["runs"][0]
+def naive(k):  # the ancestral rule at every k-th level; each step still goes down by a single level
+    return dataclasses.replace(ancestral(), levels=lambda T: list(range(T, 0, -k)))
 
 
+skips = choose((10, 20, 50), (250, 500))
+rows = {f"naive, every {k}": draw(naive(k), noise[:8]) for k in skips}
+rows |= {f"DDIM, every {k}": draw(my_ddim(naive(k).levels(T)), noise[:8]) for k in skips}
+alt = "Six rows of eight images. Naive skipping leaves noise in all three of its rows; DDIM draws digits in "
+show.rows(rows, alt + "all three.")
 print("every  steps     naive      DDIM    ancestral (eta = 1), same levels")
-for every in (10, 20, 50):
-    cells = [first_seed("quality", key, T // every) for key in ("ddim", "ancestral")]
-    print(f"{every:5} {T // every:6} {first_seed('naive', every):9.1f} {cells[0]:9.1f} {cells[1]:9.1f}")
-rows = {f"naive, every {k}": pictures[f"naive {k}"] for k in (10, 20, 50)}
-rows |= {f"DDIM, every {k}": pictures[f"quality ddim {T // k}"] for k in (10, 20, 50)}
-show.rows(rows, "Six rows of eight images. Naive skipping leaves noise in all three of its rows; DDIM draws "
-          "digits in all three.")  # fmt: skip
+for k in (10, 20, 50):
+    scores = [saved["naive"][str(k)]]
+    scores += [saved["quality"][key][str(T // k)] for key in ("ddim", "ancestral")]
+    print(f"{k:5} {T // k:6}" + "".join(f"{row['distance']['values'][0]:10.1f}" for row in scores))
 
 # %% [markdown] exercise_text="5.3" slideshow={"slide_type": "slide"}
 # The naive step takes off one level's noise and is then told that $k$ levels' are gone. From there on the network is asked about a level that $x$ is not at.
 #
 # ## 4. Which levels? And is the top noise?
 #
-# A walk of $S$ steps visits $S$ of the $T$ levels. Three spacings are in use (Lin et al. 2023, table 2):
+# A walk of $S$ steps asks at $S$ of the levels $1,\dots,T$ and ends at level 0. Three spacings are in use (Lin et al. 2023, table 2):
 #
 # | spacing | levels | T = 1000, S = 5 |
 # |---|---|---|
-# | trailing | $\mathrm{round}(T-i\,T/S)-1$ | 999, 799, 599, 399, 199 |
-# | linspace | $\mathrm{round}\big((T-1)(1-i/(S-1))\big)$ | 999, 749, 500, 250, 0 |
-# | leading | $(S-1-i)\,\lfloor T/S\rfloor$ | 800, 600, 400, 200, 0 |
+# | trailing | $\mathrm{round}(T-i\,T/S)$ | 1000, 800, 600, 400, 200 |
+# | linspace | $1+\mathrm{round}\big((T-1)(1-i/(S-1))\big)$ | 1000, 750, 501, 251, 1 |
+# | leading | $1+(S-1-i)\,\lfloor T/S\rfloor$ | 801, 601, 401, 201, 1 |
 #
-# with $i=0,\dots,S-1$. *Leading* is what "every $k$-th level" gives when one counts from 0. It starts **below the top**: the lab this course grew out of has $T=300$, $k=10$ and starts at $t=290$, with noise
-# that belongs to 299. With few steps the gap is large: at $S=5$ the network is told 800.
+# with $i=0,\dots,S-1$. *Leading* is what "every $k$-th level" gives when one starts to count at level 1. It starts **below the top**: the lab this course grew out of has $T=300$, $k=10$ and starts at $t=291$, with noise
+# that belongs to 300. With few steps the gap is large: at $S=5$ the network is told 801.
 #
 # **Exercise 5.3** Write `spaced_levels(T, steps, spacing)`, a list of falling whole numbers; `spacing` is one of the three words.
 #
@@ -375,7 +377,7 @@ show.rows(rows, "Six rows of eight images. Naive skipping leaves noise in all th
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# Trailing is exercise 4.2. For leading, `reversed(range(steps))` counts down, and `T // steps` is the whole stride. Python's `round` gives whole numbers.
+# Trailing is exercise 4.2. For leading, `reversed(range(steps))` counts down, and `T // steps` is the whole stride; the lowest level is 1. Python's `round` gives whole numbers.
 #
 # </details>
 #
@@ -384,29 +386,29 @@ show.rows(rows, "Six rows of eight images. Naive skipping leaves noise in all th
 #
 # | spacing | levels, $i=0,\dots,S-1$ | $T=1000$, $S=5$ |
 # |---|---|---|
-# | trailing | $\mathrm{round}(T-i\,T/S)-1$ | 999, 799, 599, 399, 199 |
-# | linspace | $\mathrm{round}\big((T-1)(1-i/(S-1))\big)$ | 999, 749, 500, 250, 0 |
-# | leading | $(S-1-i)\,\lfloor T/S\rfloor$ | 800, 600, 400, 200, 0 |
+# | trailing | $\mathrm{round}(T-i\,T/S)$ | 1000, 800, 600, 400, 200 |
+# | linspace | $1+\mathrm{round}\big((T-1)(1-i/(S-1))\big)$ | 1000, 750, 501, 251, 1 |
+# | leading | $1+(S-1-i)\,\lfloor T/S\rfloor$ | 801, 601, 401, 201, 1 |
 #
 # **Your turn:** exercise 5.3 `spaced_levels(T, steps, spacing)`
 #
 # Notes:
-# Say: leading is what "every k-th level" gives when one counts from zero. Linspace, like leading, spends its last evaluation at level 0, where there is hardly anything left to do.
-# Ask: a walk of 10 leading steps starts at level 900. What does it start from? (From pure noise, which belongs to 999. The network is told 900 and takes some of it for signal.)
+# Say: leading is what "every k-th level" gives when one starts to count at level 1. Linspace, like leading, spends its last evaluation at level 1, where there is hardly anything left to do.
+# Ask: a walk of 10 leading steps starts at level 901. What does it start from? (From pure noise, which belongs to 1000. The network is told 901 and takes some of it for signal.)
 # Live: the dots below are drawn with the students' own function; they come on a click, after the exercise.
-# Exercise: 10 minutes. Common mistakes: rounding after subtracting 1 for trailing when the stride is no whole number, and rising instead of falling levels for leading.
+# Exercise: 10 minutes. Common mistakes: counting from 0, so that trailing starts at 999 and leading ends at 0, and rising instead of falling levels for leading.
 # -->
 
 # %% exercise="5.3" slideshow={"slide_type": "skip"}
 def spaced_levels(T, steps, spacing):
-    """`steps` of the levels 0 .. T-1, falling; spacing: "trailing", "linspace" or "leading"."""
+    """`steps` of the levels 1 .. T, falling; spacing: "trailing", "linspace" or "leading"."""
     # TODO 5.3: one list for each spacing
     ### BEGIN SOLUTION
     if spacing == "trailing":
-        return [round(T - i * T / steps) - 1 for i in range(steps)]
+        return [round(T - i * T / steps) for i in range(steps)]
     if spacing == "linspace":
-        return [round((T - 1) * (1 - i / (steps - 1))) for i in range(steps)]
-    return [i * (T // steps) for i in reversed(range(steps))]
+        return [1 + round((T - 1) * (1 - i / (steps - 1))) for i in range(steps)]
+    return [1 + i * (T // steps) for i in reversed(range(steps))]
     ### END SOLUTION
 
 
@@ -418,10 +420,10 @@ spacings = ("leading", "linspace", "trailing")
 for row, spacing in enumerate(spacings):
     levels = spaced_levels(1000, 10, spacing)
     ax.plot(levels, [row] * 10, "o", color=show.COLOURS[row])
-    ax.text(1015, row, f"starts at {levels[0]}", va="center", fontsize=11)
-ax.set(xlim=(-20, 1160), ylim=(-0.6, 2.6), yticks=range(3), yticklabels=spacings, xlabel="noise level t")
-show.figure(fig, "Ten levels of each spacing as dots on three lines: leading spans 0 to 900, linspace 0 to "
-            "999, trailing 99 to 999")  # fmt: skip
+    ax.text(1020, row, f"starts at {levels[0]}", va="center", fontsize=11)
+ax.set(xlim=(-20, 1180), ylim=(-0.6, 2.6), yticks=range(3), yticklabels=spacings, xlabel="noise level t")
+alt = "Ten levels of each spacing as dots on three lines: leading spans 1 to 901, linspace 1 to 1000, "
+show.figure(fig, alt + "trailing 100 to 1000")
 
 # %% slideshow={"slide_type": "skip"}
 print(f"{saved['scoring']['samples']} DDIM samples (cosine, T = 1000), one seed: distance, mean brightness")
@@ -431,18 +433,18 @@ for count in ("10", "20"):
     pairs = [(row["distance"]["mean"], row["brightness"]["mean"]) for row in rows]
     print(f"{count:>5}" + "".join(f"{d:11.1f}, {b:.2f}" for d, b in pairs))
 print(f"real images: {floor:.1f} (floor), {saved['real']['brightness']:.2f}\n")
-top = {s: spaced_levels(300, 30, s)[0] for s in spacings}
-for name, s in (("T = 300, betas not rescaled", linear(300, rescale=False)),
-                ("the same, zero terminal SNR", zero_terminal_snr(linear(300, rescale=False))),
-                ("T = 300, betas rescaled", linear(300))):  # fmt: skip
-    print(f"{name}: sqrt(alpha_bar) at the top, t = 299: {s.alpha_bar(299).sqrt():.3f}; "
-          f"at t = {top['leading']}: {s.alpha_bar(top['leading']).sqrt():.3f}")  # fmt: skip
+low = spaced_levels(300, 30, "leading")[0]
+flawed = linear(300, rescale=False)
+repaired = {"the same, zero terminal SNR": zero_terminal_snr(flawed), "T = 300, betas rescaled": linear(300)}
+for name, s in {"T = 300, betas not rescaled": flawed, **repaired}.items():
+    root = s.alpha_bar.sqrt()
+    print(f"{name}: sqrt(alpha_bar) at the top, t = 300: {root[300]:.3f}; at t = {low}: {root[low]:.3f}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # Starting too low costs: leading is the worst of the three and draws too brightly. Pure noise has mean 0; at the level where leading starts, a trace of the dark picture should have pulled it down, and the network takes what it gets for a brighter picture.
 #
 # There is a second flaw that no spacing can repair: **the top may not be noise**. Betas up to 0.02 over only $T=300$ levels end at $\sqrt{\bar\alpha_T}=0.22$, a signal-to-noise ratio that is not zero. The
-# network learned that $x_{299}$ still carries a trace of the picture; above all of its **mean brightness**, which noise hides least. Sampling starts from noise with mean 0. Again the network takes the mean 0 for a trace of a picture of medium grey, and should draw too brightly.
+# network learned that $x_{300}$ still carries a trace of the picture; above all of its **mean brightness**, which noise hides least. Sampling starts from noise with mean 0. Again the network takes the mean 0 for a trace of a picture of medium grey, and should draw too brightly.
 #
 # Lin et al. (2023) repair the schedule: shift and stretch $\sqrt{\bar\alpha_t}$ so that it ends at exactly 0 (and predict $v$, since at the top $x_T$ is the noise and $\epsilon$ says nothing about $x_0$). Or scale the betas by $1000/T$,
 # as `linear(300)` does. To see the flaw apart from all else we need three networks, one for each schedule, trained alike. So this study leaves MNIST for the 8x8 digits of notebook 03, where a training takes a minute or two: a small U-Net, <!--r:samplers.short_recipe.steps|,d-->1,500<!--/--> steps of batch 64, then <!--r:samplers.scoring.samples|d-->500<!--/--> samples a point (three seeds; the ancestral walk one). Real digits of this kind have a mean brightness of <!--r:samplers.short_recipe.brightness|.2f-->-0.39<!--/-->.
@@ -466,7 +468,7 @@ for name, s in (("T = 300, betas not rescaled", linear(300, rescale=False)),
 #
 # Notes:
 # Say: two errors at once, the wrong level and, from it, a wrong mean. The distances are for one seed.
-# Ask: why does the gap shrink with 20 steps? (Leading then starts at 950 instead of 900, nearer to the top.)
+# Ask: why does the gap shrink with 20 steps? (Leading then starts at 951 instead of 901, nearer to the top.)
 # -->
 # <!--slide 4 min
 # ## A top that is not noise pushes towards bright as well
@@ -482,9 +484,9 @@ for name, s in (("T = 300, betas not rescaled", linear(300, rescale=False)),
 
 # %% slideshow={"slide_type": "skip"}
 kinds = {"uncorrected": "not rescaled", "zero_terminal": "zero terminal SNR", "rescaled": "rescaled"}
-walks = {"trailing-30": "DDIM trailing, from 299", "leading-30": "DDIM leading, from 290",
-         "linspace-30": "DDIM linspace, from 299", "ancestral": "ancestral, 300 steps",
-         "true_start-30": "DDIM trailing, true $x_T$"}  # fmt: skip
+walks = {"trailing-30": "DDIM trailing, from 300", "leading-30": "DDIM leading, from 291"}
+walks |= {"linspace-30": "DDIM linspace, from 300", "ancestral": "ancestral, 300 steps"}
+walks |= {"true_start-30": "DDIM trailing, true $x_T$"}
 labels = {"brightness": "mean brightness", "distance": "Frechet distance"}
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
@@ -492,16 +494,17 @@ fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.2), sharey=True)
 for ax, key in zip(axes, labels, strict=True):
     for i, kind in enumerate(kinds):
         rows = [saved["short"][kind]["walks"][walk][key] for walk in walks]
-        ax.errorbar([r["mean"] for r in rows], [j + 0.25 * (i - 1) for j in range(5)], color=show.COLOURS[i],
-                    xerr=[r["std"] for r in rows], fmt="o", capsize=3, label=kinds[kind])  # fmt: skip
+        means, bars = [row["mean"] for row in rows], [row["std"] or 0 for row in rows]
+        places, colour = [j + 0.25 * (i - 1) for j in range(5)], show.COLOURS[i]
+        ax.errorbar(means, places, xerr=bars, fmt="o", capsize=3, color=colour, label=kinds[kind])
     real = saved["short_recipe"]["brightness" if key == "brightness" else "floor"]
     ax.axvline(real, color="black", linestyle=":", label="real images")
     ax.set(xlabel=labels[key], ylim=(4.6, -0.6), xmargin=0.08)
 axes[0].set_yticks(range(5), list(walks.values()))
 axes[0].locator_params(axis="x", nbins=5)
 fig.legend(*axes[0].get_legend_handles_labels(), ncols=4, loc="outside lower center", fontsize=10)
-show.figure(fig, "Mean brightness and Frechet distance of samples of three networks, by the walk. With DDIM "
-            "from pure noise the one without rescaled betas is brightest; no distance shows it.")  # fmt: skip
+alt = "Mean brightness and Frechet distance of samples of three networks, by the walk. With DDIM from pure "
+show.figure(fig, alt + "noise the one without rescaled betas is brightest; no distance shows it.")
 
 # %% [markdown] exercise_text="5.4" slideshow={"slide_type": "slide"}
 # The left panel shows the flaw. From pure noise the uncorrected network draws pictures of mean <!--r:samplers.short.uncorrected.walks.trailing-30.brightness.mean|.3f-->-0.375<!--/-->; three seeds scatter by <!--r:samplers.short.uncorrected.walks.trailing-30.brightness.std|.3f-->0.004<!--/-->. The last line is the proof of the cause: give the same network a *true* $x_T$ (a training image noised to the top), and brightness is right again, <!--r:samplers.short.uncorrected.walks.true_start-30.brightness.mean|.3f-->-0.389<!--/-->, with the same levels and the same steps. Nothing is wrong with the network; it is started in a place that it was told does not occur. The ancestral walk, which exchanges its noise on the way, is not off either (one seed).
@@ -550,7 +553,7 @@ show.figure(fig, "Mean brightness and Frechet distance of samples of three netwo
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# `if t_next < 0: return x0` first. $r$ is the *old* stride in $\lambda$ over the new one. `torch.expm1(-h)` is $e^{-h}-1$ without loss of digits.
+# `if t_next == 0: return x0` first. $r$ is the *old* stride in $\lambda$ over the new one. `torch.expm1(-h)` is $e^{-h}-1$ without loss of digits.
 #
 # </details>
 #
@@ -593,18 +596,19 @@ show.figure(fig, "Mean brightness and Frechet distance of samples of three netwo
 # %% exercise="5.4" slideshow={"slide_type": "skip"}
 def dpm_step(x, t, t_next, x0, before, schedule):
     """x at level t_next from x, x0 at level t; before: (t, x0) of the step before, or None."""
+
     def lam(t):
-        a = schedule.alpha_bar(t)
-        return 0.5 * (a / (1 - a)).log()
+        return 0.5 * schedule.snr[t].log()
+
     # TODO 5.4: the last step, the middle of the step, the move
     ### BEGIN SOLUTION
-    if t_next < 0:
+    if t_next == 0:
         return x0
     h = lam(t_next) - lam(t)
     if before is not None:
         r = (lam(t) - lam(before[0])) / h
         x0 = x0 + (x0 - before[1]) / (2 * r)
-    a, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
+    a, a_next = schedule.alpha_bar[t], schedule.alpha_bar[t_next]
     return ((1 - a_next) / (1 - a)).sqrt() * x - a_next.sqrt() * torch.expm1(-h) * x0
     ### END SOLUTION
 
@@ -623,11 +627,11 @@ rows, full = {}, draw(dpm_solver(choose(100, 4)), noise[:8])
 for count in choose((6, 10, 20), (2, 3)):
     levels = spaced_levels(T, count, "trailing")
     for name, rule in (("DDIM", my_ddim(levels)), ("DPM-Solver++", my_dpm(levels))):
-        rows[f"{name}, {count}"] = row = draw(rule, noise[:8])
-        error = (row - full).square().mean().sqrt()
+        rows[f"{name}, {count}"] = draw(rule, noise[:8])
+        error = (rows[f"{name}, {count}"] - full).square().mean().sqrt()
         print(f"{name:>12}, {count} steps: {error:.3f} from the end of 100 steps (RMS a pixel)")
-show.rows(rows, "Eight noises drawn in 6, 10 and 20 steps, each by DDIM and by DPM-Solver++: the same "
-          "digits in all rows, which the eye can hardly rank")  # fmt: skip
+alt = "Eight noises drawn in 6, 10 and 20 steps, each by DDIM and by DPM-Solver++: the same digits in all "
+show.rows(rows, alt + "rows, which the eye can hardly rank")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6. Quality against cost
@@ -642,7 +646,7 @@ show.rows(rows, "Eight noises drawn in 6, 10 and 20 steps, each by DDIM and by D
 #
 # Notes:
 # Say: left, quality against cost; each curve falls while the sampler's error rules and levels off where only the network's error is left. Right, the price: nearly one line for all three (what is left is the scatter of such timings), so evaluations are the price.
-# Points from 50 on are one seed, the first, which with DDIM and DPM-Solver++ is the worst of the three (at 20 evaluations <!--r:samplers.quality.ddim.20.distance.runs.0|.1f-->12.8<!--/--> and <!--r:samplers.quality.dpm.20.distance.runs.0|.1f-->11.7<!--/-->): their curves still fall a little where the figure shows a rise.
+# Points from 50 on are one seed, the first, which with DDIM and DPM-Solver++ is the worst of the three (at 20 evaluations <!--r:samplers.quality.ddim.20.distance.values.0|.1f-->12.8<!--/--> and <!--r:samplers.quality.dpm.20.distance.values.0|.1f-->11.7<!--/-->): their curves still fall a little where the figure shows a rise.
 # Ask: at 50 evaluations the ancestral walk is lowest, though its order is the lowest. A contradiction? (No. The order says how fast a walk approaches the end of its curve, and an imperfect network drew that curve. Fresh noise washes some of the network's errors out. And it is one seed.)
 # Have run: all of it is saved; sampling <!--r:samplers.scoring.samples|d-->500<!--/--> digits for every point took long.
 # -->
@@ -654,31 +658,31 @@ plt.rcParams["axes.formatter.min_exponent"] = 4  # write 1000, not a power of te
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.4), width_ratios=(3, 2))
 for colour, (key, label) in zip(show.COLOURS, names.items(), strict=False):
     rows = {int(n): row["distance"] for n, row in saved["quality"][key].items()}
-    axes[0].errorbar(list(rows), [r["mean"] for r in rows.values()], [r["std"] for r in rows.values()],
-                     marker="o", capsize=3, color=colour, label=label)  # fmt: skip
+    means, bars = [row["mean"] for row in rows.values()], [row["std"] or 0 for row in rows.values()]
+    axes[0].errorbar(list(rows), means, bars, marker="o", capsize=3, color=colour, label=label)
     axes[1].plot(list(rows), [clock[key][str(n)] for n in rows], marker="o", color=colour)
 for ax, label, line in zip(axes, ("Frechet distance", "seconds for 64 images"), (floor, 1), strict=True):
     ax.axhline(line, color="black", linestyle=":")
     ax.set(xlabel="evaluations", ylabel=label, xscale="log", yscale="log")
 axes[0].legend(fontsize=10)
-show.figure(fig, "Left: distance over evaluations, logarithmic, one curve a sampler, above the dotted floor. "
-            "Right: seconds for 64 images, nearly one straight line for all.")  # fmt: skip
+alt = "Left: distance over evaluations, logarithmic, one curve a sampler, above the dotted floor. "
+show.figure(fig, alt + "Right: seconds for 64 images, nearly one straight line for all.")
 
 # %% slideshow={"slide_type": "skip"}
 def words(row):
     d = row["distance"]
-    return f"{d['mean']:.2f}" + (f" ± {d['std']:4.2f}" if len(d["runs"]) > 1 else " " * 7)
+    return f"{d['mean']:.2f}" + (f" ± {d['std']:4.2f}" if len(d["values"]) > 1 else " " * 7)
 
 
 quality = saved["quality"]
 print("evaluations  seconds" + "".join(f"{label:>21}" for label in names.values()) + "  confident")
 for n, first in quality["ancestral"].items():
     cells = [words(quality[key][n]) if n in quality[key] else "" for key in names]
-    print(f"{n:>11} {clock['dpm'][n]:8.2f}" + "".join(f"{cell:>21}" for cell in cells)
-          + f"{first['confident']['mean']:11.0%}")  # fmt: skip
+    distances, sure = "".join(f"{cell:>21}" for cell in cells), first["confident"]["mean"]
+    print(f"{n:>11} {clock['dpm'][n]:8.2f}{distances}{sure:11.0%}")
 print(f"real images: floor {floor:.2f}, confident {saved['real']['confident']:.0%} (above: those of eta = 1)")
 for n in ("4", "10", "20"):
-    runs = [quality[key][n]["distance"]["runs"] for key in ("ddim", "dpm")]
+    runs = [quality[key][n]["distance"]["values"] for key in ("ddim", "dpm")]
     gaps = ", ".join(f"{a - b:+.2f}" for a, b in zip(*runs, strict=True))
     print(f"{n:>2} evaluations, DDIM minus DPM-Solver++, seed by seed: {gaps}")
 
@@ -701,7 +705,7 @@ for key in names:
 #
 # *And fresh noise?* By the order of its error the ancestral step should be last. Yet up to 20 evaluations it is level with DDIM, within the bars, and with 50 and 100 it is the lowest of the three (one seed; the jump between the two says how much chance is left in such a number). This is no contradiction. The order of a method says how fast it approaches the end of *its curve*, and that curve was drawn by an imperfect network: a walk without fresh noise keeps every error it has made, and converges to the wrong place together with them. Fresh noise washes some of them out. How precisely a walk follows its curve (section 5) and how good its samples are (here) are two questions.
 #
-# *The aim* of this notebook: 64 digits within a second, at no more than 1.25 times the distance of the 1,000 ancestral steps. The last cell holds every sampler against it. Read its verdict with care: the yardstick is one set of <!--r:samplers.scoring.samples|d-->500<!--/--> samples, and such a number scatters by about two units from seed to seed. From the noises of that one seed DPM-Solver++ reaches <!--r:samplers.quality.dpm.15.distance.runs.0|.1f-->12.5<!--/--> with 15 evaluations. Over three seeds it comes to <!--r:samplers.quality.dpm.15.distance.mean|.1f-->10.4<!--/--> ± <!--r:samplers.quality.dpm.15.distance.std|.1f-->1.9<!--/--> with 15 and <!--r:samplers.quality.dpm.20.distance.mean|.1f-->9.5<!--/--> ± <!--r:samplers.quality.dpm.20.distance.std|.1f-->2.0<!--/--> with 20; the 1,000-step walk, one seed, has <!--r:samplers.quality.ancestral.1000.distance.mean|.1f-->11.9<!--/-->. All of this is computed in bfloat16; whether a thousand small steps collect its rounding, and so spoil the yardstick, was not measured.
+# *The aim* of this notebook: 64 digits within a second, at no more than 1.25 times the distance of the 1,000 ancestral steps. The last cell holds every sampler against it. Read its verdict with care: the yardstick is one set of <!--r:samplers.scoring.samples|d-->500<!--/--> samples, and such a number scatters by about two units from seed to seed. From the noises of that one seed DPM-Solver++ reaches <!--r:samplers.quality.dpm.15.distance.values.0|.1f-->12.5<!--/--> with 15 evaluations. Over three seeds it comes to <!--r:samplers.quality.dpm.15.distance.mean|.1f-->10.4<!--/--> ± <!--r:samplers.quality.dpm.15.distance.std|.1f-->1.9<!--/--> with 15 and <!--r:samplers.quality.dpm.20.distance.mean|.1f-->9.5<!--/--> ± <!--r:samplers.quality.dpm.20.distance.std|.1f-->2.0<!--/--> with 20; the 1,000-step walk, one seed, has <!--r:samplers.quality.ancestral.1000.distance.mean|.1f-->11.9<!--/-->. All of this is computed in bfloat16; whether a thousand small steps collect its rounding, and so spoil the yardstick, was not measured.
 #
 # ## 7. What determinism buys: one seed, any number of steps
 #
@@ -713,9 +717,9 @@ for key in names:
 # <table>
 # <tr><th rowspan="2">seed</th><th colspan="2">10 evaluations</th><th colspan="2">20 evaluations</th></tr>
 # <tr><th>DDIM</th><th>DPM-Solver++</th><th>DDIM</th><th>DPM-Solver++</th></tr>
-# <tr><td>first</td><td><!--r:samplers.quality.ddim.10.distance.runs.0|.1f-->16.5<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.runs.0|.1f-->15.1<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.runs.0|.1f-->12.8<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.runs.0|.1f-->11.7<!--/--></td></tr>
-# <tr><td>second</td><td><!--r:samplers.quality.ddim.10.distance.runs.1|.1f-->14.8<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.runs.1|.1f-->13.8<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.runs.1|.1f-->10.1<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.runs.1|.1f-->8.8<!--/--></td></tr>
-# <tr><td>third</td><td><!--r:samplers.quality.ddim.10.distance.runs.2|.1f-->12.3<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.runs.2|.1f-->11.1<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.runs.2|.1f-->8.8<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.runs.2|.1f-->7.9<!--/--></td></tr>
+# <tr><td>first</td><td><!--r:samplers.quality.ddim.10.distance.values.0|.1f-->16.5<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.values.0|.1f-->15.1<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.values.0|.1f-->12.8<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.values.0|.1f-->11.7<!--/--></td></tr>
+# <tr><td>second</td><td><!--r:samplers.quality.ddim.10.distance.values.1|.1f-->14.8<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.values.1|.1f-->13.8<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.values.1|.1f-->10.1<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.values.1|.1f-->8.8<!--/--></td></tr>
+# <tr><td>third</td><td><!--r:samplers.quality.ddim.10.distance.values.2|.1f-->12.3<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.values.2|.1f-->11.1<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.values.2|.1f-->8.8<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.values.2|.1f-->7.9<!--/--></td></tr>
 # </table>
 #
 # - both samplers start from the **same noises**: read along a row, not down a column
@@ -742,9 +746,9 @@ rows = {f"{n} steps": draw(dpm_solver(n), noise[:8]) for n in choose((4, 6, 8, 1
 final = list(rows.values())[-1]
 for name, row in rows.items():
     print(f"{name:>20}: {(row - final).square().mean().sqrt():.3f} from the last row (RMS a pixel)")
-show.rows(rows, "One noise a column, DPM-Solver++ with 4 to 100 steps a row: from about ten steps on "
-          "each column keeps its digit, and only details move",
-          title="DPM-Solver++, the same eight noises")  # fmt: skip
+alt = "One noise a column, DPM-Solver++ with 4 to 100 steps a row: from about ten steps on each column keeps "
+alt += "its digit, and only details move"
+show.rows(rows, alt, title="DPM-Solver++, the same eight noises")
 
 # %% [markdown] exercise_text="5.5" slideshow={"slide_type": "slide"}
 # ## 8. A path between two pictures
@@ -759,12 +763,12 @@ show.rows(rows, "One noise a column, DPM-Solver++ with 4 to 100 steps a row: fro
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# Flatten each latent to a vector for the angle; then it must multiply tensors of the original shape.
+# Flatten each latent to a vector and compute with the vectors. At the end the result gets the shape of a latent back.
 #
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# `u, v = a.flatten(1), b.flatten(1)`, the cosine is `(u * v).sum(1)` over the product of `u.norm(dim=1)` and `v.norm(dim=1)`; `.acos()`, then `.reshape(-1, *[1] * (a.ndim - 1))`.
+# `u, v = a.flatten(1), b.flatten(1)`. With `keepdim=True` in `(u * v).sum(1, ...)` and in `u.norm(dim=1, ...)` the cosine has shape (B, 1), and so has the angle, `.acos()`: it multiplies `u` and `v`. Last `.reshape(a.shape)`.
 #
 # </details>
 #
@@ -778,7 +782,7 @@ show.rows(rows, "One noise a column, DPM-Solver++ with 4 to 100 steps a row: fro
 # Notes:
 # Say: in the middle of the straight line the variance is one quarter plus one quarter. The network never saw a top level that weak.
 # Ask: by eye the two rows differ little. How do we know that the arc is better? (By the mean of 32 pairs: half-way on the straight line the pictures are darker, with less stroke.)
-# Exercise: 10 minutes. Common mistakes: one angle for the whole batch instead of one a pair, and an angle that cannot be multiplied with tensors of shape (B, 1, 28, 28).
+# Exercise: 10 minutes. Common mistakes: one angle for the whole batch instead of one a pair, and an angle of shape (B,), which cannot multiply vectors of shape (B, 784).
 # Have run: the film of eight pairs in the cell below, some ten seconds or more.
 # -->
 
@@ -788,9 +792,10 @@ def slerp(a, b, share):
     # TODO 5.5: the angle of each pair, then the two sines
     ### BEGIN SOLUTION
     u, v = a.flatten(1), b.flatten(1)
-    angle = ((u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))).acos()
-    angle = angle.reshape(-1, *[1] * (a.ndim - 1))
-    return (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()
+    lengths = u.norm(dim=1, keepdim=True) * v.norm(dim=1, keepdim=True)
+    angle = ((u * v).sum(1, keepdim=True) / lengths).acos()
+    arc = ((1 - share) * angle).sin() * u + (share * angle).sin() * v
+    return (arc / angle.sin()).reshape(a.shape)
     ### END SOLUTION
 
 
@@ -808,9 +813,9 @@ steps = choose(15, 2)
 a, b = noise[:32], noise[32:]
 for name, x_T in (("straight line", (a + b) / 2), ("arc", slerp(a, b, 0.5))):
     print(f"mean brightness half-way, 32 pairs, {name}: {draw(dpm_solver(steps), x_T).mean():.3f}")
-show.rows({"straight": draw(dpm_solver(steps), straight), "slerp": draw(dpm_solver(steps), arc)},
-          "Nine pictures from a 6 to a 2, above along the straight line, below along the arc. To the eye "
-          "the two rows differ little.", [f"{s:.2f}" for s in shares])  # fmt: skip
+rows = {"straight": draw(dpm_solver(steps), straight), "slerp": draw(dpm_solver(steps), arc)}
+alt = "Nine pictures from a 6 to a 2, above along the straight line, below along the arc. To the eye "
+show.rows(rows, alt + "the two rows differ little.", [f"{s:.2f}" for s in shares])
 
 # %% slideshow={"slide_type": "skip"}
 pairs = choose(8, 2)
@@ -818,8 +823,8 @@ frames = []
 for share in torch.linspace(0, 1, choose(20, 2)):
     x_T = slerp(noise[:pairs], noise[16 : 16 + pairs], float(share))
     frames.append(show.tiles(draw(dpm_solver(steps), x_T), columns=8))
-show.gif(frames + frames[::-1], out_dir() / "05_slerp.gif", scale=3, seconds=6,
-         alt="Moving: eight digits, each turning into another and back, as their noises move along arcs.")
+alt = "Moving: eight digits, each turning into another and back, as their noises move along arcs."
+show.gif(frames + frames[::-1], out_dir() / "05_slerp.gif", alt, scale=3, seconds=6)
 
 # %% [markdown] exercise_text="5.6" slideshow={"slide_type": "slide"}
 # One pair may look much the same on both paths; the mean brightness of 32 pairs tells them apart. Half-way on the straight line the pictures are darker than on the arc, with less stroke: noise that is too weak to begin with. (The mean of real images is <!--r:samplers.real.brightness|.2f-->-0.74<!--/-->.)
@@ -830,21 +835,21 @@ show.gif(frames + frames[::-1], out_dir() / "05_slerp.gif", scale=3, seconds=6,
 #
 # The walk can be turned round: from a picture *up* to the noise that draws it. It is the same formula with a higher level as the goal: the noise that the network sees in $x_t$ is kept, and more of *it* is mixed in, no fresh one:
 # $$x_u=\sqrt{\bar\alpha_u}\,\hat x_0+\sqrt{1-\bar\alpha_u}\,\hat\epsilon,\qquad \hat x_0=\frac{x_t-\sqrt{1-\bar\alpha_t}\,\hat\epsilon}{\sqrt{\bar\alpha_t}},\qquad u>t .$$
-# Three things differ from the way down. The network is asked where $x$ stands, $t$, at the lower end of the step, while the walk down will ask at the upper end: the two estimates differ a little, so the inversion is only approximate, better with more steps. The clean picture stands at $-1$, a level
-# the network does not know: ask at 0. And **no clamp**: it cannot be undone.
+# Three things differ from the way down. The network is asked where $x$ stands, $t$, at the lower end of the step, while the walk down will ask at the upper end: the two estimates differ a little, so the inversion is only approximate, better with more steps. The clean picture stands at level 0, which
+# the network has never been asked about: ask at 1. And **no clamp**: it cannot be undone.
 #
-# **Exercise 5.6** Write `invert_step`. `ask(x, t)` gives $\hat\epsilon$; `t` may be $-1$.
+# **Exercise 5.6** Write `invert_step`. `ask(x, t)` gives $\hat\epsilon$ for $t\ge1$; the `t` of `invert_step` may be 0.
 #
 # Difficulty: ●●●○○ · 10 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# Ask, solve for $\hat x_0$, noise to the new level. What is $\bar\alpha_{-1}$, and what does the second line become there?
+# Ask, solve for $\hat x_0$, noise to the new level. What is $\bar\alpha_0$, and what does the formula for $\hat x_0$ become there?
 #
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# `eps = ask(x, max(t, 0))`, with `schedule.alpha_bar(t)` still taken at `t`. The last line is the DDIM step without fresh noise (do not call `ddim_variance` for it: at $t=-1$ it divides by 0).
+# `eps = ask(x, max(t, 1))`, with `schedule.alpha_bar[t]` still taken at `t`. The last line is the DDIM step without fresh noise (do not call `ddim_variance` for it: at $t=0$ it divides by 0).
 #
 # </details>
 #
@@ -858,17 +863,17 @@ show.gif(frames + frames[::-1], out_dir() / "05_slerp.gif", scale=3, seconds=6,
 # Notes:
 # Say: no fresh noise: the noise that the network finds in x_t is kept, and more of it is mixed in. The walk up asks at the lower end of the step, the walk down at the upper end, so the round trip is not exact; more steps bring it nearer.
 # Ask: look at the middle row. Is this noise like any other? (No. The digit can be made out and the black background is flat; its standard deviation is <!--r:samplers.inversion.100.0.latent_std|.2f-->0.80<!--/--> where 1 is due.)
-# Exercise: 10 minutes. Common mistakes: asking the network at level -1, which it does not know (ask at 0), and leaving the clamp in.
+# Exercise: 10 minutes. Common mistakes: asking the network at level 0, the clean data, which it does not know (ask at 1), and leaving the clamp in.
 # Have run: a hundred steps up and a hundred down take several seconds.
 # -->
 
 # %% exercise="5.6" slideshow={"slide_type": "skip"}
 def invert_step(x, t, t_up, ask, schedule):
-    """x at the higher level t_up from x at level t (-1: clean). ask(x, level) gives eps, level 0 .. T-1."""
+    """x at the higher level t_up from x at level t (0: clean). ask(x, level) gives eps, level 1 .. T."""
     # TODO 5.6: find the noise in x, solve for x_0, go up with the same noise
     ### BEGIN SOLUTION
-    a, a_up = schedule.alpha_bar(t), schedule.alpha_bar(t_up)
-    eps = ask(x, max(t, 0))
+    a, a_up = schedule.alpha_bar[t], schedule.alpha_bar[t_up]
+    eps = ask(x, max(t, 1))
     x0 = (x - (1 - a).sqrt() * eps) / a.sqrt()
     return a_up.sqrt() * x0 + (1 - a_up).sqrt() * eps
     ### END SOLUTION
@@ -884,7 +889,7 @@ def ask(x, t):
 
 @torch.no_grad()
 def invert(x, steps):
-    levels = [-1, *reversed(spaced_levels(T, steps, "trailing"))]
+    levels = [0] + spaced_levels(T, steps, "trailing")[::-1]
     for t, t_up in zip(levels, levels[1:], strict=False):
         x = invert_step(x, t, t_up, ask, schedule)
     return x
@@ -900,17 +905,18 @@ print(f"the noise found: mean {latent.mean():.2f}, standard deviation {latent.st
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(3, 7, figsize=(show.WIDTH, 4.2), width_ratios=[1] * 6 + [3.2])
 for row, (name, picture) in zip(axes, {"real": real, "noise": latent, "back": back}.items(), strict=True):
-    for ax, one in zip(row[:6], picture, strict=True):
-        ax.imshow(one[0], vmin=-1 - (name == "noise"), vmax=1 + (name == "noise"))
+    limit = 2 if name == "noise" else 1
+    for ax, image in zip(row[:6], picture[:, 0], strict=True):
+        ax.imshow(image, vmin=-limit, vmax=limit)
+        ax.set(xticks=[], yticks=[])
     row[0].set_ylabel(name)
-[ax.set(xticks=[], yticks=[]) for ax in axes[:, :6].flat]
-[ax.remove() for ax in axes[:, 6]]
+    row[6].remove()
 ax = fig.add_subplot(axes[0, 0].get_gridspec()[:, 6])
 rows = {int(n): row["0"] for n, row in saved["inversion"].items()}
 ax.plot(list(rows), [r["error"] for r in rows.values()], marker="o")
 ax.set(xlabel="steps each way", ylim=(0, None), title="error, RMS a pixel")
-show.figure(fig, "Six real digits, the noise found for each, and the digits drawn from that noise, which "
-            "look the same. Right: the error of the round trip falls with the number of steps.")  # fmt: skip
+alt = "Six real digits, the noise found for each, and the digits drawn from that noise, which look the same. "
+show.figure(fig, alt + "Right: the error of the round trip falls with the number of steps.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # The pictures come back. But look at the noise: the digit can be made out in it, and its standard deviation is below 1, while a perfect inversion would give noise like any other. What is missing is missing in the flat black background: a clean picture shows the network no noise there, so hardly any is carried up.
@@ -918,11 +924,11 @@ show.figure(fig, "Six real digits, the noise found for each, and the digits draw
 #
 # ## 10. The same with `diffusers`
 #
-# Both samplers exist in the library. Under the configuration below the same weights and the same noise must give the same pictures. It has to be named in full, since nearly every default differs.
+# Both samplers exist in the library. Under the configuration below the same weights and the same noise must give the same pictures. It has to be named in full, since nearly every default differs. And the library counts the noisy levels from 0: its timestep $t$ is our level $t+1$, and its first beta is our $\beta_1$.
 #
 # | setting | `DDIMScheduler` | `DPMSolverMultistepScheduler` |
 # |---|---|---|
-# | `trained_betas` | our cosine betas | our cosine betas |
+# | `trained_betas` | $\beta_1,\dots,\beta_T$ of our cosine schedule | the same |
 # | `prediction_type` | `"v_prediction"` | `"v_prediction"` |
 # | `timestep_spacing` | `"trailing"` | `"trailing"` |
 # | clamp at ±1 | `clip_sample=True`, and `use_clipped_model_output=True` in `step` | `thresholding=True, sample_max_value=1.0` |
@@ -932,7 +938,8 @@ show.figure(fig, "Six real digits, the noise found for each, and the digits draw
 # <!--slide 2 min
 # ## The library agrees once its configuration is spelt out
 #
-# - `prediction_type="v_prediction"`, and our betas as `trained_betas`
+# - `prediction_type="v_prediction"`, and our $\beta_1,\dots,\beta_T$ as `trained_betas`
+# - its timestep $t$ is our level $t+1$: it counts the noisy levels from 0
 # - `timestep_spacing="trailing"`: the default is another
 # - the clamp: `clip_sample=True` and, in `step`, `use_clipped_model_output=True` for DDIM; `thresholding=True` for the solver
 # - the clean end: `set_alpha_to_one=True`, `final_sigmas_type="zero"`
@@ -953,23 +960,26 @@ except ImportError:
     DDIMScheduler = DPMSolverMultistepScheduler = None
 
 
+common = dict(prediction_type="v_prediction", timestep_spacing="trailing")
+common["trained_betas"] = schedule.betas[1:].tolist()  # the library has no level 0
+
+
 @torch.no_grad()
 def with_diffusers(scheduler, x, steps, **options):
     scheduler.set_timesteps(steps)
     for t in scheduler.timesteps:
-        x = scheduler.step(model(x, t.expand(len(x))), t, x, **options).prev_sample
+        output = model(x, (t + 1).expand(len(x)))  # its t is our level t + 1
+        x = scheduler.step(output, t, x, **options).prev_sample
     return x
 
 
-common = dict(trained_betas=schedule.betas.tolist(), prediction_type="v_prediction",
-              timestep_spacing="trailing")  # fmt: skip
 method = dict(algorithm_type="dpmsolver++", solver_order=2, solver_type="midpoint", final_sigmas_type="zero")
 clamp = dict(thresholding=True, sample_max_value=1.0)
 
 # %% tags=["slide-output"] slideshow={"slide_type": "-"}
 x_T, steps = noise[:4], choose(10, 4)
-ours = {name: last(reverse(model, schedule, rule(steps), x_T=x_T, clip_x0=1.0))
-        for name, rule in (("DDIM", ddim), ("DPM-Solver++", dpm_solver))}  # fmt: skip
+rules = {"DDIM": ddim(steps), "DPM-Solver++": dpm_solver(steps)}
+ours = {name: last(reverse(model, schedule, rule, x_T=x_T, clip_x0=1.0)) for name, rule in rules.items()}
 if DDIMScheduler is None:
     print("diffusers is not installed: nothing to compare with")
 else:
@@ -998,8 +1008,7 @@ def compare(*settings):
     rows = {}
     for sampler, steps, seed in settings:
         x_T = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
-        row = draw(RULES[sampler](choose(steps, 2)), x_T)
-        rows[f"{sampler}, {steps} steps, seed {seed}"] = row
+        rows[f"{sampler}, {steps} steps, seed {seed}"] = draw(RULES[sampler](choose(steps, 2)), x_T)
     show.rows(rows, "Eight digits a row: " + "; ".join(rows))
 
 
@@ -1043,8 +1052,8 @@ for colour, key in zip(show.COLOURS[1:], ("ddim", "dpm"), strict=False):
     print(f"{names[key]}: from 20 to 200 steps the error falls as the steps to the power {slope:.2f}")
 ax.set(xscale="log", yscale="log", xlabel="steps", ylabel="distance from the full walk")
 ax.legend()
-show.figure(fig, "Distance from the end of the full walk over the number of steps, logarithmic axes: two "
-            "falling lines, that of DPM-Solver++ steeper")  # fmt: skip
+alt = "Distance from the end of the full walk over the number of steps, logarithmic axes: two falling lines, "
+show.figure(fig, alt + "that of DPM-Solver++ steeper")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # The measured exponents need not be whole numbers: the steps are even in $t$, not in $\lambda$, the last step is of first order for both, and a network is not as smooth as the theory asks.
@@ -1062,22 +1071,24 @@ for colour, eta in zip(show.COLOURS, (0.0, 0.5, 1.0), strict=False):
     turned = [schedule.predict_eps(p.x, p.t, s.x0).flatten() for p, s in zip(path, path[1:], strict=False)]
     alike = [torch.cosine_similarity(turned[0], e, dim=0).item() for e in turned]
     ax.plot(levels, alike, color=colour, label=f"eta = {eta}")
-ax.set(xlabel="noise level t (the walk runs to the right)", ylabel="cosine with the first", xlim=(999, 0))
+ax.set(xlabel="noise level t (the walk runs to the right)", ylabel="cosine with the first", xlim=(T, 0))
 ax.legend()
-show.figure(fig, "Cosine between the predicted noise and that at the start, along three walks: near one all "
-            "the way for eta 0, falling slowly for eta 0.5, at zero after one step for eta 1")  # fmt: skip
+alt = "Cosine between the predicted noise and that at the start, along three walks: near one all the way for "
+show.figure(fig, alt + "eta 0, falling slowly for eta 0.5, at zero after one step for eta 1")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ### A top that is not noise, in pictures
 #
-# The samples behind the dots of section 4, from the same eight noises: three networks, 30 DDIM steps, from the top (trailing) and from $t=290$ (leading).
+# The samples behind the dots of section 4, from the same eight noises: three networks, 30 DDIM steps, from the top (trailing) and from $t=291$ (leading).
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
-rows = {f"{kinds[kind]}, {walk}": pictures[f"short {kind} {walk}-30"]
-        for kind in kinds for walk in ("trailing", "leading")}  # fmt: skip
-show.rows(rows, "Six rows of eight samples, three networks, 30 DDIM steps, trailing and leading levels. "
-          "By eye no row is brighter than the others: it takes hundreds of samples to see.",
-          title="30 DDIM steps, T = 300")  # fmt: skip
+rows = {}
+for kind in kinds:
+    for walk in ("trailing", "leading"):
+        rows[f"{kinds[kind]}, {walk}"] = pictures[f"short {kind} {walk}-30"]
+alt = "Six rows of eight samples, three networks, 30 DDIM steps, trailing and leading levels. By eye no row "
+alt += "is brighter than the others: it takes hundreds of samples to see."
+show.rows(rows, alt, title="30 DDIM steps, T = 300")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ### A better inversion
@@ -1096,9 +1107,16 @@ for n, row in saved["inversion"].items():
 #
 # ### Levels chosen otherwise, and bfloat16
 #
-# The trailing levels are even in $t$. Are there better ones? A power $p$ bends them, $T(1-i/S)^p-1$: above 1 they crowd near the data. The clamp can be off. And the network can compute in bfloat16. Which of these does the distance notice?
+# The trailing levels are even in $t$. Are there better ones? A power $p$ bends them, $T(1-i/S)^p$: above 1 they crowd near the data. The clamp can be off. And the network can compute in bfloat16. Which of these does the distance notice?
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
+def first_seed(*path):
+    row = saved
+    for key in path:
+        row = row[str(key)]
+    return row["distance"]["values"][0]
+
+
 print("DPM-Solver++, one seed: distance by the power p of the levels, and without the clamp (p = 1)")
 print("evaluations   p = 0.75      p = 1    p = 1.5   no clamp")
 for n in ("10", "15"):
