@@ -8,18 +8,18 @@ from torch import nn
 from helpers import models
 from helpers.exercises.exercise import Exercise, Mistake, as_module
 from helpers.models import SelfAttention, timestep_embedding
-from helpers.schedule import cosine, linear
+from helpers.schedule import at, cosine, linear
 
 
-def std(x) -> float:
-    """Standard deviation of a tensor, as a number for messages."""
-    return float(x.std())
-
-
-def randn(seed: int):
+def make_draw(seed: int):
     """A function that draws standard normal tensors, each call the next ones."""
     g = torch.Generator().manual_seed(seed)
     return lambda *shape: torch.randn(shape, generator=g)
+
+
+def vary(module, **methods):
+    """The module class with some of its methods replaced."""
+    return type(f"Wrong{module.__name__}", (module,), methods)
 
 
 # 3.1 ----------------------------------------------------------------------------------------------
@@ -35,60 +35,36 @@ class ResBlock(models.ResBlock):
         return self.skip(x) + h
 
 
-class NoSkip(ResBlock):
+class BlockParts(ResBlock):
+    """The same in pieces that a mistake can replace."""
+
+    def prepare(self, norm, x):
+        return F.silu(norm(x))
+
+    def shape_time(self, emb):
+        return self.time(emb)[:, :, None, None]
+
+    def correct(self, x, emb):
+        h = self.conv1(self.prepare(self.norm1, x)) + self.shape_time(emb)
+        return self.conv2(self.prepare(self.norm2, h))
+
     def forward(self, x, emb):
-        return super().forward(x, emb) - self.skip(x)
+        return self.skip(x) + self.correct(x, emb)
 
 
-class BareInput(ResBlock):
-    def forward(self, x, emb):
-        return x + (super().forward(x, emb) - self.skip(x))
+def add_time_last(self, x, emb):
+    h = self.conv1(self.prepare(self.norm1, x))
+    return self.conv2(self.prepare(self.norm2, h)) + self.shape_time(emb)
 
 
-class NoTime(ResBlock):
-    def forward(self, x, emb):
-        h = self.conv1(F.silu(self.norm1(x)))
-        return self.skip(x) + self.conv2(F.silu(self.norm2(h)))
+def add_time_after_norm(self, x, emb):
+    h = self.norm2(self.conv1(self.prepare(self.norm1, x))) + self.shape_time(emb)
+    return self.conv2(F.silu(h))
 
 
-class TimeAtTheEnd(ResBlock):
-    def forward(self, x, emb):
-        h = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
-        return self.skip(x) + h + self.time(emb)[:, :, None, None]
-
-
-class TimeUnshaped(ResBlock):
-    def forward(self, x, emb):
-        h = self.conv1(F.silu(self.norm1(x))) + self.time(emb)
-        return self.skip(x) + self.conv2(F.silu(self.norm2(h)))
-
-
-class TimeAfterNorm(ResBlock):
-    def forward(self, x, emb):
-        h = self.norm2(self.conv1(F.silu(self.norm1(x)))) + self.time(emb)[:, :, None, None]
-        return self.skip(x) + self.conv2(F.silu(h))
-
-
-class NoActivation(ResBlock):
-    def forward(self, x, emb):
-        h = self.conv1(self.norm1(x)) + self.time(emb)[:, :, None, None]
-        return self.skip(x) + self.conv2(self.norm2(h))
-
-
-class ActivationFirst(ResBlock):
-    def forward(self, x, emb):
-        h = self.conv1(self.norm1(F.silu(x))) + self.time(emb)[:, :, None, None]
-        return self.skip(x) + self.conv2(self.norm2(F.silu(h)))
-
-
-class ActivatedSum(ResBlock):
-    def forward(self, x, emb):
-        return F.silu(super().forward(x, emb))
-
-
-def block_cases():
+def make_block_cases():
     """Wider inside than outside, and as wide; H, W and B all different."""
-    draw = randn(0)
+    draw = make_draw(0)
     return [((8, 16, 5), draw(2, 8, 4, 3), draw(2, 5)), ((16, 16, 6), 2 * draw(3, 16, 2, 5), draw(3, 6))]
 
 
@@ -102,39 +78,42 @@ def attention(q, k, v):
     return weights @ v, weights
 
 
-def attend(scale=lambda q: q.shape[-1] ** -0.5, dim=-1, turned=False, after=lambda q: 1.0, keys=None):
-    """A variant of attention: scores times scale(q), softmax over dim, weights times after(q), maybe
-    turned round."""
-
-    def variant(q, k, v):
-        k_t = k.transpose(-1, -2) if keys is None else keys(k)
-        weights = (q @ k_t * scale(q)).softmax(dim) * after(q)
-        return (weights.transpose(-1, -2) if turned else weights) @ v, weights
-
-    return variant
+def compare(q, k):
+    return q @ k.transpose(-1, -2)
 
 
-def attention_no_softmax(q, k, v):
-    weights = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-    return weights @ v, weights
+def compare_scaled(q, k):
+    return compare(q, k) / q.shape[-1] ** 0.5
 
 
-def attention_cases():
+def share_out(scores, q):
+    return scores.softmax(-1)
+
+
+def vary_attention(score=compare_scaled, share=share_out, mix=torch.matmul):
+    """attention in three steps, one of them wrong: score(q, k), share(scores, q), mix(weights, v)."""
+
+    def attend_wrongly(q, k, v):
+        weights = share(score(q, k), q)
+        return mix(weights, v), weights
+
+    return attend_wrongly
+
+
+def make_attention_cases():
     """Several sizes; queries of some size, so that a wrong scale shows."""
-    draw = randn(1)
+    draw = make_draw(1)
     return [
         (2 * draw(2, 3, 6, 4), draw(2, 3, 6, 4), draw(2, 3, 6, 4)),
         (draw(1, 2, 5, 16), draw(1, 2, 5, 16), draw(1, 2, 5, 16)),
     ]
 
 
-def row_sums(result, expected):
-    """What the softmax over the wrong axis does to the rows."""
-    rows = result[1].sum(-1)
+def quote_row_sums(got, want):
+    rows = got[1].sum(-1)
     return (
         f"Every row of the weights must sum to 1; yours sum to {float(rows.min()):.2f} .. "
-        f"{float(rows.max()):.2f} and the "
-        "columns to 1: the softmax runs over the queries, not over the keys."
+        f"{float(rows.max()):.2f} and the columns to 1: the softmax runs over the queries, not over the keys."
     )
 
 
@@ -174,14 +153,14 @@ class SmallUNet(Layers):
         return self.leave(h)
 
 
-class Parts(SmallUNet):
+class UNetParts(SmallUNet):
     """The same in pieces that a mistake can replace."""
 
     def embed(self, t):
         return self.time(timestep_embedding(t, self.emb_dim))
 
-    def middle(self, b, emb):
-        return self.middle2(self.attention(self.middle1(b, emb)), emb)
+    def attend(self, h):
+        return self.attention(h)
 
     def join(self, h, skip):
         return torch.cat([h, skip], dim=1)
@@ -189,175 +168,99 @@ class Parts(SmallUNet):
     def enlarge(self, h):
         return self.grow(F.interpolate(h, scale_factor=2.0))
 
-    def skips(self, entered, a, b, h):
+    def choose_skips(self, entered, a, b, h):
         return b, a
 
     def forward(self, x, t):
         emb, entered = self.embed(t), self.enter(x)
         a = self.down1(entered, emb)
         b = self.down2(self.shrink(a), emb)
-        h = self.middle(b, emb)
-        low, high = self.skips(entered, a, b, h)
+        h = self.middle2(self.attend(self.middle1(b, emb)), emb)
+        low, high = self.choose_skips(entered, a, b, h)
         h = self.enlarge(self.up2(self.join(h, low), emb))
         return self.leave(self.up1(self.join(h, high), emb))
 
 
-class Added(Parts):
-    def join(self, h, skip):
-        return h + skip
+def enlarge_smoothly(self, h):
+    return self.grow(F.interpolate(h, scale_factor=2.0, mode="bilinear"))
 
 
-class Stacked(Parts):
-    def join(self, h, skip):
-        return torch.cat([h, skip], dim=0)
-
-
-class SkipFirst(Parts):
-    def join(self, h, skip):
-        return torch.cat([skip, h], dim=1)
-
-
-class SkipsSwapped(Parts):
-    def skips(self, entered, a, b, h):
-        return a, b
-
-
-class MiddleTwice(Parts):
-    def skips(self, entered, a, b, h):
-        return h, a
-
-
-class EarlySkip(Parts):
-    def skips(self, entered, a, b, h):
-        return b, entered
-
-
-class TimeForgotten(Parts):
-    def embed(self, t):
-        return torch.zeros(len(t), self.emb_dim)
-
-
-class RawEmbedding(Parts):
-    def embed(self, t):
-        return timestep_embedding(t, self.emb_dim)
-
-
-class AttentionForgotten(Parts):
-    def middle(self, b, emb):
-        return self.middle2(self.middle1(b, emb), emb)
-
-
-class GrowFirst(Parts):
-    def enlarge(self, h):
-        return F.interpolate(self.grow(h), scale_factor=2.0)
-
-
-class Smooth(Parts):
-    def enlarge(self, h):
-        return self.grow(F.interpolate(h, scale_factor=2.0, mode="bilinear"))
-
-
-def unet_cases():
-    """One small network; a batch, two levels apart, and H != W."""
-    draw = randn(2)
-    return [((8, 16), draw(3, 1, 8, 4), torch.tensor([3, 500, 998]))]
+def make_unet_cases():
+    """One small network; a batch, each picture at another level, and H != W."""
+    return [((8, 16), make_draw(2)(3, 1, 8, 4), torch.tensor([3, 500, 1000]))]
 
 
 # 3.4, 3.5 -----------------------------------------------------------------------------------------
 
 
-def abar(schedule, t, x):
-    """alpha_bar(t), shaped to multiply x, in the dtype of x."""
-    return schedule.alpha_bar(t).reshape(-1, *[1] * (x.ndim - 1)).to(x.dtype)
-
-
 def v_target(x0, t, noise, schedule):
     """sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x0."""
-    a = abar(schedule, t, x0)
+    return make_v(x0, noise, at(schedule.alpha_bar, t, x0))
+
+
+def make_v(x0, noise, a):
     return a.sqrt() * noise - (1 - a).sqrt() * x0
-
-
-def v_plus(x0, t, noise, schedule):
-    return schedule.q_sample(noise, t, x0)
-
-
-def v_swapped(x0, t, noise, schedule):
-    a = abar(schedule, t, x0)
-    return (1 - a).sqrt() * noise - a.sqrt() * x0
-
-
-def v_no_root(x0, t, noise, schedule):
-    a = abar(schedule, t, x0)
-    return a * noise - (1 - a) * x0
-
-
-def v_alpha(x0, t, noise, schedule):
-    a = schedule.alphas[t].reshape(-1, *[1] * (x0.ndim - 1))
-    return a.sqrt() * noise - (1 - a).sqrt() * x0
-
-
-def v_data_first(x0, t, noise, schedule):
-    a = abar(schedule, t, x0)
-    return a.sqrt() * x0 - (1 - a).sqrt() * noise
-
-
-def v_unshaped(x0, t, noise, schedule):
-    a = schedule.alpha_bar(t).to(x0.dtype)
-    return a.sqrt() * noise - (1 - a).sqrt() * x0
-
-
-def v_cases():
-    """Pictures and points, both schedules, t from 0 to the last but one."""
-    draw = randn(3)
-    image, points = (3, 1, 4, 6), (5, 2)
-    return [
-        (draw(*image), torch.tensor([0, 400, 998]), draw(*image), cosine()),
-        (draw(*points) + 1, torch.tensor([1, 20, 50, 70, 98]), draw(*points), linear(100)),
-    ]
 
 
 def from_v(v, x_t, t, schedule):
     """(eps, x0) from v."""
-    a = abar(schedule, t, x_t)
+    return rotate_back(v, x_t, at(schedule.alpha_bar, t, x_t))
+
+
+def rotate_back(v, x_t, a):
     return a.sqrt() * v + (1 - a).sqrt() * x_t, a.sqrt() * x_t - (1 - a).sqrt() * v
 
 
-def from_v_order(v, x_t, t, schedule):
-    return from_v(v, x_t, t, schedule)[::-1]
+def read_alpha_bar(schedule, t, x):
+    return at(schedule.alpha_bar, t, x)
 
 
-def from_v_plus(v, x_t, t, schedule):
-    a = abar(schedule, t, x_t)
-    return a.sqrt() * v + (1 - a).sqrt() * x_t, a.sqrt() * x_t + (1 - a).sqrt() * v
+def read_level_below(schedule, t, x):
+    return at(schedule.alpha_bar, t - 1, x)
 
 
-def from_v_as_eps(v, x_t, t, schedule):
+def read_alpha(schedule, t, x):
+    return at(schedule.alphas, t, x)
+
+
+def read_unshaped(schedule, t, x):
+    return schedule.alpha_bar[t]
+
+
+def vary_target(formula=make_v, read=read_alpha_bar):
+    """v_target with one part changed: formula(x0, noise, a), where a is read(schedule, t, x0)."""
+
+    def target_wrongly(x0, t, noise, schedule):
+        return formula(x0, noise, read(schedule, t, x0))
+
+    return target_wrongly
+
+
+def vary_return(formula=rotate_back, read=read_alpha_bar):
+    """from_v with one part changed: formula(v, x_t, a), where a is read(schedule, t, x_t)."""
+
+    def return_wrongly(v, x_t, t, schedule):
+        return formula(v, x_t, read(schedule, t, x_t))
+
+    return return_wrongly
+
+
+def take_v_for_eps(v, x_t, t, schedule):
     return v, schedule.predict_x0(x_t, t, v)
 
 
-def from_v_swapped(v, x_t, t, schedule):
-    a = abar(schedule, t, x_t)
-    return (1 - a).sqrt() * v + a.sqrt() * x_t, (1 - a).sqrt() * x_t - a.sqrt() * v
+def make_v_cases():
+    """Pictures and points, both schedules, t from 1 to the last but one."""
+    draw, image, points = make_draw(3), (3, 1, 4, 6), (5, 2)
+    return [
+        (draw(*image), torch.tensor([1, 400, 999]), draw(*image), cosine()),
+        (draw(*points) + 1, torch.tensor([1, 20, 50, 70, 99]), draw(*points), linear(100)),
+    ]
 
 
-def from_v_no_root(v, x_t, t, schedule):
-    a = abar(schedule, t, x_t)
-    return a * v + (1 - a) * x_t, a * x_t - (1 - a) * v
-
-
-def from_v_minus(v, x_t, t, schedule):
-    a = abar(schedule, t, x_t)
-    return a.sqrt() * v - (1 - a).sqrt() * x_t, a.sqrt() * x_t - (1 - a).sqrt() * v
-
-
-def from_v_unshaped(v, x_t, t, schedule):
-    a = schedule.alpha_bar(t).to(x_t.dtype)
-    return a.sqrt() * v + (1 - a).sqrt() * x_t, a.sqrt() * x_t - (1 - a).sqrt() * v
-
-
-def from_v_cases():
+def make_return_cases():
     """The cases of v_target, with x_t for the noise."""
-    return [(v_target(x0, t, noise, s), s.q_sample(x0, t, noise), t, s) for x0, t, noise, s in v_cases()]
+    return [(v_target(x0, t, noise, s), s.q_sample(x0, t, noise), t, s) for x0, t, noise, s in make_v_cases()]
 
 
 # 3.6 ----------------------------------------------------------------------------------------------
@@ -365,28 +268,26 @@ def from_v_cases():
 
 def ema_update(average, current, n, decay):
     """The new average, a list of tensors."""
-    keep = min(decay, (1 + n) / (10 + n))
-    return [keep * a + (1 - keep) * c for a, c in zip(average, current, strict=True)]
+    return average_with(warm_up)(average, current, n, decay)
 
 
-def averaging(share):
-    """ema_update with another share kept."""
-
-    def variant(average, current, n, decay):
-        keep = share(n, decay)
-        return [keep * a + (1 - keep) * c for a, c in zip(average, current, strict=True)]
-
-    return variant
+def warm_up(n, decay):
+    return min(decay, (1 + n) / (10 + n))
 
 
-def ema_no_sum(average, current, n, decay):
-    keep = min(decay, (1 + n) / (10 + n))
-    return [keep * a + c for a, c in zip(average, current, strict=True)]
+def average_with(keep, take=lambda kept: 1 - kept):
+    """ema_update with the share keep(n, decay) of the average and the share take(that) of the current."""
+
+    def average_so(average, current, n, decay):
+        kept = keep(n, decay)
+        return [kept * a + take(kept) * c for a, c in zip(average, current, strict=True)]
+
+    return average_so
 
 
-def ema_cases():
+def make_ema_cases():
     """A first update, one in the warm-up, a late one."""
-    draw = randn(4)
+    draw = make_draw(4)
     return [
         ([draw(3), draw(2, 4)], [draw(3) + 2, draw(2, 4)], n, decay)
         for n, decay in ((0, 0.9), (35, 0.999), (5000, 0.99))
@@ -394,70 +295,67 @@ def ema_cases():
 
 
 ROOT = "Take the square roots: alpha_bar and 1 - alpha_bar are variances, and amplitudes are wanted."
-RESHAPE = "alpha_bar(t) has shape (B,), the data more dimensions: reshape it to (B, 1, ...) first."
+UNSHAPED = "alpha_bar[t] has shape (B,), which does not line up with the data: `at` shapes it to (B, 1, ..)."
+BELOW = (
+    "It reads alpha_bar one level too low, at t - 1: entry t belongs to x_t, and entry 0 to the clean data."
+)
 
 EXERCISES = [
     Exercise(
         "3.1",
         "ResBlock",
         ResBlock,
-        block_cases,
+        make_block_cases,
         call=as_module(ResBlock),
         strict_dtype=True,
         verified="same output with the same weights, where the width changes and where it stays.",
         mistakes=[
             Mistake(
                 "no skip",
-                "The block returns what it computed but does not add its input: without skip(x) it is no "
-                "residual block, and a deep network of them is hard to train.",
-                NoSkip,
+                "The block returns what it computed without its input: a residual block adds skip(x) to it.",
+                vary(BlockParts, forward=BlockParts.correct),
             ),
             Mistake(
                 "input not projected",
-                "x has c_in channels, h has c_out: add self.skip(x), which is a 1x1 convolution "
-                "where the two differ.",
-                BareInput,
+                "x has c_in channels, h has c_out: add self.skip(x), a 1x1 convolution where the two differ.",
+                vary(BlockParts, forward=lambda self, x, emb: x + self.correct(x, emb)),
                 raises=True,
             ),
             Mistake(
                 "time not used",
-                "The output does not depend on emb: add self.time(emb) to every pixel, between the two "
-                "convolutions.",
-                NoTime,
+                "The output does not depend on emb: add self.time(emb) to every pixel, behind conv1.",
+                vary(BlockParts, shape_time=lambda self, emb: 0),
             ),
             Mistake(
                 "time at the end",
-                "self.time(emb) is added to the result. Add it between the convolutions, where the second "
-                "one can still use it.",
-                TimeAtTheEnd,
+                "self.time(emb) is added to the result. Add it behind conv1, where conv2 can still use it.",
+                vary(BlockParts, correct=add_time_last),
             ),
             Mistake(
                 "time not reshaped",
-                "self.time(emb) has shape (B, c_out), h has (B, c_out, H, W): give it two more "
-                "dimensions with [:, :, None, None].",
-                TimeUnshaped,
+                "self.time(emb) is (B, c_out), h is (B, c_out, H, W): give it two more, [:, :, None, None].",
+                vary(BlockParts, shape_time=lambda self, emb: self.time(emb)),
                 raises=True,
             ),
             Mistake(
                 "time after norm2",
                 "self.time(emb) is added behind norm2; add it right behind conv1, before the second norm.",
-                TimeAfterNorm,
+                vary(BlockParts, correct=add_time_after_norm),
             ),
             Mistake(
                 "no activation",
-                "Without SiLU the block is two convolutions in a row, nearly a linear map: activate before "
-                "each convolution.",
-                NoActivation,
+                "Without SiLU the block is nearly a linear map: activate before each convolution.",
+                vary(BlockParts, prepare=lambda self, norm, x: norm(x)),
             ),
             Mistake(
                 "activation before norm",
                 "Normalise first, then activate: silu(norm(x)), not norm(silu(x)).",
-                ActivationFirst,
+                vary(BlockParts, prepare=lambda self, norm, x: norm(F.silu(x))),
             ),
             Mistake(
                 "activated sum",
                 "The sum of skip(x) and h is activated once more: the way past the block must stay free.",
-                ActivatedSum,
+                vary(BlockParts, forward=lambda self, x, emb: F.silu(ResBlock.forward(self, x, emb))),
             ),
         ],
     ),
@@ -465,7 +363,7 @@ EXERCISES = [
         "3.2",
         "attention",
         attention,
-        attention_cases,
+        make_attention_cases,
         strict_dtype=True,
         verified="weights and mixed values agree, every row of weights sums to 1.",
         mistakes=[
@@ -473,57 +371,48 @@ EXERCISES = [
                 "no scale",
                 lambda got, want: (
                     f"The largest weight of a row is {float(got[1].amax(-1).mean()):.2f} on average, "
-                    f"expected {float(want[1].amax(-1).mean()):.2f}: divide the scores by sqrt(d) before "
-                    "the softmax."
+                    f"expected {float(want[1].amax(-1).mean()):.2f}: divide the scores by sqrt(d)."
                 ),
-                attend(lambda q: 1.0),
+                vary_attention(score=compare),
             ),
             Mistake(
                 "scale d for sqrt(d)",
-                "The scores are divided by d. Their standard deviation grows like sqrt(d): divide by the "
-                "root.",
-                attend(lambda q: 1 / q.shape[-1]),
+                "The scores are divided by d. They spread like sqrt(d), so divide by the root of d.",
+                vary_attention(score=lambda q, k: compare(q, k) / q.shape[-1]),
             ),
             Mistake(
                 "scale multiplied",
                 "The scores are multiplied by sqrt(d), so the softmax gets even sharper: divide.",
-                attend(lambda q: q.shape[-1] ** 0.5),
+                vary_attention(score=lambda q, k: compare(q, k) * q.shape[-1] ** 0.5),
             ),
             Mistake(
                 "scale from N",
-                "The scale is the root of the number of pixels N. It must be that of d, the length of one"
-                " query: "
-                "q.shape[-1].",
-                attend(lambda q: q.shape[-2] ** -0.5),
+                "The scale is the root of N, the number of pixels. Take the length of a query, q.shape[-1].",
+                vary_attention(score=lambda q, k: compare(q, k) / q.shape[-2] ** 0.5),
             ),
-            Mistake("softmax over queries", row_sums, attend(dim=-2)),
+            Mistake("softmax over queries", quote_row_sums, vary_attention(share=lambda s, q: s.softmax(-2))),
             Mistake(
                 "scaled after softmax",
                 lambda got, want: (
-                    f"The rows of the weights sum to {float(got[1].sum(-1).mean()):.2f}, not 1: "
-                    "scale the scores before the softmax, not the weights after it."
+                    f"The rows of the weights sum to {float(got[1].sum(-1).mean()):.2f}, not 1: scale the "
+                    "scores before the softmax, not the weights after it."
                 ),
-                attend(lambda q: 1.0, after=lambda q: q.shape[-1] ** -0.5),
+                vary_attention(compare, share=lambda s, q: s.softmax(-1) / q.shape[-1] ** 0.5),
             ),
             Mistake(
                 "weights transposed",
-                "The values are mixed with the transposed weights: row i of the weights belongs to pixel i, "
-                "so it is weights @ v.",
-                attend(turned=True),
+                "The weights are transposed before they mix: row i belongs to pixel i, so it is weights @ v.",
+                vary_attention(mix=lambda weights, v: weights.transpose(-1, -2) @ v),
             ),
             Mistake(
                 "keys reshaped",
-                "The keys are reshaped to (d, N), which shuffles their numbers: transpose the last two "
-                "dimensions.",
-                attend(keys=lambda k: k.reshape(*k.shape[:-2], k.shape[-1], k.shape[-2])),
+                "The keys are reshaped to (d, N), which shuffles their numbers: k.transpose(-1, -2).",
+                vary_attention(score=lambda q, k: compare_scaled(q, k.reshape(k.mT.shape).mT)),
             ),
             Mistake(
                 "no softmax",
-                lambda got, want: (
-                    f"There are weights of {float(got[1].min()):.2f}: turn the scores into shares with a "
-                    "softmax."
-                ),
-                attention_no_softmax,
+                lambda got, want: f"A weight is {float(got[1].min()):.2f}: make shares with a softmax.",
+                vary_attention(share=lambda scores, q: scores),
             ),
         ],
     ),
@@ -531,73 +420,70 @@ EXERCISES = [
         "3.3",
         "SmallUNet",
         SmallUNet,
-        unet_cases,
+        make_unet_cases,
         call=as_module(SmallUNet),
         strict_dtype=True,
         verified="same output with the same weights, at three levels and on a picture that is not square.",
         mistakes=[
             Mistake(
                 "skip added",
-                "The skip is added, so that up2 gets half the channels it was built for: join the two with "
+                "The skip is added, so up2 gets half the channels it was built for: join the two with "
                 "torch.cat along the channels.",
-                Added,
+                vary(UNetParts, join=lambda self, h, skip: h + skip),
                 raises=True,
             ),
             Mistake(
                 "joined along the batch",
                 "torch.cat joins along dimension 0, the batch: channels are dimension 1.",
-                Stacked,
+                vary(UNetParts, join=lambda self, h, skip: torch.cat([h, skip], dim=0)),
                 raises=True,
             ),
             Mistake(
                 "skips swapped",
                 "The two skips are swapped: the last one stored, b at 4x4, is the first one needed.",
-                SkipsSwapped,
+                vary(UNetParts, choose_skips=lambda self, entered, a, b, h: (a, b)),
                 raises=True,
             ),
             Mistake(
                 "skip before h",
-                "The skip stands before h in torch.cat. Trained like this it would work, but these weights "
-                "expect [h, skip].",
-                SkipFirst,
+                "The skip stands before h in torch.cat. That could be trained, but these weights expect "
+                "[h, skip].",
+                vary(UNetParts, join=lambda self, h, skip: torch.cat([skip, h], dim=1)),
             ),
             Mistake(
                 "middle as its own skip",
                 "up2 is given the middle's output twice: its skip is b, what stood there before the middle.",
-                MiddleTwice,
+                vary(UNetParts, choose_skips=lambda self, entered, a, b, h: (h, a)),
             ),
             Mistake(
                 "skip before down1",
                 "The skip at full resolution is what enter made; take what down1 made of it.",
-                EarlySkip,
+                vary(UNetParts, choose_skips=lambda self, entered, a, b, h: (b, entered)),
             ),
             Mistake(
                 "time forgotten",
-                "The output does not depend on t: embed t, pass it through self.time, and give it to every "
-                "block.",
-                TimeForgotten,
+                "The output does not depend on t: embed it, pass it through self.time and on to every block.",
+                vary(UNetParts, embed=lambda self, t: torch.zeros(len(t), self.emb_dim)),
             ),
             Mistake(
                 "raw embedding",
                 "The blocks get the sines and cosines themselves: pass them through self.time first.",
-                RawEmbedding,
+                vary(UNetParts, embed=lambda self, t: timestep_embedding(t, self.emb_dim)),
             ),
             Mistake(
                 "attention forgotten",
                 "Between middle1 and middle2 the attention is missing.",
-                AttentionForgotten,
+                vary(UNetParts, attend=lambda self, h: h),
             ),
             Mistake(
                 "grow before enlarging",
-                "Enlarge first, then self.grow: a convolution at the large size smooths the blocks "
-                "that copying pixels makes.",
-                GrowFirst,
+                "Enlarge first, then self.grow: it smooths the blocks that copying pixels makes.",
+                vary(UNetParts, enlarge=lambda self, h: F.interpolate(self.grow(h), scale_factor=2.0)),
             ),
             Mistake(
                 "bilinear",
-                "The picture is enlarged with a bilinear blend; these weights expect the default, each pixel "
-                "copied four times.",
-                Smooth,
+                "It enlarges with a bilinear blend; these weights expect the default, each pixel four times.",
+                vary(UNetParts, enlarge=enlarge_smoothly),
             ),
         ],
     ),
@@ -605,53 +491,58 @@ EXERCISES = [
         "3.4",
         "v_target",
         v_target,
-        v_cases,
+        make_v_cases,
         verified="it equals its definition on both schedules, for pictures and points.",
         mistakes=[
             Mistake(
                 "plus for minus",
                 "The two parts are added. That is x_t with the roles exchanged; v is their difference.",
-                v_plus,
+                vary_target(lambda x0, noise, a: make_v(-x0, noise, a)),
             ),
             Mistake(
                 "weights swapped",
-                "The two weights are swapped: at t = 0 v must be nearly the noise, yours is nearly -x0.",
-                v_swapped,
+                "The two weights are swapped: at t = 0 v must be the noise, yours is -x0.",
+                vary_target(lambda x0, noise, a: make_v(x0, noise, 1 - a)),
             ),
-            Mistake("no square roots", ROOT, v_no_root),
+            Mistake("no square roots", ROOT, vary_target(lambda x0, noise, a: a * noise - (1 - a) * x0)),
             Mistake(
                 "alpha for alpha-bar",
-                "alpha_t belongs to one step; v is about all the noise so far: alpha_bar(t).",
-                v_alpha,
+                "alpha_t belongs to one step; v is about all the noise so far: alpha_bar.",
+                vary_target(read=read_alpha),
             ),
+            Mistake("one level too low", BELOW, vary_target(read=read_level_below)),
             Mistake(
                 "data for noise",
                 "x0 and the noise have changed places: v starts as the noise and turns into -x0.",
-                v_data_first,
+                vary_target(lambda x0, noise, a: make_v(noise, x0, a)),
             ),
-            Mistake("alpha_bar not reshaped", RESHAPE, v_unshaped, raises=True),
+            Mistake("alpha_bar not reshaped", UNSHAPED, vary_target(read=read_unshaped), raises=True),
         ],
     ),
     Exercise(
         "3.5",
         "from_v",
         from_v,
-        from_v_cases,
+        make_return_cases,
         verified="eps and x0 come back as they went in, at every level.",
         mistakes=[
-            Mistake("x0 first", "The two results are in the other order: return eps, then x0.", from_v_order),
+            Mistake(
+                "x0 first",
+                "The two results are in the other order: return eps, then x0.",
+                vary_return(lambda v, x_t, a: rotate_back(v, x_t, a)[::-1]),
+            ),
             Mistake(
                 "plus in x0",
                 lambda got, want: (
-                    f"Your x0 has a standard deviation of {std(got[1]):.2f}, expected {std(want[1]):.2f}: "
-                    "in x0 the v is subtracted."
+                    f"Your x0 has a standard deviation of {float(got[1].std()):.2f}, expected "
+                    f"{float(want[1].std()):.2f}: in x0 the v is subtracted."
                 ),
-                from_v_plus,
+                vary_return(lambda v, x_t, a: (rotate_back(v, x_t, a)[0], rotate_back(-v, x_t, a)[1])),
             ),
             Mistake(
                 "minus in eps",
                 "In eps the two parts are added: v carries +eps, and x_t carries the rest of it.",
-                from_v_minus,
+                vary_return(lambda v, x_t, a: (make_v(x_t, v, a), rotate_back(v, x_t, a)[1])),
             ),
             Mistake(
                 "v taken for eps",
@@ -659,59 +550,59 @@ EXERCISES = [
                     f"v is treated as if it were eps; at high noise that gives an x0 as large as "
                     f"{float(got[1].abs().max()):.0f}. Solve the two equations for eps and x0 instead."
                 ),
-                from_v_as_eps,
+                take_v_for_eps,
             ),
             Mistake(
                 "weights swapped",
-                "sqrt(alpha_bar) and sqrt(1 - alpha_bar) are swapped: at t = 0 x0 must be nearly x_t.",
-                from_v_swapped,
+                "sqrt(alpha_bar) and sqrt(1 - alpha_bar) are swapped: at t = 0 x0 must be x_t.",
+                vary_return(lambda v, x_t, a: rotate_back(v, x_t, 1 - a)),
             ),
-            Mistake("no square roots", ROOT, from_v_no_root),
-            Mistake("alpha_bar not reshaped", RESHAPE, from_v_unshaped, raises=True),
+            Mistake(
+                "no square roots",
+                ROOT,
+                vary_return(lambda v, x_t, a: (a * v + (1 - a) * x_t, a * x_t - (1 - a) * v)),
+            ),
+            Mistake("one level too low", BELOW, vary_return(read=read_level_below)),
+            Mistake("alpha_bar not reshaped", UNSHAPED, vary_return(read=read_unshaped), raises=True),
         ],
     ),
     Exercise(
         "3.6",
         "ema_update",
         ema_update,
-        ema_cases,
+        make_ema_cases,
         verified="right at the first update, in the warm-up and when warm; the old average was left alone.",
         mistakes=[
             Mistake(
                 "weights swapped",
-                "It keeps (1 - keep) of the average and takes keep of the new weights: the average would "
-                "hardly "
-                "average at all.",
-                averaging(lambda n, d: 1 - min(d, (1 + n) / (10 + n))),
+                "It keeps 1 - keep of the average and takes keep of the new weights, so it hardly averages.",
+                average_with(lambda n, decay: 1 - warm_up(n, decay)),
             ),
             Mistake(
                 "no warm-up",
-                "The share kept is `decay` from the first update on: the random first weights stay in the"
-                " average for "
-                "thousands of steps.",
-                averaging(lambda n, d: d),
+                "It keeps `decay` from the first update on, so the random first weights stay in the average "
+                "for thousands of steps.",
+                average_with(lambda n, decay: decay),
             ),
             Mistake(
                 "max for min",
-                "The larger of the two shares is kept; early on it must be the smaller one, so that the "
-                "average "
-                "forgets quickly.",
-                averaging(lambda n, d: max(d, (1 + n) / (10 + n))),
+                "It keeps the larger of the two shares; with the smaller one it forgets quickly at first.",
+                average_with(lambda n, decay: max(decay, (1 + n) / (10 + n))),
             ),
             Mistake(
                 "decay never reached",
                 "The share kept grows on towards 1: cut it at `decay`.",
-                averaging(lambda n, d: (1 + n) / (10 + n)),
+                average_with(lambda n, decay: warm_up(n, 1)),
             ),
             Mistake(
                 "plain mean",
                 "Half old and half new remembers two or three steps; keep the share `keep`.",
-                averaging(lambda n, d: 0.5),
+                average_with(lambda n, decay: 0.5),
             ),
             Mistake(
                 "not a weighted mean",
                 "The shares do not sum to 1: the new weights come in with 1 - keep.",
-                ema_no_sum,
+                average_with(warm_up, take=lambda kept: 1),
             ),
         ],
     ),

@@ -90,8 +90,7 @@ if missing:
     names = ", ".join(missing)
     todo.append(f"Missing: {names}. Install requirements.txt into this kernel's environment; restart it.")
 if root and not (root / "data" / "SHA256SUMS").exists():
-    todo.append("The folder data/ is incomplete: `git status data` names what is missing. Without git, take the "
-                "folder data/ from a new download of the course.")
+    todo.append("The folder data/ is incomplete: take it from a new copy of the course.")
 try:
     mode = importlib.import_module("helpers.modes").MODE
 except Exception as error:

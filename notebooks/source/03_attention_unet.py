@@ -51,8 +51,8 @@ from helpers.exercises import check
 from helpers.models import SelfAttention, parameter_count, timestep_embedding
 from helpers.modes import choose, out_dir
 from helpers.sampling import ancestral, ddim, last, reverse
-from helpers.schedule import cosine
-from helpers.training import Run, bf16_is_faster, train
+from helpers.schedule import at, cosine
+from helpers.training import Run, train
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1. The data, and what an image needs
@@ -420,7 +420,7 @@ show.figure(fig, "Diagram of the U-Net: enter, down1 at 8x8; shrink, down2, midd
 #
 # ### Exercise 3.4: the target
 #
-# `x0` and `noise` are (B, ..), points or pictures; `t` is (B,); `schedule.alpha_bar(t)` gives $\bar\alpha_t$ as (B,) in float64. Return $v$ in the dtype of `x0`.
+# `x0` and `noise` are (B, ..), points or pictures; `t` is (B,). As in notebook 01, `at(schedule.alpha_bar, t, x0)` gives $\bar\alpha_t$ of every example in a shape that multiplies `x0`. Return $v$, shaped like `x0`.
 #
 # Difficulty: ●○○○○, 5 minutes
 #
@@ -433,7 +433,7 @@ show.figure(fig, "Diagram of the U-Net: enter, down1 at 8x8; shrink, down2, midd
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `a = schedule.alpha_bar(t).reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype)`. Then `a.sqrt()` goes with the noise and `(1 - a).sqrt()` with `x0`.
+# Start with `a = at(schedule.alpha_bar, t, x0)`. Then `a.sqrt()` goes with the noise and `(1 - a).sqrt()` with `x0`.
 #
 # </details>
 #
@@ -452,8 +452,8 @@ show.figure(fig, "Diagram of the U-Net: enter, down1 at 8x8; shrink, down2, midd
 #
 # Notes:
 # Say: noising is a quarter turn from data to noise, x_t = cos phi x_0 + sin phi eps; v is the derivative by the angle, hence the name velocity.
-# Ask: a network that is asked for eps copies its input at t = 999 and has almost no loss. Why is that bad? (The sampler needs x_0 there, and gets the small error divided by the root of alpha_bar: enlarged many thousand times.)
-# Exercise 3.4: give 5 minutes. Common mistakes: the sign of the x_0 term; alpha_bar not reshaped to (B, 1, 1, 1), or left in float64, which turns the result into float64.
+# Ask: a network that is asked for eps copies its input at t = 1000 and has almost no loss. Why is that bad? (The sampler needs x_0 there, and gets the small error divided by the root of alpha_bar: enlarged many thousand times.)
+# Exercise 3.4: give 5 minutes. Common mistakes: the sign of the x_0 term; schedule.alpha_bar[t] as it is, of shape (B,), where at(schedule.alpha_bar, t, x0) has the shape to multiply x0.
 # -->
 #
 # <!--slide 2 min
@@ -470,7 +470,7 @@ def v_target(x0, t, noise, schedule):
     """v = sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x0. x0, noise (B, ..), t (B,); returns (B, ..)."""
     # TODO 3.4: the velocity
     ### BEGIN SOLUTION
-    a = schedule.alpha_bar(t).reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype)
+    a = at(schedule.alpha_bar, t, x0)
     return a.sqrt() * noise - (1 - a).sqrt() * x0
     ### END SOLUTION
 
@@ -479,14 +479,14 @@ v_target = check("3.4", v_target)
 
 # %% expected="3.4" slideshow={"slide_type": "-"} tags=["slide-figure"]
 g = torch.Generator().manual_seed(1)
-levels = torch.tensor([0, 100, 250, 400, 600, 800, 999])
+levels = torch.tensor([0, 100, 250, 400, 600, 800, 1000])
 x0 = x_test[3:4].expand(len(levels), -1, -1, -1)
 noise = torch.randn(1, 1, 8, 8, generator=g).expand_as(x0)
 x_t, v = schedule.q_sample(x0, levels, noise), v_target(x0, levels, noise, schedule)
 pictures = {"x_t": x_t, "noise": noise, "v": v, "- x_0": -x0}
 names = [f"t = {t}" for t in levels]
 show.rows(pictures, labels=names, alt="One digit at seven levels, in four rows: x_t, noise, v, the negative. "
-          "x_t goes from the digit to the noise, v from the noise to the negative.")  # fmt: skip
+          "x_t goes from the digit to the noise, v from the noise to the negative.")
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.5"
 # *What to see.* $v$ starts as the noise and ends as the digit's negative: at each end it is the part that $x_t$ does *not* show.
@@ -520,7 +520,7 @@ show.rows(pictures, labels=names, alt="One digit at seven levels, in four rows: 
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# Shape `alpha_bar` as in 3.4. Check one end in your head: at $t=0$, where $\bar\alpha_t\approx1$, $\hat x_0$ must be $x_t$ and $\hat\epsilon$ must be $v$.
+# Take $\bar\alpha_t$ as in 3.4. Check one end in your head: at $t=0$, where $\bar\alpha_0=1$, $\hat x_0$ must be $x_t$ and $\hat\epsilon$ must be $v$.
 #
 # </details>
 # <details>
@@ -542,7 +542,7 @@ show.rows(pictures, labels=names, alt="One digit at seven levels, in four rows: 
 #
 # Notes:
 # Say: multiply the two equations for x_t and v by sine and cosine and add: one of the unknowns drops out. The derivation is folded in the notebook.
-# Ask: at t = 0 alpha_bar is nearly 1. What must the two formulas give? (eps = v and x_0 = x_t. A quick test for the signs.)
+# Ask: at t = 0 alpha_bar is 1. What must the two formulas give? (eps = v and x_0 = x_t. A quick test for the signs.)
 # Exercise 3.5: give 5 minutes. Common mistakes: returning x0, eps in the wrong order; solving for x_0 by dividing, which is right on paper and loses everything at high noise.
 # Live: run the cell with the errors.
 # -->
@@ -552,7 +552,7 @@ def from_v(v, x_t, t, schedule):
     """(eps, x0) from v. v, x_t (B, ..), t (B,); returns two tensors (B, ..)."""
     # TODO 3.5: rotate back
     ### BEGIN SOLUTION
-    a = schedule.alpha_bar(t).reshape(-1, *[1] * (x_t.ndim - 1)).to(x_t.dtype)
+    a = at(schedule.alpha_bar, t, x_t)
     signal, sigma = a.sqrt(), (1 - a).sqrt()
     return signal * v + sigma * x_t, signal * x_t - sigma * v
     ### END SOLUTION
@@ -565,7 +565,7 @@ off = 0.01  # let both predictions be off by this much, everywhere
 by_eps = (schedule.predict_x0(x_t, levels, noise + off) - x0).abs().amax((1, 2, 3))
 by_v = (from_v(v + off, x_t, levels, schedule)[1] - x0).abs().amax((1, 2, 3))
 for t, a, b in zip(levels.tolist(), by_eps, by_v, strict=True):
-    print(f"t = {t:3d}: an error of 0.01 in eps is {a:8.4f} in x_0, in v {b:.4f}")
+    print(f"t = {t:4d}: an error of 0.01 in eps is {a:8.4f} in x_0, in v {b:.4f}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ### One measured box
@@ -590,24 +590,24 @@ for t, a, b in zip(levels.tolist(), by_eps, by_v, strict=True):
 
 # %% slideshow={"slide_type": "-"} tags=["slide-figure"]
 results = checkpoints.load_results("digits_box")
+box, floors = results["box"], results["floors"]
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.4))
-for i, (corner, found) in enumerate(results["box"].items()):
+for i, (corner, scores) in enumerate(box.items()):
     for ax, score in zip(axes, ("confident", "frechet"), strict=True):
-        ax.plot([i, i], [seed[score] for seed in found["seeds"]], "o", color=show.COLOURS[i], markersize=9)
-        ax.axhline(results["floors"][score], color="black", linestyle="--", linewidth=1)
-    spread = found["spread"]
-    print(f"{corner:10s} confident {found['confident']:.1%} ({spread['confident']:.1%} between seeds), "
-          f"Frechet distance {found['frechet']:5.1f} ({spread['frechet']:.1f} apart)")  # fmt: skip
-names = [corner.replace("_", "\n") for corner in results["box"]]
+        ax.plot([i, i], scores[score]["values"], "o", color=show.COLOURS[i], markersize=9)
+    print(f"{corner:10s} confident {scores['confident']['mean']:.1%} ± {scores['confident']['std']:.1%}, "
+          f"Frechet distance {scores['frechet']['mean']:5.1f} ± {scores['frechet']['std']:.1f} (two seeds)")
+names = [corner.replace("_", "\n") for corner in box]
 titles = ("confident share, more is better", "Frechet distance, less is better")
-for ax, title in zip(axes, titles, strict=True):
+for ax, title, floor in zip(axes, titles, (floors["confident"], floors["frechet"]["mean"]), strict=True):
+    ax.axhline(floor, color="black", linestyle="--", linewidth=1)
     ax.set(title=title, xlim=(-0.5, 3.5), xticks=range(4), xticklabels=names)
 show.figure(fig, "Two scores of the four corners, a dot for each of two seeds, floors dashed. Both cosine "
             "corners have a larger confident share and a smaller Frechet distance than both linear ones.")
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.6"
 # *What to see.* The **schedule** matters most: cosine beats linear in both rows, by more than the seeds differ. The **target** matters less, and not in the way the argument promised: with cosine, $\epsilon$ is a little ahead, here and with the full training of section 6
-# (<!--r:digits_box.long.eps_cosine.confident|.1%-->95.2%<!--/--> confident against <!--r:digits_box.long.v_cosine.confident|.1%-->94.0%<!--/--> for $v$, <!--r:digits_box.long.eps_cosine.spread.confident|.1%-->1.3%<!--/--> and <!--r:digits_box.long.v_cosine.spread.confident|.1%-->0.5%<!--/--> between seeds). But every sample in the box was drawn with
+# (<!--r:digits_box.long.eps_cosine.confident.mean|.1%-->95.2%<!--/--> confident against <!--r:digits_box.long.v_cosine.confident.mean|.1%-->94.0%<!--/--> for $v$, <!--r:digits_box.long.eps_cosine.confident.std|.1%-->0.9%<!--/--> and <!--r:digits_box.long.v_cosine.confident.std|.1%-->0.4%<!--/--> standard deviation over two seeds). But every sample in the box was drawn with
 # $\hat x_0$ kept in $[-1,1]$. Without that crutch the same $\epsilon$ network gets <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident|.0%-->26%<!--/-->, its pixels in the hundreds, and the $v$ network <!--r:digits_box.long.v_cosine.seeds.0.unclipped.confident|.0%-->94%<!--/-->: the division by $\sqrt{\bar\alpha_t}$ was no idle worry. From here on: **cosine**, because it wins, and **$v$**,
 # because it gives nearly the same samples without depending on the clamp.
 #
@@ -619,7 +619,7 @@ show.figure(fig, "Two scores of the four corners, a dot for each of two seeds, f
 #
 # where $n$ counts the updates so far and $d$ is the decay, 0.999. The minimum is the warm-up: with $k=0.999$ from the start, the random first weights would still be a third of the average after a thousand steps. ("Samples are noise although the loss is low" is often just this.)
 #
-# Below the exercise it trains for real: <!--r:digits.recipe.steps|,-->3,400<!--/--> steps of 64 digits, about two minutes on two cores, two and a half without bfloat16. Where the processor computes faster in bfloat16 (a probe of two passes decides) the network runs in it; the weights and the loss stay in float32.
+# Below the exercise it trains for real: <!--r:digits.recipe.steps|,-->3,400<!--/--> steps of 64 digits, about two minutes on two cores. With `bf16=True` the network runs in bfloat16; the weights and the loss stay in float32. With `bf16=False` everything is float32, which takes two and a half.
 #
 # ### Exercise 3.6: the moving average of the weights
 #
@@ -663,7 +663,7 @@ show.figure(fig, "Two scores of the four corners, a dot for each of two seeds, f
 #
 # Notes:
 # Say: top: one batch differs from the next by more than most of the training gains, so judge by averages. Bottom right is the reason: at the highest levels the loss is flat from early on, because x_t shows nothing; the lower levels keep improving, and with them the strokes.
-# Ask: the blue line at t = 950 to 999 stays near 0.3. What is that number? (The spread of the digits around their mean image, printed by the cell before: the best answer there is the negative mean image, and nothing can remove the rest.)
+# Ask: the blue line at t = 951 to 1000 stays near 0.3. What is that number? (The spread of the digits around their mean image, printed by the cell before: the best answer there is the negative mean image, and nothing can remove the rest.)
 # Have run: the training cell, about two minutes on two cores. If you want to show it live, start it before the slide on the average.
 # -->
 
@@ -690,8 +690,8 @@ batch, steps = 64, choose(read=3400, smoke=50)
 torch.manual_seed(0)
 model = SmallUNet()
 run = Run(model, lr=2e-3, weight_decay=0.01, ema_decay=0.999, seed=0)
-bf16 = bf16_is_faster(model, x_train[:batch], torch.zeros(batch, dtype=torch.long))
-training = train(run, schedule, x_train, steps, batch, clip=1.0, bf16=bf16)
+# bf16: on a CPU without bfloat16 arithmetic False is faster
+training = train(run, schedule, x_train, steps, batch, clip=1.0, bf16=True)
 log = list(show.progress(training, total=steps))
 losses = np.array([step.loss for step in log])
 print(f"loss {losses[0]:.2f} at the first step, {losses[-100:].mean():.3f} over the last hundred")
@@ -704,8 +704,8 @@ t_seen = torch.stack([step.t for step in log[: whole * epoch]]).reshape(whole, -
 loss_seen = torch.stack([step.losses for step in log[: whole * epoch]]).reshape(whole, -1)
 by_level, average_digit = {}, x_train.mean(0)
 for low in (0, 300, 500, 950):
-    there = (t_seen >= low) & (t_seen < low + 50)
-    by_level[f"t = {low} to {low + 49}"] = (loss_seen * there).sum(1) / there.sum(1)
+    there = (t_seen > low) & (t_seen <= low + 50)
+    by_level[f"t = {low + 1} to {low + 50}"] = (loss_seen * there).sum(1) / there.sum(1)
 print(f"spread of the digits around their mean image: {(x_train - average_digit).square().mean():.3f}")
 
 # %% slideshow={"slide_type": "-"} tags=["slide-figure"]
@@ -726,7 +726,7 @@ show.figure(fig, "Loss by batch: noisy, a steep fall, then a long slow one; by e
             "histogram: it moves left; by level: flat at the highest level, still falling at the lower ones.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* After a few epochs one batch differs from the next by more than all the rest of the training gains: judge by averages, never by a batch. Below, the level explains it. Near $t=999$ the loss is flat from early on: $x_t$ shows nothing, the best answer is the negative
+# *What to see.* After a few epochs one batch differs from the next by more than all the rest of the training gains: judge by averages, never by a batch. Below, the level explains it. Near $t=1000$ the loss is flat from early on: $x_t$ shows nothing, the best answer is the negative
 # mean image, and what is left is the spread of the digits around it (the printed number), which nothing can remove. The lower levels keep improving, slowly, and with them the strokes. **A loss that hardly moves is not a training that is done**; and a low loss says nothing about the samples. So let us draw some.
 #
 # ## 7. Samples
@@ -793,7 +793,7 @@ for name, values, colour in (("samples", distance, 0), ("held-out digits", hones
 ax.set(xlabel="distance to the nearest training picture (a copy: 0)", ylabel="density")
 ax.legend()
 show.figure(fig, "Histograms of the distance to the nearest training picture: those of the samples and of "
-            "the held-out digits lie on each other, between 0.1 and 0.45; none is near 0.")  # fmt: skip
+            "the held-out digits lie on each other, between 0.1 and 0.45; none is near 0.")
 closer = (distance < honest.quantile(0.01)).float().mean()
 print(f"median distance: samples {distance.median():.3f}, held-out digits {honest.median():.3f}")
 print(f"samples closer to the training set than all but 1 % of the held-out digits are: {closer:.1%}")
@@ -821,8 +821,7 @@ print(f"samples closer to the training set than all but 1 % of the held-out digi
 # -->
 
 # %% slideshow={"slide_type": "skip"}
-from helpers.train.digits import frechet  # 898 images against the five random halves that also give the floor
-
+# metrics.digits_frechet: 898 images against the five random halves that also give the floor
 g = torch.Generator().manual_seed(0)
 blurry = x_train[torch.randint(len(x_train), (len(samples), 3), generator=g)].mean(1)
 grey = x_train.flatten()[torch.randint(x_train.numel(), (blurry.numel(),), generator=g)]
@@ -834,12 +833,12 @@ def score(name, images, distance):
     smallest = metrics.class_shares(images).min()
     print(f"{name:16s} mean {images.mean():5.2f}, std {images.std():.2f}, min {images.min():5.2f}, "
           f"max {images.max():4.2f} | Frechet {distance:5.1f}, "
-          f"confident {metrics.confident_share(images):5.1%}, smallest class {smallest:.1%}")  # fmt: skip
+          f"confident {metrics.confident_share(images):5.1%}, smallest class {smallest:.1%}")
 
 
 # %% slideshow={"slide_type": "-"} tags=["slide-figure"]
-score("our samples", samples, frechet(samples))
-score("blurry averages", blurry, frechet(blurry))
+score("our samples", samples, metrics.digits_frechet(samples))
+score("blurry averages", blurry, metrics.digits_frechet(blurry))
 score("real digits", x, floor)
 print(f"The last Frechet distance is the floor, one half of the real digits from the other, +- {spread:.1f}")
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.2), width_ratios=[1.3, 1])
@@ -858,7 +857,7 @@ show.figure(fig, "Left: ten samples, ten blurry averages that look like no digit
 # *What to see.* By the four pixel statistics the averages are as good as the network. No person would say so, and the other three scores do not: their Frechet distance is more than ten times the floor, fewer are read with confidence, and 8 is the class of whatever has strokes everywhere. Ours are within a few units of the floor, and every class is
 # there. A score means something only beside the score of real data *and* that of something bad.
 #
-# With the shipped training, two seeds: <!--r:digits.confident|.0%-->94%<!--/--> of 1,000 samples are read with over $95\,\%$ confidence (real digits: <!--r:digits.floors.confident|.1%-->99.5%<!--/-->, and of the held-out ones, which the judge has not seen either, <!--r:digits.floors.confident_held_out|.1%-->97.5%<!--/-->).
+# With the shipped training, two seeds: <!--r:digits.confident.mean|.0%-->94%<!--/--> of 1,000 samples are read with over $95\,\%$ confidence (real digits: <!--r:digits.floors.confident|.1%-->99.5%<!--/-->, and of the held-out ones, which the judge has not seen either, <!--r:digits.floors.confident_held_out|.1%-->97.5%<!--/-->).
 #
 # **Question.** A generator that always draws the same perfect 7: which of the scores would notice?
 #
@@ -893,12 +892,12 @@ show.figure(fig, "Left: ten samples, ten blurry averages that look like no digit
 rule = choose(read=ancestral(), smoke=ddim(20, eta=1.0))
 walk = reverse(net, schedule, rule, (16, 1, 8, 8), seed=7, clip_x0=1.0)
 path = list(show.progress(walk, total=1 + len(rule.levels(schedule.T))))
-show.filmstrip(path, levels=(999, 800, 600, 400, 200, 100, 50, -1), count=6,
+show.filmstrip(path, count=6,
                alt="Six walks in eight columns from pure noise to a digit. Until t = 600 one sees noise, by "
-                   "t = 400 a shape, by t = 200 the digit; the rest is cleaning.")  # fmt: skip
+                   "t = 400 a shape, by t = 200 the digit; the rest is cleaning.")
 
 # %% slideshow={"slide_type": "-"} tags=["slide-figure"]
-levels = (998, 900, 800, 700, 600, 500, 400, 300, 200, 100, -1)
+levels = (999, 900, 800, 700, 600, 500, 400, 300, 200, 100, 0)
 show.filmstrip(path, levels=levels, x0=True, title="One sample, and the guess where it leads",
                alt="One sample in eleven columns. Top: x_t, noise turning into a digit. Bottom: the "
                    "estimate of x_0, first a grey blur in the middle, then a soft digit, then the sharp one.")
@@ -919,7 +918,7 @@ show.gif(frames, out_dir() / "03_digits.gif", scale=6, alt="Moving: sixteen digi
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
 shipped = checkpoints.load_model("digits_unet")
 theirs = dict(down1="down.0.0", shrink="shrink.0", down2="down.1.0", middle1="middle.0", middle2="middle.1",
-              up2="up.0.0", grow="grow.0", up1="up.1.0")  # fmt: skip
+              up2="up.0.0", grow="grow.0", up1="up.1.0")
 
 
 def translate(key):
@@ -929,7 +928,8 @@ def translate(key):
 
 trained = SmallUNet().eval()
 trained.load_state_dict({key: shipped.state_dict()[translate(key)] for key in trained.state_dict()})
-x_t, t = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 300, 600, 999])
+x_t = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+t = torch.tensor([1, 300, 600, 1000])
 with torch.no_grad():
     print(f"largest difference between the two: {(trained(x_t, t) - shipped(x_t, t)).abs().max():.0e}")
 
@@ -941,9 +941,9 @@ with torch.no_grad():
 # <!--slide 3 min
 # ## Take a part out: the skips are worth most
 #
-# - Without **skips**, <!--r:digits_ablation.variants.no_skips.confident|.0%-->66%<!--/--> of the samples are read with confidence instead of <!--r:digits_ablation.variants.full.confident|.0%-->80%<!--/-->.
-# - Without the **level**, <!--r:digits_ablation.variants.no_time.confident|.0%-->74%<!--/-->.
-# - Without **attention**, <!--r:digits_ablation.variants.no_attention.confident|.0%-->78%<!--/-->: no more than seeds differ, on pictures this small.
+# - Without **skips**, <!--r:digits_ablation.variants.no_skips.confident.mean|.0%-->66%<!--/--> of the samples are read with confidence instead of <!--r:digits_ablation.variants.full.confident.mean|.0%-->80%<!--/-->.
+# - Without the **level**, <!--r:digits_ablation.variants.no_time.confident.mean|.0%-->74%<!--/-->.
+# - Without **attention**, <!--r:digits_ablation.variants.no_attention.confident.mean|.0%-->78%<!--/-->: no more than seeds differ, on pictures this small.
 #
 # Notes:
 # Say: the eye sees little difference between the rows; the scores do. Skips first, then the level. Attention brings no more than seeds differ here: at 4 x 4 the convolutions of two blocks reach everything anyway. It is in the network because larger pictures need it.
@@ -954,18 +954,18 @@ with torch.no_grad():
 # %% slideshow={"slide_type": "-"} tags=["slide-figure", "optional"]
 results, pictures = checkpoints.load_results("digits_ablation"), checkpoints.load_images("digits_ablation")
 for name, scores in results["variants"].items():
-    print(f"{name:13s} {scores['parameters']:8,d} parameters, confident {scores['confident']:.1%} "
-          f"(seeds {scores['spread']['confident']:.1%} apart), Frechet distance {scores['frechet']:5.1f} "
-          f"({scores['spread']['frechet']:.1f} apart)")  # fmt: skip
+    sure, far = scores["confident"], scores["frechet"]
+    print(f"{name:13s} {scores['parameters']:8,d} parameters, confident {sure['mean']:.1%} "
+          f"± {sure['std']:.1%}, Frechet distance {far['mean']:5.1f} ± {far['std']:.1f}")
 floors = results["floors"]
-print(f"{'real digits':32s} confident {floors['confident']:.1%}, Frechet floor {floors['frechet']:.1f}")
+print(f"{'real digits':32s} confident {floors['confident']:.1%}, floor {floors['frechet']['mean']:.1f}")
 named = {name.replace("_", " "): pictures[name] for name in results["variants"]}
 show.rows(named,
           alt="Ten samples of each variant from the same noise: alike at a glance, single strokes differ.")
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
-# *What to see.* From the same noise the variants draw nearly the same pictures; the eye alone would not rank them. The scores do. **Skips** are worth most: without them <!--r:digits_ablation.variants.no_skips.confident|.0%-->66%<!--/--> instead of <!--r:digits_ablation.variants.full.confident|.0%-->80%<!--/--> are read with confidence, and the
-# distance doubles, since what the way down lost stays lost. The **level** comes next (<!--r:digits_ablation.variants.no_time.confident|.0%-->74%<!--/-->): less than one might think, presumably because the network can mostly see for itself how noisy a picture is. **Attention** (<!--r:digits_ablation.variants.no_attention.confident|.0%-->78%<!--/-->) brings no more here than
+# *What to see.* From the same noise the variants draw nearly the same pictures; the eye alone would not rank them. The scores do. **Skips** are worth most: without them <!--r:digits_ablation.variants.no_skips.confident.mean|.0%-->66%<!--/--> instead of <!--r:digits_ablation.variants.full.confident.mean|.0%-->80%<!--/--> are read with confidence, and the
+# distance doubles, since what the way down lost stays lost. The **level** comes next (<!--r:digits_ablation.variants.no_time.confident.mean|.0%-->74%<!--/-->): less than one might think, presumably because the network can mostly see for itself how noisy a picture is. **Attention** (<!--r:digits_ablation.variants.no_attention.confident.mean|.0%-->78%<!--/-->) brings no more here than
 # seeds differ: at 4x4 the convolutions of two blocks reach everything anyway. It is in this network because larger pictures need it and because you will meet it everywhere, not because this table asks for it.
 
 # %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
@@ -982,7 +982,7 @@ show.rows(named,
 # Notes:
 # Say: one place of a 0, marked by the square, at four levels from top to bottom; next to it the estimate of x_0; then the weights that four heads give the 4 x 4 places. Head 2 is undecided at t = 600, where the estimate is a blur, and settled on its left neighbour at t = 300, where it is a 0. At t = 900 most heads spread out. One picture is an anecdote; the notebook has the average over 200 digits.
 # Ask: why does hardly any head look at its own place? (What is near the convolutions bring anyway; attention is for what is elsewhere.)
-# Live: in the notebook, the sliders of this section: choose head 2 and move t from 999 to 300; then move the place from the stroke to black paper: there the weights are mostly spread wider.
+# Live: in the notebook, the sliders of this section: choose head 2 and move t from 1000 to 300; then move the place from the stroke to black paper: there the weights are mostly spread wider.
 # -->
 
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
@@ -1024,11 +1024,11 @@ for ax, title in zip(axes[0], titles, strict=True):
     ax.set_title(title)
 show.figure(fig, "A 0 at four noise levels: x_t, the estimate of x_0, and where four heads look from one "
             "place. Up to t = 600 head 1 picks a place two columns away, up to t = 300 head 2 its left "
-            "neighbour; head 4 picks none. At t = 900 all but head 3 spread out.")  # fmt: skip
+            "neighbour; head 4 picks none. At t = 900 all but head 3 spread out.")
 
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
 fig, ax = plt.subplots()
-levels = list(range(0, 1000, 50)) + [999]
+levels = [1] + list(range(50, 1001, 50))
 wide = torch.stack([torch.special.entr(maps(x_test[:200], t)[0]).sum(-1).exp().mean((0, 2)) for t in levels])
 own = maps(x_test[:200], 400)[0].diagonal(dim1=2, dim2=3).mean((0, 2)).tolist()
 weights = " ".join(f"{w:.3f}" for w in own)
@@ -1039,13 +1039,13 @@ ax.axhline(16, color="black", linestyle="--", linewidth=1, label="all places ali
 ax.set(xlabel="noise level t", ylabel="places looked at", ylim=(0, 17))
 ax.legend(fontsize=9)
 show.figure(fig, "Places looked at against the noise level, four heads: about 8 of 16 over most levels, "
-            "rising to 12 or more at the highest, where 16 would be no preference at all.")  # fmt: skip
+            "rising to 12 or more at the highest, where 16 would be no preference at all.")
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # *What to see.* Yellow is a weight of 0.4 or more. No head dwells on its own place (the printed weights: hardly more than a fair share, mostly less); for what is near there are convolutions. Which places it prefers changes with the level. At the highest levels, where there is
 # nothing to see, all heads spread out, towards a plain average. One picture is an anecdote; the curves, an average over 200 held-out digits and all places, are not.
 #
-# **Try it** (sliders need a running kernel): another place, another level, another digit; the title counts the places looked at. Choose head 2 and lower $t$ from 999: between 600 and 400 it settles on its left neighbour, just while the estimate of $x_0$ turns from a blur into the 0. Then compare a place on a stroke
+# **Try it** (sliders need a running kernel): another place, another level, another digit; the title counts the places looked at. Choose head 2 and lower $t$ from 1000: between 600 and 400 it settles on its left neighbour, just while the estimate of $x_0$ turns from a blur into the 0. Then compare a place on a stroke
 # with one on black paper: which of them looks at fewer places?
 
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
@@ -1063,13 +1063,13 @@ def look_from(t=600, row=2, column=1, head=3, digit=11):
         ax.set_title(name)
     fig.colorbar(axes[2].images[0], label="weight", extend="max")
     show.figure(fig, f"A digit at t = {t}, the estimate of x_0, the weights of 16 places as row {row}, "
-                f"column {column} gives them: the largest is {look.max():.2f}.")  # fmt: skip
+                f"column {column} gives them: the largest is {look.max():.2f}.")
 
 
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
 from helpers.sliders import sliders
 
-sliders(look_from, t=(0, 999), row=(0, 3), column=(0, 3), head=[1, 2, 3, 4, "mean"], digit=(0, 359))
+sliders(look_from, t=(1, 1000), row=(0, 3), column=(0, 3), head=[1, 2, 3, 4, "mean"], digit=(0, 359))
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # ### Does it know what it draws?
@@ -1099,12 +1099,12 @@ fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.6))
 for ax, t in zip(axes, (50, 400, 700), strict=True):
     features = bottleneck(t)
     plane = TSNE(random_state=0, perplexity=20, init="pca").fit_transform(features.numpy())
-    dots = ax.scatter(*plane.T, c=labels[some], cmap="tab10", s=8)
+    dots = ax.scatter(plane[:, 0], plane[:, 1], c=labels[some], cmap="tab10", s=8)
     ax.set(xticks=[], yticks=[], title=f"t = {t}: {same_class(features):.0%} beside their class")
 fig.legend(*dots.legend_elements(), ncols=10, loc="outside lower center", fontsize=10, handletextpad=0)
 show.figure(fig, "Three t-SNE maps of the bottleneck, coloured by class. At t = 50 separate islands, about "
             "one a class, at t = 400 islands with frayed edges, at t = 700 one cloud in which only a few "
-            "classes keep to a corner.")  # fmt: skip
+            "classes keep to a corner.")
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # *What to see.* At low noise the classes form islands: to remove noise from a 3 it helps to know that it is a 3, so the network sorts digits without ever having been given a name for them. With more noise the islands fray, and in the end $x_t$ does not say which digit it was; a share of $10\,\%$ would be guessing.
@@ -1118,25 +1118,25 @@ show.figure(fig, "Three t-SNE maps of the bottleneck, coloured by class. At t = 
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
 t = torch.tensor([state.t for state in path])
 mean, std = (torch.stack([f(state.x) for state in path]) for f in (torch.mean, torch.std))
-a = schedule.alpha_bar(t)
+a = schedule.alpha_bar[t]
 m, s = a.sqrt() * x.mean(), (a * x.var() + 1 - a).sqrt()
 fig, ax = plt.subplots()
 ax.fill_between(t, mean - std, mean + std, color=show.COLOURS[5], alpha=0.4, label="one standard deviation")
 ax.plot(t, mean, color=show.COLOURS[0], label="mean of all pixels")
 for line in (m, m - s, m + s):
     ax.plot(t, line, "k--", linewidth=1)
-ax.set(xlabel="noise level t (the walk runs to the right)", ylabel="grey value", xlim=(999, -1))
+ax.set(xlabel="noise level t (the walk runs to the right)", ylabel="grey value", xlim=(1000, 0))
 ax.legend()
-show.figure(fig, "Mean grey value of the walk from t = 999 to clean, falling from 0 to -0.4, with a band of "
+show.figure(fig, "Mean grey value of the walk from t = 1000 to clean, falling from 0 to -0.4, with a band of "
             "one standard deviation; both follow the dashed lines of the forward process, wobbling at first.")
 
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
 fig, axes = plt.subplots(2, 4, figsize=(show.WIDTH, 4.4), sharex=True)
-for ax, state in zip(axes.flat, show.at_levels(path, (999, 800, 600, 400, 200, 100, 50, -1)), strict=True):
+for ax, state in zip(axes.flat, show.at_levels(path, (1000, 800, 600, 400, 200, 100, 50, 0)), strict=True):
     ax.hist(state.x.flatten().numpy(), bins=30, range=(-3, 3), density=True, color=show.COLOURS[0])
     ax.set(title=show.level(state.t), yticks=[])
-show.figure(fig, "Eight histograms of grey values. At t = 999 a bell; by t = 200 it leans to the left and a "
-            "second hump grows on the right; clean: a tall bar at -1 and a small one at 1.")  # fmt: skip
+show.figure(fig, "Eight histograms of grey values. At t = 1000 a bell; by t = 200 it leans to the left and a "
+            "second hump grows on the right; clean: a tall bar at -1 and a small one at 1.")
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # *What to see.* The walk meets at every level the mean and the spread that the forward process left there, though nobody told it to: a quick check that a sampler walks on the right track (with only 16 pictures it wobbles at the start). A wrong variance, or a chain that begins too low, shows here first. The bell becomes two peaks, black paper and

@@ -44,7 +44,6 @@ from pathlib import Path
 here = Path.cwd().resolve()
 sys.path.insert(0, str(next(p for p in (here, *here.parents) if (p / "helpers").is_dir())))
 
-import inspect
 import time
 
 import matplotlib.pyplot as plt
@@ -56,6 +55,7 @@ from helpers import data, show
 from helpers.checkpoints import load_images, load_model, load_results
 from helpers.exercises import check
 from helpers.modes import choose, out_dir
+from helpers.schedule import at, linear
 from helpers.sliders import sliders
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -111,46 +111,49 @@ show.grid(images[:32], "32 small grey pictures from the training set in two rows
 # %% [markdown] exercise_text="7.1" slideshow={"slide_type": "slide"}
 # ## Step 1: the schedule
 #
-# $$\beta_t \text{ on a straight line from } 10^{-4} \text{ to } 0.02, \text{ times } \frac{1000}{T}, \qquad
-# \bar\alpha_t = \prod_{s=0}^{t} (1-\beta_s), \qquad
+# $$\beta_1, \dots, \beta_T \text{ on a straight line from } 10^{-4} \text{ to } 0.02, \text{ times } \frac{1000}{T}, \qquad
+# \bar\alpha_t = \prod_{s=1}^{t} (1-\beta_s), \qquad
 # x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$$
 #
 # Why 300 levels? Sampling costs one evaluation of the network a level, and 300 cost a third of 1,000. Why the factor? The line to 0.02 was made for 1,000 levels (Ho et al. 2020). Fewer levels must add more noise each, or the chain
 # ends before everything is noise.
 #
-# **Exercise 7.1** Write `LabSchedule`: `betas` and `alpha_bar`, both (T,), and `q_sample` for pictures (B, 1, H, W), levels `t` (B,).
+# Level 0 is the clean picture: no step leads to it, so $\beta_0=0$ and $\bar\alpha_0=1$. The noisy levels are 1 to $T$.
+#
+# **Exercise 7.1** Write `LabSchedule`: `betas` and `alpha_bar`, both (T+1,), and `q_sample` for pictures (B, 1, H, W), levels `t` (B,).
 #
 # Difficulty: ●●○○○ · 10 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# PyTorch has a function for numbers on a line and one for running products. In `q_sample` each picture of the batch has its own level: which
-# shape must `alpha_bar[t]` take to multiply pictures?
+# PyTorch has a function for numbers on a line, one that joins tensors and one for running products. In `q_sample` each picture of the batch has
+# its own level: which shape must `alpha_bar[t]` take to multiply pictures? `at` (notebook 01) gives it that shape.
 #
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# `torch.linspace(1e-4, 0.02, T)`, `torch.cumprod(1 - self.betas, dim=0)`, `self.alpha_bar[t].reshape(-1, 1, 1, 1)`. Both weights in `q_sample` are
-# square roots.
+# `torch.linspace(1e-4, 0.02, T)` is the line, `torch.cat` puts `torch.zeros(1)` in front; then `torch.cumprod(1 - self.betas, dim=0)` and
+# `at(self.alpha_bar, t, x0)`. Both weights in `q_sample` are square roots.
 #
 # </details>
 #
 # <!--slide 3 min
 # ## Fewer levels need larger betas
 #
-# $$\beta_t \text{ on a line from } 10^{-4} \text{ to } 0.02, \text{ times } \tfrac{1000}{T}, \qquad \bar\alpha_t = \prod_{s \le t} (1-\beta_s)$$
+# $$\beta_1, \dots, \beta_T \text{ on a line from } 10^{-4} \text{ to } 0.02, \text{ times } \tfrac{1000}{T}, \qquad \bar\alpha_t = \prod_{s=1}^{t} (1-\beta_s)$$
 #
 # $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$$
 #
 # - $T = 300$: sampling costs a third of that with 1,000 levels
 # - the line to 0.02 was made for 1,000: fewer levels must add more noise each
+# - level 0 is the clean picture: $\beta_0=0$, $\bar\alpha_0=1$
 #
-# **Your turn: 7.1, 10 minutes.** `LabSchedule` with `betas`, `alpha_bar` (both `(T,)`) and `q_sample(x0, t, noise)`
+# **Your turn: 7.1, 10 minutes.** `LabSchedule` with `betas`, `alpha_bar` (both `(T+1,)`) and `q_sample(x0, t, noise)`
 #
 # Notes:
 # Say: the product has to come down to almost nothing, in however many factors. With a third of the factors each must do three times the work.
 # Ask: what would be left of the picture's amplitude at the top if we forgot the factor? (A fifth. The next slide prints it.)
-# Give 10 minutes. Common mistakes: alpha_bar[t] not reshaped to (B, 1, 1, 1), so it broadcasts over the wrong axis; the weights without their roots.
+# Give 10 minutes. Common mistakes: betas without the 0 in front, so there is no level T; alpha_bar[t] not reshaped to (B, 1, 1, 1), so it broadcasts over the wrong axis; the weights without their roots.
 # -->
 #
 # <!--slide 2 min
@@ -168,16 +171,16 @@ show.grid(images[:32], "32 small grey pictures from the training set in two rows
 class LabSchedule:
     def __init__(self, T=300):
         self.T = T
-        # TODO 7.1: self.betas and self.alpha_bar, both (T,)
+        # TODO 7.1: self.betas and self.alpha_bar, both (T+1,)
         ### BEGIN SOLUTION
-        self.betas = torch.linspace(1e-4, 0.02, T) * 1000 / T
+        self.betas = torch.cat([torch.zeros(1), torch.linspace(1e-4, 0.02, T) * 1000 / T])
         self.alpha_bar = torch.cumprod(1 - self.betas, dim=0)
         ### END SOLUTION
 
     def q_sample(self, x0, t, noise):
         # TODO 7.1: x_t for pictures (B, 1, H, W) at the levels t (B,)
         ### BEGIN SOLUTION
-        a = self.alpha_bar[t].reshape(-1, 1, 1, 1)
+        a = at(self.alpha_bar, t, x0)
         return a.sqrt() * x0 + (1 - a).sqrt() * noise
         ### END SOLUTION
 
@@ -186,7 +189,7 @@ LabSchedule = check("7.1", LabSchedule)
 
 # %% expected="7.1" tags=["slide-output"] slideshow={"slide_type": "-"}
 schedule = LabSchedule(T)
-levels = torch.tensor([0, 30, 75, 120, 180, 240, 299])
+levels = torch.tensor([0, 30, 75, 120, 180, 240, 300])
 x0 = images[:1].expand(len(levels), -1, -1, -1)
 noise = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0)).expand_as(x0)
 noised = {"x_t": schedule.q_sample(x0, levels, noise)}
@@ -195,7 +198,7 @@ unscaled = torch.cumprod(1 - torch.linspace(1e-4, 0.02, T), dim=0)  # a common m
 for name, alpha_bar in (("yours", schedule.alpha_bar), ("betas not scaled", unscaled)):
     print(f"{name:16} share of the picture's amplitude left at the top: {alpha_bar[-1].sqrt():.3f}")
 show.rows(noised, "One training picture at seven levels, from clean at t = 0 over grainy to pure noise "
-          "at t = 299", labels=[f"t = {t}" for t in levels])
+          "at t = 300", labels=[f"t = {t}" for t in levels])
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # With the unscaled betas a fifth of the amplitude would be left at the "noise" end. The network would learn that there is always a
@@ -327,16 +330,16 @@ LabUNet = check("7.2", LabUNet)
 
 # %% expected="7.2" tags=["slide-figure"] slideshow={"slide_type": "-"}
 torch.manual_seed(0)
-probe, flat = LabUNet(), nn.Sequential(*[nn.Conv2d(1, 1, 3, padding=1) for _ in range(3)])
+probe, flat = LabUNet(), nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1) for _ in range(3)))
 nn.init.normal_(probe.leave[-1].weight)  # it starts at zero
-for part in probe.modules():
-    if hasattr(part, "norm"):
-        part.norm = nn.Identity()
+for part in [part for part in probe.modules() if hasattr(part, "norm")]:
+    part.norm = nn.Identity()
 probe.leave[0] = nn.Identity()
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.4))
 for ax, name in zip(axes, ("three convolutions", "your U-Net"), strict=True):
     x = torch.randn(1, 1, 28, 28, requires_grad=True)
-    (flat(x) if "three" in name else probe(x, torch.tensor([100])))[0, 0, 14, 14].backward()
+    output = flat(x) if name == "three convolutions" else probe(x, torch.tensor([100]))
+    output[0, 0, 14, 14].backward()
     ax.imshow(x.grad[0, 0].abs().log10().clamp(-8, 0), cmap="viridis")
     ax.set(title=f"{name}: sees {(x.grad != 0).float().mean():.0%}", xticks=[], yticks=[])
 show.figure(fig, "Which of 28 x 28 input pixels one output pixel depends on: a square of 7 x 7 for three "
@@ -351,19 +354,22 @@ show.figure(fig, "Which of 28 x 28 input pixels one output pixel depends on: a s
 # ## Step 3: training
 #
 # The loop is given; its heart, `train_step`, is yours. Around it: AdamW with a rate that warms up and later falls, a moving average of the weights
-# (notebook 03), and bfloat16 where this processor is faster with it.
+# (notebook 03), and bfloat16 inside the network, with which most processors are faster. If yours is not, set `bf16 = False`.
 
 # %% slideshow={"slide_type": "skip"}
-from helpers.training import EMA, bf16_is_faster, learning_rate
+from helpers.training import EMA, learning_rate
+
+bf16 = True
 
 
-def fit(model, ema, steps, bf16, lr=1e-3):
+def fit(model, ema, steps, lr=1e-3):
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     g = torch.Generator().manual_seed(0)
     for i in range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate(i, steps, lr)
         x0 = images[torch.randint(len(images), (64,), generator=g)]
-        t, noise = torch.randint(T, (64,), generator=g), torch.randn(x0.shape, generator=g)
+        t = torch.randint(1, T + 1, (64,), generator=g)  # levels 1 .. T
+        noise = torch.randn(x0.shape, generator=g)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = train_step(model, optimizer, schedule, x0, t, noise)
         ema.update(model)
@@ -440,8 +446,7 @@ train_step = check("7.3", train_step)
 torch.manual_seed(0)
 mine, steps = LabUNet(), choose(read=700, smoke=6, full=3_000)
 ema, start = EMA(mine), time.perf_counter()
-bf16 = bf16_is_faster(mine, images[:64], torch.zeros(64, dtype=torch.long))
-losses = list(show.progress(fit(mine, ema, steps, bf16), steps, "training"))
+losses = list(show.progress(fit(mine, ema, steps), steps, "training"))
 minutes, saved = (time.perf_counter() - start) / 60, load_results("fashion")
 every_50 = torch.tensor(saved[DATA]["loss"]).mean(0)  # the long training: a mean over 50 steps each
 fig, ax = plt.subplots(figsize=(show.WIDTH, 3.2))
@@ -461,27 +466,27 @@ print(f"{steps} steps in {minutes:.1f} min, loss {losses[0]:.2f}, then {sum(loss
 #
 # ## Step 4: ancestral sampling
 #
-# From the top down to $t = 0$: estimate $x_0$, keep it in $[-1, 1]$, draw from the posterior (Ho et al. 2020, eqs. 6, 7, 15):
+# At the levels $T, T-1, \dots, 1$: estimate $x_0$, keep it in $[-1, 1]$, draw $x_{t-1}$ from the posterior (Ho et al. 2020, eqs. 6, 7, 15):
 # $$\hat x_0 = \mathrm{clamp}\!\left(\frac{x_t - \sqrt{1-\bar\alpha_t}\,\epsilon_\theta}{\sqrt{\bar\alpha_t}}\right), \qquad
 # \mu = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t\,\hat x_0 + \sqrt{1-\beta_t}\,(1-\bar\alpha_{t-1})\,x_t}{1-\bar\alpha_t}, \qquad
 # \sigma^2 = \beta_t\,\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}$$
-# with $\bar\alpha_{-1} = 1$. At $t = 0$ nothing is added.
+# At $t = 1$ we have $\bar\alpha_0 = 1$, so $\sigma = 0$ and $\mu = \hat x_0$: the last step adds no noise.
 #
-# **Exercise 7.4** Write `ancestral`, a generator: after each step `yield (level, x)`, where the level is that of the new `x`; the last is $-1$, clean.
+# **Exercise 7.4** Write `ancestral`, a generator: after each step `yield (level, x)`, where the level is that of the new `x`; the last is 0, clean.
 # `draw(x)` gives fresh noise like `x`.
 #
 # Difficulty: ●●●●○ · 20 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# Which $\bar\alpha$ comes before level 0? Python's `alpha_bar[-1]` is *not* it. The network wants the level as a tensor (B,).
+# The network is asked at level $T$ first and at level 1 last. Which `range` is that? It wants the level as a tensor (B,).
 #
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# `for t in reversed(range(schedule.T))`; `a_prev = schedule.alpha_bar[t - 1] if t > 0 else torch.ones(())`;
+# `for t in range(schedule.T, 0, -1)`; `a`, `a_prev` and `beta` are `alpha_bar[t]`, `alpha_bar[t - 1]` and `betas[t]` of the schedule;
 # `eps = model(x, torch.full((len(x),), t)).float()`. Then the three formulas, one line each, with `.clamp(-1, 1)` in the first;
-# `x = mean + sigma * draw(x) if t > 0 else mean`; `yield t - 1, x`.
+# `x = mean + sigma * draw(x)`; `yield t - 1, x`.
 #
 # </details>
 #
@@ -490,16 +495,16 @@ print(f"{steps} steps in {minutes:.1f} min, loss {losses[0]:.2f}, then {sum(loss
 #
 # $$\hat x_0 = \mathrm{clamp}\!\left(\frac{x_t - \sqrt{1-\bar\alpha_t}\,\epsilon_\theta}{\sqrt{\bar\alpha_t}}\right), \qquad \sigma^2 = \beta_t\,\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}$$
 #
-# $$\mu = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t\,\hat x_0 + \sqrt{1-\beta_t}\,(1-\bar\alpha_{t-1})\,x_t}{1-\bar\alpha_t}, \qquad \bar\alpha_{-1} = 1$$
+# $$\mu = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t\,\hat x_0 + \sqrt{1-\beta_t}\,(1-\bar\alpha_{t-1})\,x_t}{1-\bar\alpha_t}$$
 #
-# - from $t = T-1$ down to 0; at $t = 0$ no noise is added
+# - from $t = T$ down to 1; at $t = 1$, $\bar\alpha_0 = 1$ gives $\sigma = 0$: no noise is added
 #
 # **Your turn: 7.4, 20 minutes.** `ancestral(model, schedule, x, draw)`: after each step `yield (level, x)`
 #
 # Notes:
 # Say: at each level the network guesses the clean picture, we keep the guess in [-1, 1], and draw the next state from the posterior around a mix of guess and present state.
-# Ask: what is alpha_bar[-1] in Python, and what should it be? (Python gives the last one, almost 0. Before level 0 stands the clean picture, where it is 1.)
-# Give 20 minutes. Common mistakes: alpha_bar[t - 1] at t = 0, which is the last entry, so that the last step blows the picture up; sigma squared where sigma belongs, which adds too little noise.
+# Ask: what do mu and sigma come to at t = 1? (alpha_bar_0 is 1, so sigma is 0, and mu is the estimate of x_0: the last step returns it as it is.)
+# Give 20 minutes. Common mistakes: asking the network at level 0 too, where 1 - alpha_bar is 0 and the division fails; sigma squared where sigma belongs, which adds too little noise.
 # -->
 #
 # <!--slide 2 min
@@ -513,17 +518,16 @@ print(f"{steps} steps in {minutes:.1f} min, loss {losses[0]:.2f}, then {sum(loss
 
 # %% exercise="7.4" slideshow={"slide_type": "skip"}
 def ancestral(model, schedule, x, draw):
-    """x: pure noise (B, 1, H, W). Yields (level, x) after every step, down to level -1."""
+    """x: pure noise (B, 1, H, W). Yields (level, x) after every step, down to level 0."""
     # TODO 7.4: estimate x_0, mean and sigma of the posterior, step
     ### BEGIN SOLUTION
-    for t in reversed(range(schedule.T)):
-        a, beta = schedule.alpha_bar[t], schedule.betas[t]
-        a_prev = schedule.alpha_bar[t - 1] if t > 0 else torch.ones(())
+    for t in range(schedule.T, 0, -1):
+        a, a_prev, beta = schedule.alpha_bar[t], schedule.alpha_bar[t - 1], schedule.betas[t]
         eps = model(x, torch.full((len(x),), t)).float()
         x0 = ((x - (1 - a).sqrt() * eps) / a.sqrt()).clamp(-1, 1)
         mean = (a_prev.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - a_prev) * x) / (1 - a)
         sigma = (beta * (1 - a_prev) / (1 - a)).sqrt()
-        x = mean + sigma * draw(x) if t > 0 else mean
+        x = mean + sigma * draw(x)
         yield t - 1, x
     ### END SOLUTION
 
@@ -535,22 +539,22 @@ model = ema.model if WEIGHTS == "mine" else load_model(f"{DATA}_lab", LabUNet)
 model.requires_grad_(False)
 g = torch.Generator().manual_seed(0)
 x_T = torch.randn(choose(64, 10), 1, 28, 28, generator=g)
-film, states, start = {T - 1: x_T}, {T - 1: x_T[:8]}, time.perf_counter()  # six states; eight walks, whole
+film, states, start = {T: x_T}, {T: x_T[:8]}, time.perf_counter()  # six states; eight walks, whole
 with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
     walk = ancestral(model, schedule, x_T, lambda x: torch.randn(x.shape, generator=g))
     for level, x in show.progress(walk, T, "ancestral"):
         states[level] = x[:8].clone()
-        if level in (199, 99, 49, 19, -1):
+        if level in (200, 100, 50, 20, 0):
             film[level] = x
 seconds = time.perf_counter() - start
-show.grid(film[-1], "64 samples in an 8 by 8 grid. With the shipped weights: shirts, trousers, bags, shoes",
+show.grid(film[0], "64 samples in an 8 by 8 grid. With the shipped weights: shirts, trousers, bags, shoes",
           columns=8, width=4.4)
 print(f"{len(x_T)} images, {T} steps, {WEIGHTS} weights: {seconds:.1f} s")
 
 # %% [markdown] exercise_text="7.5" slideshow={"slide_type": "slide"}
 # ## Step 5: every k-th level
 #
-# No fresh noise, and strides of k. Start at the top, $T-1$, then $T-1-k$, and so on; after the last of them the picture is clean. With the
+# No fresh noise, and strides of k. Start at the top, $T$, then $T-k$, and so on; after the last of them comes level 0, clean. With the
 # clamped $\hat x_0$ of step 4, compute the noise that belongs to it, and put both together again at the next level $t'$ (Song et al. 2021, eq. 12 with $\eta = 0$):
 # $$\hat\epsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}}, \qquad
 # x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon$$
@@ -561,12 +565,12 @@ print(f"{len(x_T)} images, {T} steps, {WEIGHTS} weights: {seconds:.1f} s")
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# First make the list of levels. The step goes from one entry to the next; the last goes to $-1$, where $\bar\alpha$ is 1 (again: not `alpha_bar[-1]`).
+# First make the list of levels. The step goes from one entry to the next; the last goes to level 0, where $\bar\alpha$ is 1.
 #
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# `levels = list(range(schedule.T - 1, -1, -k))` and `zip(levels, [*levels[1:], -1])`. The first three lines of the loop are those of
+# `levels = list(range(schedule.T, 0, -k))` and `zip(levels, [*levels[1:], 0])`. The first three lines of the loop are those of
 # `ancestral`, with the level `t_next` for `t - 1`.
 #
 # </details>
@@ -577,26 +581,25 @@ print(f"{len(x_T)} images, {T} steps, {WEIGHTS} weights: {seconds:.1f} s")
 # $$\hat\epsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}}, \qquad
 # x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon$$
 #
-# - levels $T-1,\ T-1-k,\ T-1-2k, \dots$; after the last the picture is clean
+# - levels $T,\ T-k,\ T-2k, \dots$; after the last comes level 0, clean
 # - $\hat x_0$ is clamped as before, and $\hat\epsilon$ must be the noise that belongs to it
 #
 # **Your turn: 7.5, 15 minutes.** `every_kth(model, schedule, x, k)`, a generator like `ancestral`, without `draw`
 #
 # Notes:
 # Say: guess the picture, compute the noise that goes with the guess, mix both anew for the next level. This is DDIM without fresh noise (notebook 05).
-# Ask: with T = 300 and k = 10, which levels are visited? (299, 289, down to 9, then clean: thirty evaluations. Counting 0, 10, 20 from below would start at 290.)
+# Ask: with T = 300 and k = 10, which levels are visited? (300, 290, down to 10, then clean: thirty evaluations. Counting 1, 11, 21 from below would start at 291.)
 # Give 15 minutes. Common mistakes: keeping the eps of the network after x_0 was clamped; starting below the top.
 # -->
 
 # %% exercise="7.5" slideshow={"slide_type": "skip"}
 def every_kth(model, schedule, x, k):
-    """x: pure noise (B, 1, H, W). Yields (level, x) after every step, down to level -1."""
+    """x: pure noise (B, 1, H, W). Yields (level, x) after every step, down to level 0."""
     # TODO 7.5: the levels, then a step from each to the next
     ### BEGIN SOLUTION
-    levels = list(range(schedule.T - 1, -1, -k))
-    for t, t_next in zip(levels, [*levels[1:], -1], strict=True):
-        a = schedule.alpha_bar[t]
-        a_next = schedule.alpha_bar[t_next] if t_next >= 0 else torch.ones(())
+    levels = list(range(schedule.T, 0, -k))
+    for t, t_next in zip(levels, [*levels[1:], 0], strict=True):
+        a, a_next = schedule.alpha_bar[t], schedule.alpha_bar[t_next]
         eps = model(x, torch.full((len(x),), t)).float()
         x0 = ((x - (1 - a).sqrt() * eps) / a.sqrt()).clamp(-1, 1)
         eps = (x - a.sqrt() * x0) / (1 - a).sqrt()
@@ -612,14 +615,14 @@ start = time.perf_counter()
 *_, (level, few) = every_kth(model, schedule, x_T, 10)
 seconds_few = time.perf_counter() - start
 print(f"{len(x_T)} images: {seconds_few:.1f} s in 30 evaluations, {seconds:.1f} s in {T}")
-show.rows({"ancestral": film[-1][:10], "every 10th": few[:10]}, "Ten pictures from the same noises: above by "
+show.rows({"ancestral": film[0][:10], "every 10th": few[:10]}, "Ten pictures from the same noises: above by "
           "300 ancestral steps, clothes; below by every tenth level, some clean, others full of specks")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # Fresh noise sends the ancestral walk elsewhere, so the rows need not show the same garments. But why the specks? Not for a mistake of yours: the check has seen every
 # state. To find out, change one thing at a time: smaller strides; the same strides with fresh noise (`eta = 1`, notebook 05); your own weights.
 #
-# And two mistakes that are often made. *Starts at 290* counts 0, 10, 20, ... from below, as the textbook lab does. *One-level steps* visits every
+# And two mistakes that are often made. *Starts at 291* counts 1, 11, 21, ... from below, as the textbook lab does. *One-level steps* visits every
 # tenth level with the ancestral step of step 4, as if the levels between did not exist.
 #
 # <!--slide 3 min
@@ -628,38 +631,39 @@ show.rows({"ancestral": film[-1][:10], "every 10th": few[:10]}, "Ten pictures fr
 # One change at a time; the same starting noise in all rows
 #
 # Notes:
-# Say: thirty evaluations instead of three hundred, but some pictures are full of specks. Change one thing at a time. Row 2: smaller strides, the same specks. Row 3: started at 290, nearly the same. Row 4: one-level steps at every tenth level, as if the levels between did not exist: noise. Row 5: the same strides with fresh noise: clothes. Row 6: the same, with the weights trained live.
+# Say: thirty evaluations instead of three hundred, but some pictures are full of specks. Change one thing at a time. Row 2: smaller strides, the same specks. Row 3: started at 291, nearly the same. Row 4: one-level steps at every tenth level, as if the levels between did not exist: noise. Row 5: the same strides with fresh noise: clothes. Row 6: the same, with the weights trained live.
 # Ask: why does fresh noise help a network with errors? (The deterministic walk carries each error to the end. Fresh noise covers it up, and later steps can correct it.)
 # Live: the cell takes a few seconds; it needs the live training of step 3.
 # -->
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 import copy
+from dataclasses import replace
 
 from helpers import sampling
-from helpers.schedule import linear
 
 low, strips = copy.copy(schedule), {"every 10th": few[:7]}
-low.T = 291  # its levels are 290, 280, .., 0
-for name, levels, k in (("every 3rd", schedule, 3), ("starts at 290", low, 10)):
+low.T = 291  # its levels are 291, 281, .., 1
+for name, levels, k in (("every 3rd", schedule, 3), ("starts at 291", low, 10)):
     *_, (level, strips[name]) = every_kth(model, levels, x_T[:7], k)
-naive, fresh = sampling.ancestral(every=10), sampling.ddim(T // 10, eta=1.0)
-others = {"one-level steps": (model, naive), "fresh noise": (model, fresh)}
-for name, (network, rule) in {**others, "yours, fresh": (ema.model, fresh)}.items():
+naive = replace(sampling.ancestral(), levels=lambda T: list(range(T, 0, -10)))
+fresh = sampling.ddim(T // 10, eta=1.0)
+walks = {"one-level steps": (model, naive), "fresh noise": (model, fresh), "yours, fresh": (ema.model, fresh)}
+for name, (network, rule) in walks.items():
     walk = sampling.reverse(network, linear(T), rule, x_T=x_T[:7], seed=1, clip_x0=1.0)
     strips[name] = sampling.last(walk)
-show.rows(strips, "Six rows of seven: every tenth level; every third, the same specks; started at 290, "
+show.rows(strips, "Six rows of seven: every tenth level; every third, the same specks; started at 291, "
           "nearly the same; one-level steps, noise; fresh noise, clothes; your weights, the same, rough")
 
 # %% [markdown] exercise_text="7.6" slideshow={"slide_type": "slide"}
 # Not the strides are to blame, but the determinism. This network was stopped early and makes errors; the deterministic walk carries each of them to the end, however small its steps.
 # Fresh noise covers an error up, and later steps can correct it. A longer training makes the errors themselves smaller: the table below shows it.
 #
-# **Question.** The walk started at 290 looks no worse. Why start at the top all the same?
+# **Question.** The walk started at 291 looks no worse. Why start at the top all the same?
 #
 # <details><summary>Answer</summary>
 #
-# At $t = 290$ less than one per cent of the amplitude is left, so the error is small *here*, because the betas were scaled. It grows with the stride, and with a
+# At $t = 291$ less than one per cent of the amplitude is left, so the error is small *here*, because the betas were scaled. It grows with the stride, and with a
 # schedule that stops short, as that of the textbook lab. A start at the top costs nothing and is right for every k.
 #
 # </details>
@@ -714,7 +718,7 @@ sheet = check("7.6", sheet)
 from PIL import Image
 
 strip = torch.stack(list(film.values()), dim=1)[:3].flatten(0, 1)  # three samples, six states each
-sheets = {"grid": sheet(film[-1], choose(8, 5)), "filmstrip": sheet(strip, len(film))}
+sheets = {"grid": sheet(film[0], choose(8, 5)), "filmstrip": sheet(strip, len(film))}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.8), width_ratios=(2, 3))
 for ax, (name, pixels) in zip(axes, sheets.items(), strict=True):
     file, (height, width) = out_dir() / f"{DATA}_{name}.png", pixels.shape
@@ -724,23 +728,23 @@ for ax, (name, pixels) in zip(axes, sheets.items(), strict=True):
     print(f"saved {file.name}, {file.stat().st_size / 1000:.0f} kB")
 axes[1].set_xticks([84 * i + 42 for i in range(len(film))], [show.level(t) for t in film], fontsize=9)
 show.figure(fig, "The two saved files: 64 samples in an 8 by 8 grid; three filmstrips of six frames, from "
-            "pure noise at t = 299 to the finished picture, outline first, details last")
+            "pure noise at t = 300 to the finished picture, outline first, details last")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ### Try it: walk through the walk (optional)
 #
 # The walks of eight of your samples are stored. Above, $x_t$, as it is passed on from step to step; below, the $\hat x_0$ that the network makes of it at this level. Sliders need a running
-# kernel. Set `level` to 299, then move it down. Where do you first see in $x_t$ what it will be, and where in $\hat x_0$? Is the first guess the final garment?
+# kernel. Set `level` to 300, then move it down. Where do you first see in $x_t$ what it will be, and where in $\hat x_0$? Is the first guess the final garment?
 # In the strip, the guess begins as specks and a blur, and is a shoe while the state is still mostly noise.
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
 def guess(x, t):
     """The x_0 that the network sees in states x (B, 1, H, W) at levels t (B,), kept in [-1, 1]."""
-    a = schedule.alpha_bar[t].reshape(-1, 1, 1, 1)
+    a = at(schedule.alpha_bar, t, x)
     return ((x - (1 - a).sqrt() * model(x, t).float()) / a.sqrt()).clamp(-1, 1)
 
 
-def walk_at(level=99):
+def walk_at(level=100):
     """Eight walks at one level: the states, and what the network makes of them."""
     x = states[level]
     show.rows({"x_t": x, "guess of x_0": guess(x, torch.full((len(x),), level))},
@@ -748,14 +752,14 @@ def walk_at(level=99):
               title=f"t = {level}")
 
 
-levels = torch.tensor([299, 240, 180, 120, 90, 60, 30, 0])
+levels = torch.tensor([300, 240, 180, 120, 90, 60, 30, 1])
 x = torch.stack([states[int(t)][2] for t in levels])
 show.rows({"x_t": x, "guess of x_0": guess(x, levels)}, "A walk at eight levels: the states; below, the "
           "guesses: specks, then a blur, then a shoe while the state is still mostly noise",
           labels=[f"t = {t}" for t in levels])
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
-sliders(walk_at, level=(0, T - 1))
+sliders(walk_at, level=(1, T))
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # That was the lab: two PNG files, and every line between the data and them is yours. The six levels of the strip are not evenly spaced: while $t$ is high there is
@@ -781,7 +785,7 @@ sliders(walk_at, level=(0, T - 1))
 
 # %% slideshow={"slide_type": "skip"}
 def pm(found, form=".1f"):
-    spread = f" ± {found['std']:{form}}" if len(found["runs"]) > 1 else ""
+    spread = f" ± {found['std']:{form}}" if len(found["values"]) > 1 else ""
     return f"{found['mean']:{form}}{spread}"
 
 
@@ -832,7 +836,7 @@ for name, colour in zip(("fashion", "mnist"), show.COLOURS, strict=False):
     rows, curve = saved[name]["snapshots"], torch.tensor(saved[name]["loss"]).mean(0)
     steps_of, ratio = [row["step"] for row in rows], [row["ratio"] for row in rows]
     axes[0].plot(range(50, 50 * len(curve) + 1, 50), curve, color=colour, label=name)
-    mean, std = [r["mean"] for r in ratio], [r["std"] for r in ratio]
+    mean, std = [r["mean"] for r in ratio], [r["std"] or 0 for r in ratio]
     axes[1].errorbar(steps_of, mean, std, color=colour, marker="o")
     end, real = saved[name]["final"], saved["floors"][name]
     print(f"{name:8} loss {curve[-10:].mean():.4f}; floor {real['mean']:.1f} ± {real['std']:.1f}; ancestral "
@@ -856,11 +860,13 @@ show.figure(fig, "Loss and distance in floors over the training step, a curve fo
 #
 # | setting | your code | default there |
 # |---|---|---|
-# | `trained_betas` | the line to 0.02, times 1000/T | the line to 0.02 for any T: stops short at 300 |
+# | `trained_betas` | `betas[1:]`: the line to 0.02, times 1000/T | the line to 0.02 for any T: stops short at 300 |
 # | `variance_type` (DDPM) | `"fixed_small"`: the posterior's | the same |
 # | `clip_sample`, `clip_sample_range` | `True`, 1.0: your clamp | the same |
 # | `timestep_spacing` (DDIM) | `"trailing"`: starts at the top | `"leading"` |
 # | `use_clipped_model_output` (DDIM) | `True`: eps follows the clamp | `False` |
+#
+# And `diffusers` has no level 0 for the clean picture. It counts the noisy levels from 0 to $T-1$, so its timestep is our $t-1$: `library` below adds the 1.
 #
 # The textbook lab draws with variance $\beta_t$ (`"fixed_large"`) and never clamps, and then asks you to confirm that the samples match those of the defaults. They cannot.
 #
@@ -904,21 +910,21 @@ except ImportError:
 
 
 def library(model, scheduler, x, **options):
-    for t in scheduler.timesteps:
-        eps = model(x, t.expand(len(x)))
+    for t in scheduler.timesteps:  # T - 1 .. 0, our levels T .. 1
+        eps = model(x, (t + 1).expand(len(x)))
         x = scheduler.step(eps, t, x, **options).prev_sample
     return x
 
 
 # %% slideshow={"slide_type": "skip"}
 n, ddpm = choose(3, 2), {}
-betas = dict(trained_betas=schedule.betas.tolist())
-right = dict(clip_sample=True, clip_sample_range=1.0, timestep_spacing="trailing", **betas)  # for DDIM
-configurations = {"library's betas": {}}
-for variance in ("fixed_large", "fixed_small"):
-    for name, clip in (("free", False), ("clipped", True)):
-        options = dict(variance_type=variance, clip_sample=clip, clip_sample_range=1.0, **betas)
-        configurations = {f"{variance}, {name}": options, **configurations}
+common = dict(trained_betas=schedule.betas[1:].tolist(), clip_sample_range=1.0)
+right = dict(clip_sample=True, timestep_spacing="trailing", **common)  # for DDIM
+configurations = {}
+for variance in ("fixed_small", "fixed_large"):
+    for name, clip in (("clipped", True), ("free", False)):
+        configurations[f"{variance}, {name}"] = dict(variance_type=variance, clip_sample=clip, **common)
+configurations["library's betas"] = {}
 if DDPMScheduler is not None:
     g = torch.Generator().manual_seed(1)
     *_, (level, yours) = ancestral(model, schedule, x_T[:n], lambda x: torch.randn(x.shape, generator=g))
@@ -938,8 +944,8 @@ if ddpm:
               "blurs. Right: differences from yours: none, edges, grain, edges and grain, everything",
               title="Left: samples; right: their differences from yours, black 0, white 0.2 and more")
     changes = {"as yours": {}, "leading": dict(timestep_spacing="leading"), "free": dict(clip_sample=False)}
-    for name in (*changes, "eps left behind"):
-        scheduler, follow = DDIMScheduler(T, **{**right, **changes.get(name, {})}), name != "eps left behind"
+    for name, change in (changes | {"eps left behind": {}}).items():
+        scheduler, follow = DDIMScheduler(T, **(right | change)), name != "eps left behind"
         scheduler.set_timesteps(T // 10)
         gap = (library(model, scheduler, x_T[:n], use_clipped_model_output=follow) - few[:n]).abs()
         print(f"DDIM {name:22} largest difference of a pixel {gap.max():.1g}, mean {gap.mean():.1g}")
@@ -953,6 +959,9 @@ if ddpm:
 # two lines that make a scheduler.
 
 # %% slideshow={"slide_type": "skip"}
+import inspect
+
+
 def lines(thing):
     rows = [row.strip() for row in inspect.getsource(thing).splitlines()]
     return sum(bool(row) and not row.startswith(("#", '"""')) for row in rows)
@@ -1047,7 +1056,7 @@ print(f"with the library: {kept}; removed: {sum(written.values()) - kept}")
 #
 # Optional. Two changes to the lab, each at the budget of the long training, and what they brought.
 #
-# **Cosine schedule.** In `LabSchedule`, compute $\bar\alpha_t$ from $f(t) = \cos^2\!\big(\tfrac{t/T + 0.008}{1.008}\cdot\tfrac{\pi}{2}\big)$ and the betas from their ratios, at most 0.999 (Nichol & Dhariwal 2021).
+# **Cosine schedule.** In `LabSchedule`, compute $\bar\alpha_t = f(t)/f(0)$ from $f(t) = \cos^2\!\big(\tfrac{t/T + 0.008}{1.008}\cdot\tfrac{\pi}{2}\big)$ and the betas from their ratios, at most 0.999 (Nichol & Dhariwal 2021).
 # Nothing else changes. Its loss cannot be compared with that of the linear schedule: it asks at other noise levels. The distance can.
 #
 # **Class conditioning.** `LabUNet(classes=10)`, and `model(x_t, t, y)` in the training step and in the samplers. The judge says of every sample whether it is what was asked for.
@@ -1094,7 +1103,7 @@ show.rows(by_class, "Three rows of ten samples, one column a class asked for, fr
 # ## Self-check
 #
 # - [ ] I wrote all six functions, or know which one I could not write.
-# - [ ] I can say what goes wrong with `alpha_bar[-1]`, and where.
+# - [ ] I can say why `betas` and `alpha_bar` have T + 1 entries, and what stands at index 0.
 # - [ ] I can count how many pixels a stack of convolutions sees.
 # - [ ] I can name the settings that decide whether `diffusers` draws my pictures.
 # - [ ] I can say why the distances of two data sets cannot be compared, and what can.
@@ -1107,7 +1116,7 @@ show.rows(by_class, "Three rows of ten samples, one column a class asked for, fr
 # | Train for five minutes, set `WEIGHTS = "mine"`, and compare your grid with the table of minutes. | ●○○○○ | 15 min |
 # | `DATA = "mnist"`: which step needs a change? | ●○○○○ | 15 min |
 # | Cosine schedule in `LabSchedule`; do your two samplers still work unchanged? | ●●○○○ | 20 min |
-# | Add seed 1 to `helpers/train/fashion.py`, run it, and see which differences of the stretch table hold. | ●●○○○ | 20 min, and half an hour of computing |
+# | Add seed 1 to the experiment `fashion` in `data/experiments`, run it, and see which differences of the stretch table hold. | ●●○○○ | 20 min, and half an hour of computing |
 # | Labels: change `train_step` and draw ten of each class. | ●●●○○ | 40 min |
 # | Train on 200 images of bags only, with and without flips. When do samples become copies? | ●●●●○ | 90 min |
 # | Take the skips out one at a time. Which one do the samples miss most? | ●●●○○ | 60 min |

@@ -17,7 +17,7 @@ from helpers.models import UNet, parameter_count
 from helpers.modes import choose
 from helpers.sampling import ancestral, ddim, dpm_solver, reverse
 from helpers.schedule import cosine
-from helpers.training import Run, bf16_is_faster, train
+from helpers.training import Run, train
 
 BATCH, IMAGES = choose(64, 4), choose(64, 4)
 TRAIN_STEPS, TIMED = choose(12, 2), choose(50, 2)  # how many steps are timed, at most
@@ -46,7 +46,7 @@ class OfDiffusers(torch.nn.Module):
         return self.inner(x, t).sample
 
 
-def training_speed(model, bf16: bool) -> float:
+def measure_training(model, bf16: bool) -> float:
     """Images a second of the training loop, after two steps to warm up."""
     data = torch.randn(256, 1, 28, 28).clamp(-1, 1)
     steps = train(Run(model), cosine(), data, TRAIN_STEPS + 2, batch_size=BATCH, bf16=bf16)
@@ -56,7 +56,7 @@ def training_speed(model, bf16: bool) -> float:
     return done * BATCH / (time.perf_counter() - start)
 
 
-def sampling(model, sampler: str, rule, steps: int, bf16: bool = False) -> None:
+def time_sampling(model, sampler: str, rule, steps: int, bf16: bool = False) -> None:
     """Print the seconds for IMAGES images with all `steps`."""
     timed = min(steps, TIMED)
     walk = reverse(model, cosine(), rule, (IMAGES, 1, 28, 28), clip_x0=1.0)
@@ -70,29 +70,27 @@ def sampling(model, sampler: str, rule, steps: int, bf16: bool = False) -> None:
     print(f"  {IMAGES} images, {sampler:20} {steps:5} steps {seconds:7.1f} s   ({how})", flush=True)
 
 
-def bench(name: str, model) -> None:
+def bench_network(name: str, model) -> None:
     """Print the rows of one network."""
-    x, t = torch.randn(BATCH, 1, 28, 28), torch.zeros(BATCH, dtype=torch.long)
-    bf16 = bf16_is_faster(model, x, t)
     print(f"\n{name}: {parameter_count(model):,} parameters", flush=True)
-    speed = training_speed(model, bf16)
-    kind = "bfloat16" if bf16 else "float32"
-    print(f"  training            {speed:8.0f} images/s   (batch {BATCH}, {kind})", flush=True)
+    for kind in ("float32", "bfloat16"):
+        speed = measure_training(model, kind == "bfloat16")
+        print(f"  training            {speed:8.0f} images/s   (batch {BATCH}, {kind})", flush=True)
     model.eval().requires_grad_(False)
     for sampler, rule, steps in WALKS:
-        sampling(model, sampler, rule, steps)
-    sampling(model, "DPM-Solver++", dpm_solver(15), 15, bf16=True)
+        time_sampling(model, sampler, rule, steps)
+    time_sampling(model, "DPM-Solver++", dpm_solver(15), 15, bf16=True)
 
 
 def main() -> None:
     """Run the whole bench."""
     torch.manual_seed(0)
     print(machine())
-    bench("course U-Net (16, 48, 96), 28x28", UNet(channels=(16, 48, 96)))
+    bench_network("course U-Net (16, 48, 96), 28x28", UNet(channels=(16, 48, 96)))
     labelled = UNet(channels=(16, 48, 96), classes=10).eval().requires_grad_(False)
-    sampling(Guided(labelled, 7), "DPM-Solver++ guided", dpm_solver(15), 15)
+    time_sampling(Guided(labelled, 7), "DPM-Solver++ guided", dpm_solver(15), 15)
     try:
-        bench("diffusers UNet2DModel (16, 48, 80), 28x28", OfDiffusers())
+        bench_network("diffusers UNet2DModel (16, 48, 80), 28x28", OfDiffusers())
     except ImportError:
         print("\ndiffusers is not installed: pip install -r requirements.txt adds the comparison")
 

@@ -1,0 +1,56 @@
+"""`make train`: every experiment whose products are missing, in order; or only those named.
+
+An interrupted one goes on where it stopped. Two runners may work side by side, for instance each in its own
+shell with OMP_NUM_THREADS=1: what one has begun is left to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from data.experiments import runner
+from data.experiments.table import TABLE
+from helpers import checkpoints
+
+
+def work_in(folder: Path) -> None:
+    """Read and write checkpoints/, results/ and gallery/ in this folder; data sets stay where they are."""
+    checkpoints.CHECKPOINTS, checkpoints.RESULTS = folder / "checkpoints", folder / "results"
+    runner.forget_caches()
+
+
+def main() -> None:
+    """Run the experiments named on the command line, or all."""
+    parser = argparse.ArgumentParser(prog=runner.COMMAND, description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(TABLE))
+    parser.add_argument("--again", action="store_true", help="even where the products are there")
+    parser.add_argument(
+        "--quick", metavar="FOLDER", type=Path, help="a trial: few steps and samples, into FOLDER"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="show the table: hours on one core, what is there"
+    )
+    parser.add_argument("--threads", type=int, help="of torch (otherwise its own choice, or OMP_NUM_THREADS)")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(TABLE):
+        parser.error(f"unknown experiment {', '.join(sorted(unknown))}; known: {', '.join(TABLE)}")
+    if options.quick:
+        work_in(options.quick.resolve())
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    names = [name for name in TABLE if name in options.names or not options.names]
+    if options.list:
+        print("\n".join(runner.describe(TABLE[name]) for name in names))
+        return
+    try:
+        runner.run_all(names, TABLE, options.again, quick=bool(options.quick))
+    except (ValueError, OSError) as err:
+        sys.exit(str(err))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""The one runner of all experiments, and their one way to go on after an interruption.
+
+While an experiment runs, everything it makes lies in data/checkpoints/.resume/NAME-KEY. KEY is a hash of all
+its settings and of the files it reads, so that old results never mix with those of other settings. The
+products move to their places under data/ only when every job is done, every product can be read and every
+bound holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from helpers import checkpoints
+from helpers.files import whole_or_not_at_all
+
+COMMAND = "python -m data.experiments"
+WAIT_SECONDS = 5  # between looks at whether another runner has finished
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of the table.
+
+    makes: its products, files under data/; settings: plain data, everything that its numbers depend on.
+    list_jobs(settings): {name: arguments}, one job for each setting and seed.
+    measure(work, **arguments): does one job and returns its figures, JSON-able; networks go to work.made. Or
+    several such functions by the argument `kind`.
+    assemble(work, done): writes the other products to work.made; done: {name of the job: its figures}.
+    bounds(results): yields (does it hold, a sentence), of the finished results; not asked under --quick.
+    hours: on one core; needs: names of experiments whose products it reads; quick: settings of a trial.
+    """
+
+    name: str
+    about: str
+    hours: float
+    makes: tuple[str, ...]
+    settings: dict
+    list_jobs: Callable[[dict], dict]
+    measure: Callable | dict[str, Callable]
+    assemble: Callable | None = None
+    bounds: Callable | None = None
+    needs: tuple[str, ...] = ()
+    quick: dict = field(default_factory=dict)
+
+
+@dataclass
+class Work:
+    """What a job knows: its experiment, the settings, where products go, its resume file, whom to tell."""
+
+    name: str
+    settings: dict
+    made: Path
+    state: Path
+    tell: Callable = lambda step, steps, loss: None
+
+    def save_model(self, name: str, model, recipe: dict, log: dict) -> None:
+        """Make the product checkpoints/name.safetensors."""
+        checkpoints.save_model(self.made / "checkpoints" / f"{name}.safetensors", model, recipe, log)
+
+    def save_results(self, results: dict, **images) -> None:
+        """Make the product results/NAME.json (of the experiment), and of images, if any, NAME.safetensors."""
+        if images:
+            checkpoints.save_images(self.name, self.made / "results", **images)
+        checkpoints.save_results(self.name, results, self.made / "results")
+
+
+class Progress:
+    """One line: experiment, jobs done, step, loss, time left; rewritten on a terminal, else one a minute."""
+
+    def __init__(self, name: str, jobs: int, known: int):
+        self.name, self.jobs, self.known, self.done = name, jobs, known, known
+        self.start, self.said = time.perf_counter(), 0.0
+
+    def tell(self, job: str, step: int = 0, steps: int = 1, loss: float | None = None) -> None:
+        """Show where the experiment is, unless that was shown just now."""
+        now, terminal = time.perf_counter(), sys.stderr.isatty()
+        if now - self.said < (0.5 if terminal else 60) and 0 < step:
+            return
+        self.said = now
+        share = (self.done - self.known + step / steps) / max(1, self.jobs - self.known)
+        left = f", about {(now - self.start) * (1 - share) / share / 60:.0f} min left" if share > 0 else ""
+        where = f", step {step:,} of {steps:,}, loss {loss:.4f}" if loss is not None else ""
+        line = f"{self.name}: {self.done} of {self.jobs} done, now {job}{where}{left}"
+        print(
+            f"\r{line:<100}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True
+        )
+
+
+def home() -> Path:
+    """The folder with checkpoints/, results/ and gallery/."""
+    return Path(checkpoints.CHECKPOINTS).parent
+
+
+def is_readable(path: Path) -> bool:
+    """Is the product there, and whole?"""
+    try:
+        if path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".safetensors":
+            checkpoints.read_checkpoint(path)
+        else:
+            with Image.open(path) as picture:
+                for frame in range(picture.n_frames):
+                    picture.seek(frame), picture.load()
+    except (OSError, ValueError, SyntaxError, EOFError):
+        return False
+    return True
+
+
+def missing_products(experiment: Experiment) -> list[str]:
+    """The products that are not there or cannot be read."""
+    return [product for product in experiment.makes if not is_readable(home() / product)]
+
+
+def key_of(settings: dict, reads: list[Path]) -> str:
+    """A hash of all settings and of the files read."""
+    content = json.dumps(settings, sort_keys=True).encode()
+    for path in reads:
+        content += hashlib.sha256(path.read_bytes()).digest()
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def read_done(path: Path) -> dict:
+    """The jobs that an interrupted run has finished. A damaged file raises ValueError, saying what to do."""
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise ValueError(f"{path} is damaged ({err}): remove it to do these jobs anew") from err
+
+
+def run(experiment: Experiment, table: dict, quick: bool = False) -> None:
+    """Do the jobs that are not done, assemble the products, hold them to their bounds, put them in place.
+
+    Raises ValueError when a product cannot be read or a bound is not reached; what was in place stays.
+    """
+    settings = {**experiment.settings, **(experiment.quick if quick else {})}
+    settings = json.loads(json.dumps(settings))  # plain data, and the same whether read back or not
+    reads = [home() / product for name in experiment.needs for product in table[name].makes]
+    folder = home() / "checkpoints" / ".resume" / f"{experiment.name}-{key_of(settings, reads)}"
+    made, jobs, done = folder / "made", experiment.list_jobs(settings), read_done(folder / "done.json")
+    for place in ("checkpoints", "results", "gallery"):
+        (made / place).mkdir(parents=True, exist_ok=True)
+    progress = Progress(experiment.name, len(jobs), sum(name in done for name in jobs))
+    if progress.known:
+        print(f"{experiment.name}: going on, {progress.known} of {len(jobs)} jobs are done", flush=True)
+    work = Work(experiment.name, settings, made, folder / "training.state")
+    for name in (name for name in jobs if name not in done):
+        progress.tell(name)
+        work.tell = lambda *where, name=name: progress.tell(name, *where)
+        arguments = dict(jobs[name])
+        by_kind = isinstance(experiment.measure, dict)
+        measure = experiment.measure[arguments.pop("kind")] if by_kind else experiment.measure
+        figures = measure(work, **arguments)
+        done[name] = json.loads(json.dumps(figures))  # as it is read back after an interruption
+        with whole_or_not_at_all(folder / "done.json") as part:
+            part.write_text(json.dumps(done), encoding="utf-8")
+        work.state.unlink(missing_ok=True)
+        progress.done += 1
+    if experiment.assemble is not None:
+        experiment.assemble(work, {name: done[name] for name in jobs})
+    if broken := [product for product in experiment.makes if not is_readable(made / product)]:
+        raise ValueError(
+            f"{made / broken[0]} cannot be read: remove {folder} to start {experiment.name} anew"
+        )
+    if experiment.bounds is not None and not quick:
+        hold_to_bounds(experiment, made)
+    for product in experiment.makes:
+        (home() / product).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(made / product, home() / product)
+    shutil.rmtree(folder)
+    forget_caches()
+
+
+def hold_to_bounds(experiment: Experiment, made: Path) -> None:
+    """Raises ValueError that names every bound not reached by the results in `made`."""
+    results = json.loads((made / "results" / f"{experiment.name}.json").read_text(encoding="utf-8"))
+    if missed := [sentence for holds, sentence in experiment.bounds(results) if not holds]:
+        raise ValueError(
+            f"{experiment.name} is measured, but not good enough: {'; '.join(missed)}. "
+            f"What stands in {home()} is untouched, the new products are in {made}."
+        )
+
+
+def forget_caches() -> None:
+    """Classifiers and features of real images may be new: read them again."""
+    from data.experiments import measures
+    from helpers import classifiers
+
+    classifiers.load.cache_clear(), measures.real.cache_clear(), measures.real_features.cache_clear()
+
+
+@contextmanager
+def only_one(name: str):
+    """True as long as no other process runs this experiment; on Windows nobody looks."""
+    path = home() / "checkpoints" / ".resume" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def run_all(names: list[str], table: dict, again: bool = False, quick: bool = False) -> None:
+    """Run the named experiments, each after those it needs; skip what is there, unless `again`.
+
+    A second runner may work beside this one: an experiment that the other has begun is left to it.
+    Raises ValueError for an experiment whose needed products nobody makes.
+    """
+    waiting, told = list(names), False
+    while waiting:
+        for name in waiting:
+            if not is_ready(table[name], table, waiting):
+                continue
+            with only_one(name) as alone:
+                if alone:
+                    run_one(table[name], table, again, quick)
+                    waiting.remove(name)
+                    break
+        else:
+            if not told:
+                print(f"waiting for another runner, to do {', '.join(waiting)}", flush=True)
+            told = True
+            time.sleep(WAIT_SECONDS)
+
+
+def is_ready(experiment: Experiment, table: dict, waiting: list[str]) -> bool:
+    """Are the products that it needs there? Raises ValueError when they are not and nobody makes them."""
+    for name in experiment.needs:
+        if name in waiting:
+            return False
+        if missing := missing_products(table[name]):
+            with only_one(name) as alone:
+                if not alone:
+                    return False
+            raise ValueError(f"{experiment.name} reads {missing[0]}, which is not there: {COMMAND} {name}")
+    return True
+
+
+def run_one(experiment: Experiment, table: dict, again: bool, quick: bool) -> None:
+    """Run one experiment, unless its products are there; say what happens."""
+    name, start, missing = experiment.name, time.perf_counter(), missing_products(experiment)
+    if not missing and not again:
+        print(f"{name}: its products are there (--again makes them anew)", flush=True)
+        return
+    for product in missing:
+        if (home() / product).exists():
+            print(f"{name}: {product} is damaged and made anew", flush=True)
+    print(
+        f"{name}: starting" + ("" if quick else f", about {experiment.hours:.1f} h on one core"), flush=True
+    )
+    run(experiment, table, quick)
+    print(f"{name}: done in {(time.perf_counter() - start) / 60:.1f} min", flush=True)
+
+
+def describe(experiment: Experiment) -> str:
+    """Its line in --list."""
+    missing = missing_products(experiment)
+    there = "there" if not missing else "missing: " + ", ".join(missing)
+    return f"{experiment.name:16} {experiment.hours:5.1f} h  {experiment.about}\n{'':26}{there}"

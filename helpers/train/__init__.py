@@ -1,1 +1,0 @@
-"""What `make train` runs, one file a training; each writes to data/checkpoints or data/results."""
