@@ -339,7 +339,7 @@ def test_the_whole_chain_from_an_empty_folder(folder, capsys):
     path.write_bytes(path.read_bytes()[:100])
     runner.run_all(list(TABLE), TABLE, quick=True)
     after = {product for product, path in made.items() if path.stat().st_mtime_ns != before[product]}
-    assert after == {*TABLE["mnist_base"].makes, "results/points.json"}
+    assert after == {*TABLE["mnist_snapshots"].makes, "results/points.json"}
 
 
 def check_figures(node):
@@ -417,22 +417,22 @@ def test_wrong_rules():
     torch.testing.assert_close(added, 2 * schedule.betas[1].sqrt().expand(1, 2))
 
 
-@pytest.mark.parametrize("name", ["mnist_unet", "mnist_classes"])
-def test_a_network_starts_as_the_one_before(folder, name):
+@pytest.mark.parametrize("more", [mnist.MORE["mnist_classes"], dict(blocks=2)], ids=["labels", "blocks"])
+def test_a_network_starts_as_the_one_before(folder, more):
     """New blocks and labels do nothing at first; another network is refused."""
     torch.manual_seed(0)
     base = UNet(channels=(8, 16))
     nn.init.normal_(base.leave[-1].weight)
     recipe = dict(T=1000)
-    checkpoints.save_model(folder / "checkpoints/mnist_base.safetensors", base, recipe)
+    checkpoints.save_model(folder / "checkpoints/mnist_unet.safetensors", base, recipe)
     images = torch.randn(8, 1, 28, 28)
-    model = UNet(channels=(8, 16), **mnist.MORE[name])
-    mnist.start_from(model, "mnist_base", images)
+    model = UNet(channels=(8, 16), **more)
+    mnist.start_from(model, "mnist_unet", images)
     assert parameter_count(model) > parameter_count(base)
     t = torch.full((8,), 700)
     torch.testing.assert_close(model.eval()(images, t), base.eval()(images, t))
     with pytest.raises((ValueError, RuntimeError)):
-        mnist.start_from(UNet(channels=(16, 16)), "mnist_base", images)
+        mnist.start_from(UNet(channels=(16, 16)), "mnist_unet", images)
 
 
 def test_the_weak_network_is_asked_at_the_same_noise():

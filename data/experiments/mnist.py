@@ -69,7 +69,8 @@ def train_mnist(work) -> dict:
         work, model, sets.x, recipe, labels=labels, stops=stops,
         look=lambda run, log: keep(run, log, f"mnist_unet_{stops[run.step]}"),
     )  # fmt: skip
-    keep(run, log)
+    if "until" not in recipe:
+        keep(run, log)
     return dict(loss=log["last"], seconds=round(log["seconds"]))
 
 
@@ -208,31 +209,20 @@ def list_mnist(s: dict) -> dict:
         short = dict(sampler=dict(rule="ddim", steps=steps), network="mnist_unet", seed=0)
         jobs[f"steps {steps}"] = dict(**short, **common)
     jobs["unclipped"] = dict(**short, **common, clip=None)
-    for name, sampler in s["samplers"].items():
-        for seed in s["sampler_seeds"]:
-            row = dict(network="mnist_unet", seed=seed, kind="samples", n=s["many"])
-            jobs[f"sampler {name} {seed}"] = dict(row, **sampler)
     return jobs
 
 
 def assemble_mnist(work, done: dict) -> None:
     """The figures of notebook 04, and its images."""
     s, model, sets = work.settings, load_network("mnist_unet"), real("mnist", work.settings["few"])
-    rows, images, samplers = [], {}, {}
+    rows, images = [], {}
     for name in (*SNAPSHOTS.values(), "final"):
         network = model if name == "final" else load_network(f"mnist_unet_{name}")
         runs = [done[f"network {name} {seed}"] for seed in s["seeds"]]
         images[name] = to_images(runs[0]["pixels"])
         rows.append(dict(name=name, **count_training(network), **figures(runs, ("distance", "confident"))))
     images["ddim"], images["ancestral"] = (to_images(done["final"][key]) for key in ("pixels", "ancestral"))
-    many = floor(sets.test, s["many"])
-    for name, sampler in s["samplers"].items():
-        runs = [done[f"sampler {name} {seed}"] for seed in s["sampler_seeds"]]
-        row = figures(runs, ("distance", "confident", "smallest_class"))
-        row["excess"] = figure([run["distance"] - many["mean"] for run in runs])
-        samplers[name] = {**sampler, **row, "class_shares": [run["class_shares"] for run in runs]}
-        images[f"sampler_{name}"] = to_images(runs[0]["pixels"])
-    scoring = dict(seeds=s["seeds"], samples=s["samples"], many=s["many"], sampler_seeds=s["sampler_seeds"])
+    scoring = dict(seeds=s["seeds"], samples=s["samples"])
     scoring |= dict(steps=s["steps"], clip_x0=1.0, real="test images", bf16=s["bf16"])
     shares = torch.bincount(sets.test_y, minlength=10) / len(sets.test_y)
     test = dict(confident=round(metrics.confident_share(sets.test), 4))
@@ -253,10 +243,43 @@ def assemble_mnist(work, done: dict) -> None:
         unclipped=dict(steps=s["few_steps"][-1], **drop_pixels("unclipped")),
         nearest=done["final"]["nearest"],
         diffusers=done["diffusers"],
-        samplers=samplers,
-        samplers_floor=many,
     )
     work.save_results(results, **images)
+
+
+def list_samplers(s: dict) -> dict:
+    """The network with every sampler, from every sampling seed."""
+    jobs = {}
+    for name, sampler in s["samplers"].items():
+        for seed in s["seeds"]:
+            jobs[f"{name} {seed}"] = dict(network="mnist_unet", seed=seed, n=s["samples"], **sampler)
+    return jobs
+
+
+def assemble_samplers(work, done: dict) -> None:
+    """A row for each sampler, the floor for so many samples, and the first images of each."""
+    s, rows, images = work.settings, {}, {}
+    test = real("mnist", s["few"]).test
+    lowest = floor(test, s["samples"])
+    for name, sampler in s["samplers"].items():
+        runs = [done[f"{name} {seed}"] for seed in s["seeds"]]
+        row = figures(runs, ("distance", "confident", "smallest_class"))
+        row["excess"] = figure([run["distance"] - lowest["mean"] for run in runs])
+        rows[name] = {**sampler, **row, "class_shares": [run["class_shares"] for run in runs]}
+        images[name] = to_images(runs[0]["pixels"])
+    about = dict(samples=s["samples"], seeds=s["seeds"], real="test images", bf16=s["bf16"])
+    confident = round(metrics.confident_share(test), 4)
+    results = dict(scoring=about, floor=lowest, real=dict(confident=confident), samplers=rows)
+    work.save_results(results, **images)
+
+
+def bound_samplers(found: dict):
+    """What is said of the samplers: fresh noise helps, and a weak network as the bad example helps more."""
+    rows, real_share = found["samplers"], found["real"]["confident"]
+    confident = {name: row["confident"]["mean"] for name, row in rows.items()}
+    yield confident["dpm_fresh"] > confident["ddim"], "fresh noise makes more samples confident"
+    yield abs(confident["autoguided"] - real_share) < 0.02, "autoguided, within 2 points of real digits"
+    yield confident["autoguided"] > confident["dpm_fresh"], "autoguidance makes more samples confident"
 
 
 def bound_mnist(found: dict):
@@ -283,11 +306,12 @@ def bound_mnist(found: dict):
 
 NETWORK = dict(channels=[16, 48, 96], prediction="v")
 RECIPE = dict(schedule="cosine", T=1000, batch_size=64, bf16=True)
-MORE = dict(mnist_base={}, mnist_unet=dict(blocks=2), mnist_classes=dict(classes=10))  # of the network
+MORE = dict(mnist_unet={}, mnist_snapshots={}, mnist_classes=dict(classes=10))  # of the network
+FIRST = dict(RECIPE, steps=24_000, lr=1e-3, seed=0, ema=0.999)
 TRAININGS = dict(
-    mnist_base=dict(RECIPE, steps=24_000, lr=1e-3, seed=0, ema=0.999),
-    mnist_unet=dict(RECIPE, start="mnist_base", steps=16_000, lr=7e-4, seed=1, ema=0.9995),
-    mnist_classes=dict(RECIPE, start="mnist_base", steps=6_000, lr=5e-4, seed=0, ema=0.999, drop=0.1),
+    mnist_unet=FIRST,
+    mnist_snapshots=dict(FIRST, until=8_000),
+    mnist_classes=dict(RECIPE, start="mnist_unet", steps=6_000, lr=5e-4, seed=0, ema=0.999, drop=0.1),
 )
 BEST = dict(rule="dpm_solver", steps=50, eta=0.5)
 GUIDE = dict(weak="mnist_lab", scale=2.0, band=[200, 900])
@@ -299,33 +323,63 @@ SAMPLERS = dict(
 )
 
 
-def describe_network(name: str, about: str, hours: float, needs=(), snapshots=()) -> Experiment:
-    """The experiment that trains one of the MNIST networks."""
-    names = [f"mnist_unet_{minutes}" for minutes in dict(snapshots).values()] + [name]
+def describe_network(name: str, about: str, hours: float, needs=()) -> Experiment:
+    """The experiment that trains one of the MNIST networks, or that leaves its snapshots."""
     recipe, tiny = TRAININGS[name], dict(NETWORK, channels=[8, 8, 8])
+    quick, names = dict(recipe, steps=4, T=24), [name]
+    snapshots, few_snapshots = {}, {}
+    if "until" in recipe:
+        quick, names = dict(quick, until=3), [f"mnist_unet_{minutes}" for minutes in SNAPSHOTS.values()]
+        snapshots, few_snapshots = SNAPSHOTS, dict(zip("123", SNAPSHOTS.values(), strict=True))
     return Experiment(
-        name, about, hours, makes=tuple(f"checkpoints/{one}.safetensors" for one in names), needs=needs,
-        settings=dict(network=NETWORK | MORE[name], recipe=recipe, snapshots=dict(snapshots), few=None),
-        quick=dict(network=tiny | MORE[name], recipe=dict(recipe, steps=4, T=24), few=400,
-                   snapshots=dict(zip("123", dict(snapshots).values(), strict=False))),
-        list_jobs=lambda s: {"training": {}}, measure=train_mnist,
-    )  # fmt: skip
+        name,
+        about,
+        hours,
+        makes=tuple(f"checkpoints/{product}.safetensors" for product in names),
+        needs=needs,
+        settings=dict(network=NETWORK | MORE[name], recipe=recipe, snapshots=snapshots, few=None),
+        quick=dict(network=tiny | MORE[name], recipe=quick, few=400, snapshots=few_snapshots),
+        list_jobs=lambda s: {"training": {}},
+        measure=train_mnist,
+    )
 
 
-SETTINGS = dict(samples=1000, seeds=[0, 1], steps=50, few_steps=[5, 10, 20], pairs=4, shown=64, bf16=True,
-                few=None, samplers=SAMPLERS, sampler_seeds=[0, 1, 2], many=10_000)  # fmt: skip
-FEW = dict(ddim=dict(sampler=dict(rule="ddim", steps=2)),
-           autoguided=dict(sampler=dict(BEST, steps=3), guide=dict(GUIDE, band=[8, 20])))  # fmt: skip
-QUICK = dict(samples=70, seeds=[0], steps=3, few_steps=[2], pairs=1, shown=4, few=400, samplers=FEW,
-             sampler_seeds=[0], many=80)  # fmt: skip
-BASE = ("mnist_base",)
-KINDS = dict(samples=measure_samples, final=measure_final, diffusers=compare_with_diffusers)
+SETTINGS = dict(samples=1000, seeds=[0, 1], steps=50, few_steps=[5, 10, 20], pairs=4, shown=64)
+SETTINGS |= dict(bf16=True, few=None)
+QUICK = dict(samples=70, seeds=[0], steps=3, few_steps=[2], pairs=1, shown=4, few=400)
+SAMPLING = dict(samplers=SAMPLERS, samples=1000, seeds=[0, 1, 2], shown=64, bf16=True, few=None)
+FEW_SAMPLERS = dict(
+    ddim=dict(sampler=dict(rule="ddim", steps=2)),
+    autoguided=dict(sampler=dict(BEST, steps=3), guide=dict(GUIDE, band=[8, 20])),
+)
 EXPERIMENTS = [
-    describe_network("mnist_base", "notebook 04: its first training (git ignores it)", 1.7, (), SNAPSHOTS),
-    describe_network("mnist_unet", "notebook 04: the network that ships, deepened", 1.7, needs=BASE),
-    describe_network("mnist_classes", "notebook 06: the same with labels", 0.5, needs=BASE),
-    Experiment("mnist", "notebook 04: samples and scores, of the snapshots, of four samplers", 6.0,
-               makes=("results/mnist.json", "results/mnist.safetensors", "results/mnist.gif"),
-               needs=("judges", "mnist_base", "mnist_unet", "fashion"), settings=SETTINGS, quick=QUICK,
-               list_jobs=list_mnist, measure=KINDS, assemble=assemble_mnist, bounds=bound_mnist),
-]  # fmt: skip
+    describe_network("mnist_unet", "notebook 04: the network that ships", 1.7),
+    describe_network("mnist_snapshots", "notebook 04: the same on its way; git ignores them", 0.6),
+    describe_network("mnist_classes", "notebook 06: the same with labels", 0.5, needs=("mnist_unet",)),
+    Experiment(
+        "mnist",
+        "notebook 04: samples and scores of the network and its snapshots",
+        0.6,
+        makes=("results/mnist.json", "results/mnist.safetensors", "results/mnist.gif"),
+        needs=("judges", "mnist_unet", "mnist_snapshots"),
+        settings=SETTINGS,
+        quick=QUICK,
+        list_jobs=list_mnist,
+        measure=dict(samples=measure_samples, final=measure_final, diffusers=compare_with_diffusers),
+        assemble=assemble_mnist,
+        bounds=bound_mnist,
+    ),
+    Experiment(
+        "mnist_samplers",
+        "README: the network with four samplers of 50 steps, one of them autoguided",
+        0.7,
+        makes=("results/mnist_samplers.json", "results/mnist_samplers.safetensors"),
+        needs=("judges", "mnist_unet", "fashion"),
+        settings=SAMPLING,
+        quick=dict(samplers=FEW_SAMPLERS, samples=80, seeds=[0], shown=4, few=400),
+        list_jobs=list_samplers,
+        measure=measure_samples,
+        assemble=assemble_samplers,
+        bounds=bound_samplers,
+    ),
+]

@@ -52,6 +52,7 @@ def train_network(
     that the clipped gradient means the same for all); drop, the share of labels left out.
     average_of: {name: decay}, other averages beside the run's own, returned in run.averages; a negative decay
     means one without warm-up, which starts from the random first weights and forgets them slowly.
+    recipe["until"]: stop after this step, with the learning rate on its way to `steps`.
     look(run, log) is called after the steps in `stops`; what it returns is kept in log["looks"].
     log: loss (mean of `every` steps each), last (mean of the last 100), seconds without the looks, threads.
     """
@@ -87,4 +88,6 @@ def train_network(
                 torch.save({"run": run.state_dict(), "log": log}, part)
             saved = time.perf_counter()
         clock, cpu = time.perf_counter(), time.process_time()
+        if step.step == recipe.get("until"):
+            break
     return run, log
