@@ -13,7 +13,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from data.experiments import __main__ as command
-from data.experiments import judges, measures, mnist, networks, objectives, points, runner, samplers
+from data.experiments import (
+    digits,
+    fashion,
+    jobs,
+    judges,
+    measures,
+    mnist,
+    networks,
+    objectives,
+    points,
+    runner,
+    samplers,
+)
 from data.experiments.runner import Experiment, Work
 from data.experiments.table import MODULES, TABLE
 from helpers import checkpoints, classifiers, data
@@ -43,23 +55,26 @@ def folder(tmp_path, monkeypatch):
 # --- the runner, with made-up experiments
 
 
-def make(name="tiny", jobs="abc", fails="", bounds=None, done=None, steps=1800, **options):
-    """An experiment whose jobs note their names in `done`, fail when named in `fails`, return the steps."""
-    done = [] if done is None else done
+class MadeUp(Experiment):
+    """made up: its jobs note their names in `done`, fail when named in `fails`, return the steps."""
 
-    def measure(work, job):
-        if job in fails:
+    def __init__(self, name="tiny", jobs="abc", fails="", bounds=None, done=None, steps=1800, needs=()):
+        self.name, self.jobs, self.fails, self.done, self.needs = name, jobs, fails, done, needs
+        self.settings, self.makes = dict(steps=steps), (f"results/{name}.json",)
+        self.bounds = bounds or super().bounds
+
+    def list_jobs(self, s):
+        return {job: dict(job=job) for job in self.jobs}
+
+    def measure(self, work, job):
+        if job in self.fails:
             raise PowerCut(job)
-        done.append(job)
+        if self.done is not None:
+            self.done.append(job)
         return dict(job=job, steps=work.settings["steps"], pair=(1, 2))
 
-    options = (
-        dict(settings=dict(steps=steps), makes=(f"results/{name}.json",), hours=0.0, bounds=bounds) | options
-    )
-    return Experiment(
-        name, "made up", list_jobs=lambda s: {job: dict(job=job) for job in jobs}, measure=measure,
-        assemble=lambda work, done: work.save_results(done), **options,
-    )  # fmt: skip
+    def assemble(self, work, done):
+        work.save_results(done)
 
 
 def run(*experiments, **options):
@@ -80,9 +95,9 @@ def test_it_goes_on_where_it_stopped(folder, capsys):
     """What was done is not done again, nothing ships before all is done, and nothing is left behind."""
     first, second = [], []
     with pytest.raises(PowerCut):
-        run(make(jobs="dbca", fails="c", done=first))
+        run(MadeUp(jobs="dbca", fails="c", done=first))
     assert first == ["d", "b"] and not (folder / "results").exists()
-    run(make(jobs="dbca", done=second))
+    run(MadeUp(jobs="dbca", done=second))
     assert second == ["c", "a"] and "going on, 2 of 4" in capsys.readouterr().out
     assert list(stored(folder))[:4] == list("dbca") and left(folder) == []
     assert stored(folder)["d"] == dict(job="d", steps=1800, pair=[1, 2]), "as JSON reads it back"
@@ -91,26 +106,26 @@ def test_it_goes_on_where_it_stopped(folder, capsys):
 def test_another_setting_never_mixes_with_old_results(folder):
     done = []
     with pytest.raises(PowerCut):
-        run(make(fails="c", steps=1800))
-    run(make(done=done, steps=20))
+        run(MadeUp(fails="c", steps=1800))
+    run(MadeUp(done=done, steps=20))
     assert done == list("abc") and all(stored(folder)[job]["steps"] == 20 for job in "abc")
 
 
 def test_other_files_read_never_mix_with_old_results(folder):
-    source = make("source", steps=1)
+    source = MadeUp("source", steps=1)
     run(source)
     with pytest.raises(PowerCut):
-        run(source, make(fails="c", needs=("source",)))
-    run(make("source", steps=2), again=True)
+        run(source, MadeUp(fails="c", needs=("source",)))
+    run(MadeUp("source", steps=2), again=True)
     done = []
-    run(source, make(done=done, needs=("source",)))
+    run(source, MadeUp(done=done, needs=("source",)))
     assert done == list("abc")
 
 
 def test_a_missed_bound_leaves_what_ships(folder):
-    run(make())
+    run(MadeUp())
     before = (folder / "results/tiny.json").read_bytes()
-    low = make(
+    low = MadeUp(
         steps=20, bounds=lambda found: [(found["a"]["steps"] > 1000, "a takes 1,000 steps"), (True, "no")]
     )
     with pytest.raises(
@@ -126,7 +141,7 @@ def test_a_missed_bound_leaves_what_ships(folder):
 @pytest.mark.parametrize("harm", ["gone", "cut", "empty"])
 def test_a_broken_product_is_made_again_by_its_own_step(folder, harm, capsys):
     done = []
-    one, two = make("one", done=done), make("two", jobs="xy", done=done)
+    one, two = MadeUp("one", done=done), MadeUp("two", jobs="xy", done=done)
     run(one, two)
     path, done[:] = folder / "results/two.json", []
     whole = path.read_text()
@@ -138,35 +153,35 @@ def test_a_broken_product_is_made_again_by_its_own_step(folder, harm, capsys):
 
 def test_again_and_nothing_to_do(folder, capsys):
     done = []
-    run(make(done=done)), run(make(done=done))
+    run(MadeUp(done=done)), run(MadeUp(done=done))
     assert done == list("abc") and "its products are there" in capsys.readouterr().out
-    run(make(done=done), again=True)
+    run(MadeUp(done=done), again=True)
     assert done == list("abcabc")
 
 
 def test_damaged_resume_file_is_named(folder):
     with pytest.raises(PowerCut):
-        run(make(fails="c"))
+        run(MadeUp(fails="c"))
     path = left(folder)[0] / "done.json"
     path.write_text('{"a": ')
     with pytest.raises(ValueError, match=rf"{re.escape(str(path))} is damaged .*: remove it"):
-        run(make())
+        run(MadeUp())
 
 
 def test_what_is_needed_comes_first(folder):
     done = []
-    late = make("late", needs=("early",), done=done, jobs="z")
+    late = MadeUp("late", needs=("early",), done=done, jobs="z")
     with pytest.raises(ValueError, match=r"late reads results/early.json.*python -m data.experiments early"):
-        runner.run_all(["late"], dict(late=late, early=make("early")))
-    run(late, make("early", done=done, jobs="a"))
+        runner.run_all(["late"], dict(late=late, early=MadeUp("early")))
+    run(late, MadeUp("early", done=done, jobs="a"))
     assert done == ["a", "z"]
 
 
 def test_two_runners_share_the_work(folder, monkeypatch, capsys):
     """What another runner has begun is left to it, with what needs it; when it is done, the rest follows."""
     done, table = [], {}
-    table["taken"], table["free"] = make("taken", done=done, jobs="t"), make("free", done=done, jobs="f")
-    table["after"] = make("after", done=done, jobs="a", needs=("taken",))
+    table["taken"], table["free"] = MadeUp("taken", done=done, jobs="t"), MadeUp("free", done=done, jobs="f")
+    table["after"] = MadeUp("after", done=done, jobs="a", needs=("taken",))
     other = runner.only_one("taken")
     assert other.__enter__()
 
@@ -279,8 +294,9 @@ def test_the_table_makes_everything_that_ships():
     """Every file in checkpoints, results and gallery is the product of one experiment, made in order."""
     made = [product for experiment in TABLE.values() for product in experiment.makes]
     assert len(made) == len(set(made))
-    there = {f"{name}/{path.name}" for name in ("checkpoints", "results", "gallery")
-             for path in (ROOT / "data" / name).glob("[!.]*")}  # fmt: skip
+    there = set()
+    for name in ("checkpoints", "results", "gallery"):
+        there |= {f"{name}/{path.name}" for path in (ROOT / "data" / name).glob("[!.]*")}
     assert there - set(made) <= {"results/notebook_seconds.json"}
     assert {f"checkpoints/mnist_unet_{minutes}min.safetensors" for minutes in (1, 5, 20)} < set(made)
     names = list(TABLE)
@@ -304,7 +320,7 @@ def test_what_an_experiment_reads_is_among_its_needs():
 def call(monkeypatch, folder):
     """The command with two made-up experiments; what it runs."""
     done = []
-    table = {name: make(name, jobs=name, done=done) for name in "ab"}
+    table = {name: MadeUp(name, jobs=name, done=done) for name in "ab"}
     monkeypatch.setattr(command, "TABLE", table)
 
     def call(*args):
@@ -362,7 +378,9 @@ def test_stored_figures_have_one_shape(name):
         check_figures(checkpoints.load_results(name))
 
 
-@pytest.mark.parametrize("name", [name for name, experiment in TABLE.items() if experiment.bounds])
+@pytest.mark.parametrize(
+    "name", [name for name, experiment in TABLE.items() if type(experiment).bounds is not Experiment.bounds]
+)
 def test_bounds_find_what_they_ask_for(name):
     """Every bound can be evaluated on the stored results; whether it holds is for the experiment to say."""
     for holds, sentence in TABLE[name].bounds(checkpoints.load_results(name)):
@@ -373,9 +391,9 @@ def test_bounds_find_what_they_ask_for(name):
 
 
 def test_figure_copes_with_missing_values():
-    assert measures.figure([2.0, 4.0, None]) == dict(mean=3.0, std=1.41421, values=[2.0, 4.0, None])
-    assert measures.figure([1.0])["std"] is None
-    assert measures.figure([None]) == dict(mean=None, std=None, values=[None])
+    assert jobs.figure([2.0, 4.0, None]) == dict(mean=3.0, std=1.41421, values=[2.0, 4.0, None])
+    assert jobs.figure([1.0])["std"] is None
+    assert jobs.figure([None]) == dict(mean=None, std=None, values=[None])
     good = dict(frechet=2.0, levels={"eps": [1.0, 3.0]}, classes=[0.1] * 10)
     summary = objectives.summarise_setting([good, dict(good, frechet=4.0), dict(diverged="no number")])
     assert summary["frechet"]["mean"] == 3 and summary["levels"]["eps"] == [1.0, 3.0]
@@ -417,7 +435,7 @@ def test_wrong_rules():
     torch.testing.assert_close(added, 2 * schedule.betas[1].sqrt().expand(1, 2))
 
 
-@pytest.mark.parametrize("more", [mnist.MORE["mnist_classes"], dict(blocks=2)], ids=["labels", "blocks"])
+@pytest.mark.parametrize("more", [dict(classes=10), dict(blocks=2)], ids=["labels", "blocks"])
 def test_a_network_starts_as_the_one_before(folder, more):
     """New blocks and labels do nothing at first; another network is refused."""
     torch.manual_seed(0)
@@ -460,10 +478,28 @@ def test_power_levels():
     assert dense[0] == 1000 and dense == sorted(set(dense), reverse=True) and dense[-1] < 50
 
 
+def test_sample_i_is_asked_for_class_i_modulo_ten():
+    """draw_lab, also where the samples are drawn in several chunks; without labels no class is asked for."""
+
+    class Noted(nn.Module):
+        prediction, classes = "eps", 10
+
+        def forward(self, x, t, *y):
+            asked.append(y[0] if y else None)
+            return torch.zeros_like(x)
+
+    asked, model, n = [], Noted(), fashion.CHUNK + 12
+    images = fashion.draw_lab(model, dict(schedule="cosine", T=3), n, seed=1)
+    assert images.shape == (n, 1, 28, 28) and len(asked) == 6, "two chunks of three levels"
+    assert all(torch.equal(torch.cat([asked[k], asked[3 + k]]), torch.arange(n) % 10) for k in range(3))
+    model.classes = 0
+    fashion.draw_lab(model, dict(schedule="cosine", T=3), 2, seed=1)
+    assert asked[6:] == [None] * 3
+
+
 def test_the_short_schedules():
-    schedules = {
-        name: networks.SCHEDULES[full](300) for name, full in samplers.SETTINGS["short_schedules"].items()
-    }
+    names = TABLE["samplers"].settings["short_schedules"]
+    schedules = {name: networks.SCHEDULES[full](300) for name, full in names.items()}
     ends = {name: float(schedule.exact(300).sqrt()) for name, schedule in schedules.items()}
     assert ends["uncorrected"] == pytest.approx(0.219, abs=1e-3)
     assert ends["zero_terminal"] == 0 and ends["rescaled"] < 0.01
@@ -518,20 +554,20 @@ def test_novelty_knows_copies_from_fresh_images():
 
 
 def test_22_settings_without_eps_at_zero_snr():
-    jobs = objectives.list_objectives(TABLE["objectives"].settings)
-    names = {name.rpartition(" ")[0] for name in jobs}
-    assert len(names) == 22 and len(jobs) == 66
+    listed = TABLE["objectives"].list_jobs(TABLE["objectives"].settings)
+    names = {name.rpartition(" ")[0] for name in listed}
+    assert len(names) == 22 and len(listed) == 66
     assert not [name for name in names if name.startswith("eps_ztsnr")]
 
 
-@pytest.mark.parametrize("name", objectives.ACTIVATIONS)
+@pytest.mark.parametrize("name", digits.ACTIVATIONS)
 def test_every_activation_is_replaced(name):
     torch.manual_seed(0)
     model, before = UNet(channels=(8, 16)), UNet(channels=(8, 16))
-    objectives.replace_activations(model, name)
+    digits.replace_activations(model, name)
     assert not [m for m in model.modules() if isinstance(m, nn.SiLU)]
     blocks = [m for m in model.modules() if isinstance(m, ResBlock)]
-    function, x = objectives.ACTIVATIONS[name][0], torch.randn(5)
+    function, x = digits.ACTIVATIONS[name][0], torch.randn(5)
     assert len(blocks) == 6 and all(torch.equal(block.activation(x), function(x)) for block in blocks)
     assert ResBlock.activation is F.silu
     assert all(block.activation is F.silu for block in before.modules() if isinstance(block, ResBlock))
@@ -545,5 +581,5 @@ def test_judges_are_read_anew_after_a_run(folder):
     runner.forget_caches()
     first = classifiers.load("judge", "digits")
     assert classifiers.load("judge", "digits") is first
-    run(make())
+    run(MadeUp())
     assert classifiers.load("judge", "digits") is not first

@@ -28,12 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=runner.COMMAND, description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(TABLE))
     parser.add_argument("--again", action="store_true", help="even where the products are there")
-    parser.add_argument(
-        "--quick", metavar="FOLDER", type=Path, help="a trial: few steps and samples, into FOLDER"
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="show the table: hours on one core, what is there"
-    )
+    trial = "a trial: few steps and samples, into FOLDER"
+    parser.add_argument("--quick", metavar="FOLDER", type=Path, help=trial)
+    parser.add_argument("--list", action="store_true", help="hours on one core, and what is there")
     parser.add_argument("--threads", type=int, help="of torch (otherwise its own choice, or OMP_NUM_THREADS)")
     options = parser.parse_args()
     if unknown := set(options.names) - set(TABLE):

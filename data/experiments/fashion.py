@@ -9,18 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from data.experiments.measures import (
-    cross,
-    draw,
-    figure,
-    figures,
-    floor,
-    group,
-    judge,
-    real,
-    to_images,
-    to_list,
-)
+from data.experiments.jobs import average, cross, figure, figures, group, round_all, to_images, to_list
+from data.experiments.measures import draw, floor, judge, real
 from data.experiments.networks import schedule_of, train_network
 from data.experiments.runner import Experiment
 from helpers.classifiers import probabilities
@@ -29,6 +19,13 @@ from helpers.sampling import ancestral, ddim
 
 SETS = ("fashion", "mnist")  # a network of each ships
 CHUNK = 100
+RECIPE = dict(T=300, steps=3_000, batch_size=64, lr=1e-3, ema=0.999, bf16=True)
+KINDS = {  # name of the training: data, schedule, classes
+    "fashion": ["fashion", "linear", 0],
+    "mnist": ["mnist", "linear", 0],
+    "cosine": ["fashion", "cosine", 0],
+    "classes": ["fashion", "linear", 10],
+}
 
 
 class InTurn(nn.Module):
@@ -45,8 +42,8 @@ class InTurn(nn.Module):
 def draw_lab(model, recipe: dict, n: int, seed: int, rule=None) -> torch.Tensor:
     """n samples (n, 1, 28, 28); ancestral, or by `rule`; one class after the other with labels."""
     network = InTurn(model).eval() if model.classes else model.eval()
-    rule = rule or ancestral()
-    return draw(network, schedule_of(recipe), rule, (n, 1, 28, 28), 1000 * seed, chunk=CHUNK)
+    schedule, shape = schedule_of(recipe), (n, 1, 28, 28)
+    return draw(network, schedule, rule or ancestral(), shape, 1000 * seed, chunk=CHUNK)
 
 
 def score_lab(images: torch.Tensor, name: str, few: int | None, asked: bool) -> dict:
@@ -57,150 +54,124 @@ def score_lab(images: torch.Tensor, name: str, few: int | None, asked: bool) -> 
         y = torch.cat([torch.arange(len(part)) % 10 for part in images.split(CHUNK)])
         hit = (probabilities(images, name).argmax(1) == y).float()
         scores["as_asked"] = round(float(hit.mean()), 4)
-        scores["as_asked_by_class"] = [round(float(hit[y == k].mean()), 4) for k in range(10)]
+        scores["as_asked_by_class"] = round_all([hit[y == k].mean() for k in range(10)])
     return scores
-
-
-def list_lab(s: dict) -> dict:
-    """Every training from every seed."""
-    return cross({kind: dict(kind=kind) for kind in s["kinds"]}, s["seeds"])
-
-
-def measure_lab(work, kind: str, seed: int) -> dict:
-    """Train one network; its loss, its scores on the way, and a few images. The first seed's is kept."""
-    s, (name, schedule, classes) = work.settings, work.settings["kinds"][kind]
-    sets, recipe = real(name, s["few"]), dict(s["recipe"], schedule=schedule, seed=seed)
-    torch.manual_seed(seed)
-    model, every = LabUNet(**s["network"], classes=classes), ddim(recipe["T"] // s["every"])
-
-    def look(run, log):
-        samples = draw_lab(run.ema.model, recipe, s["samples"], seed + 1, every)
-        scores = score_lab(samples, name, s["few"], bool(classes))
-        return dict(step=run.step, **scores, images=to_list(samples, s["large"]))
-
-    labels = sets.y if classes else None
-    stops = s["snapshots"]
-    run, log = train_network(
-        work, model, sets.x, recipe, labels, stops=stops, look=look, every=s["loss_every"]
-    )
-    model, looks = run.ema.model, log.pop("looks")
-    seconds = round(log["seconds"], 1)
-    result = dict(
-        seed=seed, loss=log["loss"], snapshots=[looks[str(step)] for step in stops], seconds=seconds
-    )
-    samples = draw_lab(model, recipe, s["samples"], seed + 1)
-    result["final"] = score_lab(samples, name, s["few"], bool(classes))
-    result["final_images"] = to_list(samples, s["largest"] if classes else s["large"])
-    if seed == s["seeds"][0] and kind in SETS:
-        fresh = draw_lab(model, recipe, s["samples"], seed + 1, ddim(recipe["T"] // s["every"], eta=1.0))
-        result["fresh"] = score_lab(fresh, name, s["few"], False)
-        work.save_model(f"{kind}_lab", model, {**describe_lab(s), "data": kind, "seed": seed}, log)
-    return result
-
-
-def describe_lab(s: dict) -> dict:
-    """What all trainings share."""
-    model = LabUNet(**s["network"])
-    about = dict(
-        betas="linear, scaled by 1000/T", prediction=model.prediction, optimizer="AdamW", clip_x0=1.0
-    )
-    return {
-        **s["recipe"],
-        **about,
-        "parameters": parameter_count(model),
-        "sampling": "ancestral, posterior variance",
-    }
-
-
-def summarise_lab(runs: list[dict], real_distance: float) -> dict:
-    """Loss curves; for every snapshot each score over the seeds; ratio: distance divided by the floor."""
-
-    def summarise(rows):
-        scores = figures(rows, [key for key in ("distance", "confident", "as_asked") if key in rows[0]])
-        scores["ratio"] = figure([row["distance"] / real_distance for row in rows])
-        for key in ("class_shares", "as_asked_by_class"):
-            if key in rows[0]:
-                means = torch.tensor([row[key] for row in rows]).mean(0).tolist()
-                scores[key] = [round(mean, 4) for mean in means]
-        return scores
-
-    table = zip(*(run["snapshots"] for run in runs), strict=True)
-    snapshots = [dict(step=rows[0]["step"], **summarise(rows)) for rows in table]
-    lists = {key: [run[key] for run in runs] for key in ("seed", "loss", "seconds")}
-    final = summarise([run["final"] for run in runs])
-    summary = dict(**lists, snapshots=snapshots, few=snapshots[-1], final=final)
-    if "fresh" in runs[0]:
-        summary["fresh"] = figures([runs[0]["fresh"]], ("distance", "confident"))
-    return summary
 
 
 def score_real(name: str, s: dict) -> dict:
     """Real images: the distance of as many of them from the others, and what the judge says of them."""
     sets = real(name, s["few"])
     judged = probabilities(sets.test, name).max(1)
-    right = (judged.indices == sets.test_y).float()
-    return dict(
-        **floor(sets.test, s["samples"], name=name),
-        confident=round(float((judged.values > 0.95).float().mean()), 4),
-        accuracy=round(float(right.mean()), 4),
-        accuracy_by_class=[round(float(right[sets.test_y == k].mean()), 4) for k in range(10)],
-    )
+    right, sure = (judged.indices == sets.test_y).float(), (judged.values > 0.95).float()
+    scores = round_all(dict(confident=sure.mean(), accuracy=right.mean()))
+    by_class = round_all([right[sets.test_y == k].mean() for k in range(10)])
+    return dict(**floor(sets.test, s["samples"], name=name), **scores, accuracy_by_class=by_class)
 
 
-def assemble_lab(work, done: dict) -> None:
-    """A summary of each training, floors, images."""
-    s, images, results = work.settings, {}, {}
-    floors = {name: score_real(name, s) for name in SETS}
-    for kind, runs in group(done, s["seeds"]).items():
-        results[kind] = summarise_lab(runs, floors[s["kinds"][kind][0]]["mean"])
-        images[f"{kind}_final"] = to_images(runs[0]["final_images"])
-        if kind in SETS:
-            for row in runs[0]["snapshots"]:
-                images[f"{kind}_{row['step']}"] = to_images(row["images"][: s["small"]])
-            images[f"{kind}_few"] = to_images(runs[0]["snapshots"][-1]["images"])
-    scoring = dict(samples=s["samples"], real="test images", every=s["every"], snapshots=s["snapshots"])
-    about = dict(recipe=describe_lab(s), seeds=s["seeds"], scoring=scoring, floors=floors)
-    work.save_results(dict(**about, **results), **images)
+def describe_lab(s: dict, **more) -> dict:
+    """What all trainings share."""
+    model = LabUNet(**s["network"])
+    about = dict(betas="linear, scaled by 1000/T", prediction=model.prediction, optimizer="AdamW")
+    about |= dict(clip_x0=1.0, parameters=parameter_count(model), sampling="ancestral, posterior variance")
+    return {**s["recipe"], **about, **more}
 
 
-def bound_lab(found: dict):
-    """What notebook 07 says of these figures."""
-    clothes, digits, floors = found["fashion"], found["mnist"], found["floors"]
-    for name, kind in (("fashion", clothes), ("mnist", digits)):
-        rows = [row["distance"] for row in kind["snapshots"] if row["step"] >= 500]
-        falls = rows[0]["mean"] - rows[-1]["mean"] > (rows[0]["std"] or 0) + (rows[-1]["std"] or 0)
-        yield falls, f"{name}: more training, smaller distance"
-        yield rows[-1]["mean"] > floors[name]["mean"], f"{name}: the floor lies below"
-        few, fresh, final = (kind[key]["distance"]["mean"] for key in ("few", "fresh", "final"))
-        yield fresh < few and final < 0.8 * few, f"{name}: the walk without fresh noise is further off"
-    for a, b in zip(clothes["loss"], digits["loss"], strict=True):
-        above = all(x > 1.2 * y for x, y in zip(a[2:], b[2:], strict=True))
-        yield above, "by the loss clothes are harder, after the first hundred steps"
-    ratios = [kind["final"]["ratio"]["mean"] for kind in (clothes, digits)]
-    scatter = min(row["std"] / row["mean"] for row in floors.values())
-    yield max(ratios) / min(ratios) - 1 < scatter, "by the distance in floors neither is harder"
-    first = [kind["snapshots"][0]["ratio"]["mean"] for kind in (clothes, digits)]
-    yield first[0] < first[1], "the first snapshot of the digits is further off"
-    means = [found[kind]["final"]["distance"]["mean"] for kind in ("classes", "fashion", "cosine")]
-    yield means == sorted(means), "labels help and the cosine does not"
-    for a, b in zip(clothes["snapshots"], found["cosine"]["snapshots"], strict=True):
-        nearer = a["step"] < 1000 or a["distance"]["mean"] < b["distance"]["mean"]
-        yield nearer, f"linear is nearer than cosine at step {a['step']}"
-    asked = found["classes"]["final"]["as_asked"]["mean"]
-    yield asked > floors["fashion"]["accuracy"] - 0.2, "most samples are judged as the class asked for"
+def summarise_scores(rows: list[dict], real_distance: float) -> dict:
+    """Each score over the seeds; ratio: distance divided by the floor."""
+    scores = figures(rows, [key for key in ("distance", "confident", "as_asked") if key in rows[0]])
+    scores["ratio"] = figure([row["distance"] / real_distance for row in rows])
+    for key in ("class_shares", "as_asked_by_class"):
+        if key in rows[0]:
+            scores[key] = round_all(average([row[key] for row in rows]))
+    return scores
 
 
-RECIPE = dict(T=300, steps=3_000, batch_size=64, lr=1e-3, ema=0.999, bf16=True)
-KINDS = dict(fashion=["fashion", "linear", 0], mnist=["mnist", "linear", 0], cosine=["fashion", "cosine", 0],
-             classes=["fashion", "linear", 10])  # name of the training: data, schedule, classes  # fmt: skip
-SETTINGS = dict(seeds=[0], snapshots=[250, 500, 1_000, 2_000, 3_000], samples=500, every=10, loss_every=50,
-                few=None, small=16, large=64, largest=100,
-                recipe=RECIPE, network={}, kinds=KINDS)  # fmt: skip
-QUICK = dict(snapshots=[2, 4], samples=70, few=400, small=2, large=4, largest=10, loss_every=2,
-             recipe=dict(RECIPE, T=24, steps=4), network=dict(a=8, b=8, c=8))  # fmt: skip
-EXPERIMENTS = [
-    Experiment("fashion", "notebook 07: the lab's network on clothes and on digits", 0.6, needs=("judges",),
-               makes=(*(f"checkpoints/{name}_lab.safetensors" for name in SETS), "results/fashion.json",
-                      "results/fashion.safetensors"), settings=SETTINGS, quick=QUICK, list_jobs=list_lab,
-               measure=measure_lab, assemble=assemble_lab, bounds=bound_lab),
-]  # fmt: skip
+class Fashion(Experiment):
+    """Notebook 07: the lab's network on clothes and on digits."""
+
+    name, hours, needs = "fashion", 0.6, ("judges",)
+    makes = (*(f"checkpoints/{name}_lab.safetensors" for name in SETS), "results/fashion.json")
+    makes += ("results/fashion.safetensors",)
+    settings = dict(seeds=[0], snapshots=[250, 500, 1_000, 2_000, 3_000], samples=500, every=10, few=None)
+    settings |= dict(loss_every=50, small=16, large=64, largest=100, recipe=RECIPE, network={}, kinds=KINDS)
+    quick = dict(snapshots=[2, 4], samples=70, few=400, small=2, large=4, largest=10, loss_every=2)
+    quick |= dict(recipe=dict(RECIPE, T=24, steps=4), network=dict(a=8, b=8, c=8))
+
+    def list_jobs(self, s):
+        return cross({kind: dict(kind=kind) for kind in s["kinds"]}, s["seeds"])
+
+    def measure(self, work, kind, seed):
+        """Train one network; its loss, its scores on the way, and a few images. The first seed's is kept."""
+        s, (name, schedule, classes) = work.settings, work.settings["kinds"][kind]
+        sets, recipe = real(name, s["few"]), dict(s["recipe"], schedule=schedule, seed=seed)
+        torch.manual_seed(seed)
+        model, steps = LabUNet(**s["network"], classes=classes), recipe["T"] // s["every"]
+
+        def draw_and_score(model, rule=None, asked=bool(classes)):
+            samples = draw_lab(model, recipe, s["samples"], seed + 1, rule)
+            return samples, score_lab(samples, name, s["few"], asked)
+
+        def look(run, log):
+            samples, scores = draw_and_score(run.ema.model, ddim(steps))
+            return dict(step=run.step, **scores, images=to_list(samples, s["large"]))
+
+        options = dict(labels=sets.y if classes else None, stops=s["snapshots"], look=look)
+        run, log = train_network(work, model, sets.x, recipe, every=s["loss_every"], **options)
+        model, looks = run.ema.model, log.pop("looks")
+        result = dict(seed=seed, loss=log["loss"], snapshots=[looks[str(step)] for step in s["snapshots"]])
+        samples, result["final"] = draw_and_score(model)
+        result["final_images"] = to_list(samples, s["largest"] if classes else s["large"])
+        if seed == s["seeds"][0] and kind in SETS:
+            _, result["fresh"] = draw_and_score(model, ddim(steps, eta=1.0), False)
+            work.save_model(f"{kind}_lab", model, describe_lab(s, data=kind, seed=seed), log)
+        return dict(result, seconds=round(log["seconds"], 1))
+
+    def assemble(self, work, done):
+        """For each training loss curves, scores by snapshot and at the end; floors, images."""
+        s, images, results = work.settings, {}, {}
+        floors = {name: score_real(name, s) for name in SETS}
+        for kind, runs in group(done, s["seeds"]).items():
+            lowest, first = floors[s["kinds"][kind][0]]["mean"], runs[0]["snapshots"]
+            summary = {key: [run[key] for run in runs] for key in ("seed", "loss", "seconds")}
+            table = zip(*(run["snapshots"] for run in runs), strict=True)
+            summary["snapshots"] = [dict(step=r[0]["step"], **summarise_scores(r, lowest)) for r in table]
+            summary["few"] = summary["snapshots"][-1]
+            summary["final"] = summarise_scores([run["final"] for run in runs], lowest)
+            images[f"{kind}_final"] = to_images(runs[0]["final_images"])
+            if kind in SETS:
+                summary["fresh"] = figures([runs[0]["fresh"]], ("distance", "confident"))
+                images |= {f"{kind}_{row['step']}": to_images(row["images"][: s["small"]]) for row in first}
+                images[f"{kind}_few"] = to_images(first[-1]["images"])
+            results[kind] = summary
+        scoring = dict(samples=s["samples"], real="test images", every=s["every"], snapshots=s["snapshots"])
+        about = dict(recipe=describe_lab(s), seeds=s["seeds"], scoring=scoring, floors=floors)
+        work.save_results(dict(**about, **results), **images)
+
+    def bounds(self, found):
+        clothes, digits, floors = found["fashion"], found["mnist"], found["floors"]
+        for name, kind in (("fashion", clothes), ("mnist", digits)):
+            first, *_, final = (row["distance"] for row in kind["snapshots"] if row["step"] >= 500)
+            falls = first["mean"] - final["mean"] > (first["std"] or 0) + (final["std"] or 0)
+            yield falls, f"{name}: more training, smaller distance"
+            yield final["mean"] > floors[name]["mean"], f"{name}: the floor lies below"
+            few, fresh, final = (kind[key]["distance"]["mean"] for key in ("few", "fresh", "final"))
+            off = fresh < few and final < 0.8 * few
+            yield off, f"{name}: the walk without fresh noise is further off"
+        for a, b in zip(clothes["loss"], digits["loss"], strict=True):
+            above = all(x > 1.2 * y for x, y in zip(a[2:], b[2:], strict=True))
+            yield above, "by the loss clothes are harder, after the first hundred steps"
+        ratios = [kind["final"]["ratio"]["mean"] for kind in (clothes, digits)]
+        scatter = min(row["std"] / row["mean"] for row in floors.values())
+        yield max(ratios) / min(ratios) - 1 < scatter, "by the distance in floors neither is harder"
+        first = [kind["snapshots"][0]["ratio"]["mean"] for kind in (clothes, digits)]
+        yield first[0] < first[1], "the first snapshot of the digits is further off"
+        means = [found[kind]["final"]["distance"]["mean"] for kind in ("classes", "fashion", "cosine")]
+        yield means == sorted(means), "labels help and the cosine does not"
+        for a, b in zip(clothes["snapshots"], found["cosine"]["snapshots"], strict=True):
+            nearer = a["step"] < 1000 or a["distance"]["mean"] < b["distance"]["mean"]
+            yield nearer, f"linear is nearer than cosine at step {a['step']}"
+        asked = found["classes"]["final"]["as_asked"]["mean"]
+        yield asked > floors["fashion"]["accuracy"] - 0.2, "most samples are judged as the class asked for"
+
+
+EXPERIMENTS = [Fashion()]

@@ -6,12 +6,11 @@ import matplotlib.pyplot as plt
 import torch
 
 from data.experiments.measures import noise
-from data.experiments.networks import schedule_of
+from data.experiments.mnist import load_network, schedule_of_network
 from data.experiments.points import RECIPE, train_points
 from data.experiments.runner import Experiment
-from helpers import checkpoints, data, show
+from helpers import data, show
 from helpers.guidance import Guided
-from helpers.models import LabUNet
 from helpers.sampling import ancestral, ddim, reverse
 from helpers.schedule import cosine
 
@@ -20,6 +19,7 @@ NETWORKS = {  # name of the GIF: checkpoint, seed of the noise, what it shows
     "on_request": ("mnist_classes", 1, "Noise turns into the digits 0 to 7, as asked."),
     "fashion": ("fashion_lab", 1, "Noise turns into eight pieces of clothing."),
 }
+GIFS = ["dissolving", "points", *NETWORKS]
 
 
 def draw_dissolving(work, path) -> None:
@@ -35,10 +35,10 @@ def draw_dissolving(work, path) -> None:
 def draw_walk(work, path) -> None:
     """A DDIM walk of one of the shipped networks, as a grid of four columns."""
     s, (name, seed, alt) = work.settings, NETWORKS[path.stem]
-    model = checkpoints.load_model(name, LabUNet if name.endswith("_lab") else None)
-    schedule = schedule_of({"schedule": "linear", **model.recipe})  # the lab's recipe says it in "betas"
+    model = load_network(name)
     network = Guided(model, y=torch.arange(8), scale=2.0) if name == "mnist_classes" else model
-    states = list(reverse(network, schedule, ddim(s["steps"]), x_T=noise(8, seed), clip_x0=1.0))
+    schedule, x_T = schedule_of_network(model), noise(8, seed)
+    states = list(reverse(network, schedule, ddim(s["steps"]), x_T=x_T, clip_x0=1.0))
     frames = [show.tiles(state.x, columns=4) for state in show.evenly(states, s["frames"])]
     show.gif(frames, path, alt, scale=2, seconds=3)
 
@@ -61,18 +61,20 @@ def draw_points(work, path) -> None:
     show.gif_from_figures(draw_figures(), path, alt, seconds=3)
 
 
-def draw_picture(work, name: str) -> None:
-    """Make one of the GIFs."""
-    how = dict(dissolving=draw_dissolving, points=draw_points)
-    how.get(name, draw_walk)(work, work.made / "gallery" / f"{name}.gif")
+class Gallery(Experiment):
+    """The moving pictures of README.md."""
+
+    name, hours, needs = "gallery", 0.1, ("mnist_unet", "mnist_classes", "fashion")
+    makes = tuple(f"gallery/{name}.gif" for name in GIFS)
+    settings = dict(frames=24, steps=50, T=1000, dots=2000, points=10_000, recipe=RECIPE, gifs=GIFS)
+    quick = dict(frames=2, steps=2, T=24, dots=50, points=500, recipe=dict(RECIPE, steps={"board": 2}))
+
+    def list_jobs(self, s):
+        return {name: dict(name=name) for name in s["gifs"]}
+
+    def measure(self, work, name):
+        draw_gif = dict(dissolving=draw_dissolving, points=draw_points).get(name, draw_walk)
+        draw_gif(work, work.made / "gallery" / f"{name}.gif")
 
 
-GIFS = ["dissolving", "points", *NETWORKS]
-SETTINGS = dict(frames=24, steps=50, T=1000, dots=2000, points=10_000, recipe=RECIPE, gifs=GIFS)
-QUICK = dict(frames=2, steps=2, T=24, dots=50, points=500, recipe=dict(RECIPE, steps={"board": 2}))
-EXPERIMENTS = [
-    Experiment("gallery", "the moving pictures of README.md", 0.1,
-               makes=tuple(f"gallery/{name}.gif" for name in GIFS),
-               needs=("mnist_unet", "mnist_classes", "fashion"), settings=SETTINGS, quick=QUICK,
-               list_jobs=lambda s: {name: dict(name=name) for name in s["gifs"]}, measure=draw_picture),
-]  # fmt: skip
+EXPERIMENTS = [Gallery()]

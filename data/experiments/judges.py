@@ -5,9 +5,19 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from data.experiments.jobs import round_all
 from data.experiments.measures import real
 from data.experiments.runner import Experiment
 from helpers import classifiers
+
+JUDGES = {  # data, width, seed, epochs, batch size
+    "digits_features": ("digits", 32, 1, 60, 64),
+    "digits_judge": ("digits", 24, 2, 60, 64),
+    "mnist_features": ("mnist", 24, 3, 4, 128),
+    "mnist_judge": ("mnist", 32, 4, 4, 128),
+    "fashion_features": ("fashion", 24, 5, 8, 128),
+    "fashion_judge": ("fashion", 32, 6, 8, 128),
+}
 
 
 def shift(x, g, most: int):
@@ -17,68 +27,56 @@ def shift(x, g, most: int):
     return padded[..., most + dy : most + dy + x.shape[-2], most + dx : most + dx + x.shape[-1]]
 
 
-def train_judge(work, judge: str) -> dict:
-    """Train one classifier; its recipe, test accuracy and share of confident test images."""
-    s = work.settings
-    recipe, size = dict(s["judges"][judge]), 8 if judge.startswith("digits") else 28
-    width, noise, batch, bf16 = recipe.pop("width"), recipe["noise"], recipe["batch_size"], size == 28
-    images = real(recipe["data"], s["few"])
-    torch.manual_seed(recipe["seed"])
-    g = torch.Generator().manual_seed(recipe["seed"])
-    model = classifiers.Classifier(size, width)
-    steps = recipe["epochs"] * (len(images.x) // batch)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe["lr"], weight_decay=0.05)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe["lr"], total_steps=steps)
-    for step in range(1, steps + 1):
-        pick = torch.randint(len(images.x), (batch,), generator=g)
-        x = shift(images.x[pick], g, 1 if size == 28 else 0)
-        x = x + noise * torch.randn(x.shape, generator=g)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            scores = model(x)
-        loss = F.cross_entropy(scores.float(), images.y[pick])
-        optimizer.zero_grad(), loss.backward(), optimizer.step(), rate.step()
-        work.tell(step, steps, loss.item())
-    model.eval()
-    with torch.no_grad():
-        p = torch.cat([F.softmax(model(part), 1) for part in images.test.split(500)])
-    right, sure = p.argmax(1) == images.test_y, p.max(1).values > 0.95
-    scores = dict(
-        accuracy=round(right.float().mean().item(), 4), confident=round(sure.float().mean().item(), 4)
-    )
-    scores["test_images"] = len(images.test)
-    work.save_model(judge, model, {**recipe, "bf16": bf16}, scores)
-    return {**recipe, **scores}
+def make_recipes(**change) -> dict:
+    """{name: recipe} of all six; change: the same for all, for a trial."""
+    keys, recipes = ("data", "width", "seed", "epochs", "batch_size"), {}
+    for name, row in JUDGES.items():
+        recipes[name] = dict(zip(keys, row, strict=True)) | dict(lr=2e-3, noise=0.1) | change
+    return recipes
 
 
-def make_judges(width: int | None = None, epochs: int | None = None) -> dict:
-    """{name: recipe} of all six; width and epochs: the same for all, for a trial."""
-    table = {  # data, width, seed, epochs, batch size
-        "digits_features": ("digits", 32, 1, 60, 64),
-        "digits_judge": ("digits", 24, 2, 60, 64),
-        "mnist_features": ("mnist", 24, 3, 4, 128),
-        "mnist_judge": ("mnist", 32, 4, 4, 128),
-        "fashion_features": ("fashion", 24, 5, 8, 128),
-        "fashion_judge": ("fashion", 32, 6, 8, 128),
-    }
-    return {
-        name: dict(
-            data=data,
-            width=width or wide,
-            epochs=epochs or long,
-            batch_size=batch,
-            lr=2e-3,
-            seed=seed,
-            noise=0.1,
-        )
-        for name, (data, wide, seed, long, batch) in table.items()
-    }
+class Judges(Experiment):
+    """Six classifiers: features for distances, judges for counting."""
+
+    name, hours = "judges", 0.5
+    makes = (*(f"checkpoints/{name}.safetensors" for name in JUDGES), "results/judges.json")
+    settings = dict(judges=make_recipes(), few=None)
+    quick = dict(judges=make_recipes(width=8, epochs=1), few=400)
+
+    def list_jobs(self, s):
+        return {name: dict(judge=name) for name in s["judges"]}
+
+    def measure(self, work, judge):
+        """Train one classifier; its recipe, test accuracy and share of confident test images."""
+        recipe, size = dict(work.settings["judges"][judge]), 8 if judge.startswith("digits") else 28
+        width, noise, batch, bf16 = recipe.pop("width"), recipe["noise"], recipe["batch_size"], size == 28
+        images = real(recipe["data"], work.settings["few"])
+        torch.manual_seed(recipe["seed"])
+        g = torch.Generator().manual_seed(recipe["seed"])
+        model = classifiers.Classifier(size, width)
+        steps = recipe["epochs"] * (len(images.x) // batch)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=recipe["lr"], weight_decay=0.05)
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe["lr"], total_steps=steps)
+        for step in range(1, steps + 1):
+            pick = torch.randint(len(images.x), (batch,), generator=g)
+            x = shift(images.x[pick], g, 1 if size == 28 else 0)
+            x = x + noise * torch.randn(x.shape, generator=g)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                scores = model(x)
+            loss = F.cross_entropy(scores.float(), images.y[pick])
+            optimizer.zero_grad(), loss.backward(), optimizer.step(), rate.step()
+            work.tell(step, steps, loss.item())
+        model.eval()
+        with torch.no_grad():
+            p = torch.cat([F.softmax(model(part), 1) for part in images.test.split(500)])
+        right, sure = p.argmax(1) == images.test_y, p.max(1).values > 0.95
+        scores = round_all(dict(accuracy=right.float().mean(), confident=sure.float().mean()))
+        scores["test_images"] = len(images.test)
+        work.save_model(judge, model, {**recipe, "bf16": bf16}, scores)
+        return {**recipe, **scores}
+
+    def assemble(self, work, done):
+        work.save_results(done)
 
 
-EXPERIMENTS = [
-    Experiment("judges", "six classifiers: features for distances, judges for counting", 0.5,
-               makes=(*(f"checkpoints/{name}.safetensors" for name in make_judges()), "results/judges.json"),
-               settings=dict(judges=make_judges(), few=None),
-               quick=dict(judges=make_judges(width=8, epochs=1), few=400),
-               list_jobs=lambda s: {name: dict(judge=name) for name in s["judges"]}, measure=train_judge,
-               assemble=lambda work, done: work.save_results(done)),
-]  # fmt: skip
+EXPERIMENTS = [Judges()]

@@ -1,4 +1,4 @@
-"""What several experiments measure alike: figures with spread, drawing in chunks, real images, floors."""
+"""What several experiments measure alike: drawing in chunks, real images, floors, judges."""
 
 from __future__ import annotations
 
@@ -8,39 +8,10 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from helpers import data, metrics, show
+from data.experiments.jobs import figure, round_all
+from helpers import data, metrics
 from helpers.classifiers import features
-from helpers.sampling import ancestral, ddim, dpm_solver, last, reverse
-
-RULES = {"ancestral": ancestral, "ddim": ddim, "dpm_solver": dpm_solver}
-
-
-def figure(values: list, digits: int = 5) -> dict:
-    """{"mean", "std" (n - 1, None for one value), "values"}: how every figure with spread is stored.
-
-    A value that is None (a training that broke down) is listed and left out of the rest.
-    """
-    known = torch.tensor([value for value in values if value is not None], dtype=torch.float64)
-    mean = round(float(known.mean()), digits) if len(known) else None
-    std = round(float(known.std()), digits) if len(known) > 1 else None
-    return dict(mean=mean, std=std, values=[v if v is None else round(float(v), digits) for v in values])
-
-
-def figures(runs: list[dict], keys) -> dict:
-    """A figure of each of the keys over the runs; where a run has no such key, None."""
-    return {key: figure([run.get(key) for run in runs]) for key in keys}
-
-
-def cross(table: dict, seeds: list) -> dict:
-    """The jobs {"name seed": arguments} of a table {name: arguments}, every setting from every seed."""
-    return {f"{name} {seed}": dict(row, seed=seed) for seed in seeds for name, row in table.items()}
-
-
-def group(done: dict, seeds: list) -> dict:
-    """{name: [the job of each seed]} of jobs called "name seed", where all these seeds are there."""
-    names = dict.fromkeys(job.rpartition(" ")[0] for job in done)
-    runs = {name: [done[f"{name} {seed}"] for seed in seeds if f"{name} {seed}" in done] for name in names}
-    return {name: rows for name, rows in runs.items() if rows}
+from helpers.sampling import last, reverse
 
 
 def noise(n: int, seed: int, size: int = 28) -> Tensor:
@@ -48,32 +19,22 @@ def noise(n: int, seed: int, size: int = 28) -> Tensor:
     return torch.randn(n, 1, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def draw(
-    model, schedule, rule, shape, seed: int, x_T=None, clip: float | None = 1.0, bf16=False, chunk=100
-) -> Tensor:
-    """Samples of `shape` (n, ..), drawn `chunk` at a time; chunk i takes its fresh noise from seed + i.
+def draw(model, schedule, rule, start, seed: int, clip: float | None = 1.0, bf16=False, chunk=100) -> Tensor:
+    """Samples (n, ..), drawn `chunk` at a time; chunk i takes its fresh noise from seed + i.
 
-    x_T: (n, ..), where to start; left out, each chunk's own generator draws that too.
+    start: x_T (n, ..), or a shape (n, ..): then each chunk's own generator draws x_T too.
     model: a network, or a function of the chunk's slice of 0 .. n-1 that returns one (for labels).
     """
-    images = []
-    for i, start in enumerate(range(0, shape[0], chunk)):
-        part = slice(start, min(start + chunk, shape[0]))
+    images, n = [], len(start) if isinstance(start, Tensor) else start[0]
+    for i, first in enumerate(range(0, n, chunk)):
+        part = slice(first, min(first + chunk, n))
         network = model if hasattr(model, "prediction") else model(part)
-        given = dict(shape=(part.stop - start, *shape[1:])) if x_T is None else dict(x_T=x_T[part])
+        given = dict(shape=(part.stop - first, *start[1:]))
+        if isinstance(start, Tensor):
+            given = dict(x_T=start[part])
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             images.append(last(reverse(network, schedule, rule, seed=seed + i, clip_x0=clip, **given)))
     return torch.cat(images)
-
-
-def to_list(images: Tensor, count: int) -> list:
-    """The first `count` images as nested lists of grey values 0..255, which a job can return."""
-    return show.to_grey(images[:count]).tolist()
-
-
-def to_images(grey: list) -> Tensor:
-    """to_list() undone: (n, 1, S, S) in [-1, 1]."""
-    return torch.tensor(grey)[:, None] / 127.5 - 1
 
 
 @cache
@@ -107,9 +68,6 @@ def floor(images: Tensor, n: int, draws: int = 5, name: str | None = None) -> di
 def judge(images: Tensor, name: str, few: int | None = None) -> dict:
     """Distance from the test images, confident share, class shares of 28x28 images."""
     shares = metrics.class_shares(images, name)
-    return dict(
-        distance=round(metrics.frechet_between(features(images, name), real_features(name, few)), 4),
-        confident=round(metrics.confident_share(images, data=name), 4),
-        class_shares=[round(float(share), 4) for share in shares],
-        smallest_class=round(float(shares.min()), 4),
-    )
+    distance = metrics.frechet_between(features(images, name), real_features(name, few))
+    scores = round_all(dict(distance=distance, confident=metrics.confident_share(images, data=name)))
+    return dict(scores, class_shares=round_all(shares), smallest_class=round(float(shares.min()), 4))

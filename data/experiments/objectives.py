@@ -11,19 +11,36 @@ import math
 from itertools import product
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from data.experiments.digits import describe_digits, digits_floors, draw_digits, score_digits
-from data.experiments.measures import cross, figures, group, real, to_images, to_list
-from data.experiments.networks import schedule_of, train_network
+from data.experiments.digits import ACTIVATIONS, draw_digits, score_digits, start_results, train_digits
+from data.experiments.jobs import average, cross, figures, gather, round_all, take_images, to_list
+from data.experiments.measures import real
+from data.experiments.networks import schedule_of
 from data.experiments.runner import Experiment
 from helpers import checkpoints, metrics
-from helpers.models import ResBlock, UNet, parameter_count
+from helpers.models import UNet, parameter_count
 from helpers.schedule import Schedule, at
 
 SCORES = ("frechet", "confident", "smallest_class", "entropy", "nearest", "nearer", "novelty")
-ACTIVATIONS = {"relu": (F.relu, nn.ReLU), "gelu": (F.gelu, nn.GELU), "tanh": (torch.tanh, nn.Tanh)}
+CHOICES = dict(predictions="prediction", schedules="schedule", weightings="weighting")
+STRUCTURE = ("attention", "blocks", "channels")
+KNOBS = {  # knob: {setting: what is different from the base}; the base itself belongs to every knob
+    "length": {str(n): {"steps": n} for n in (150, 300, 1200, 2400)},
+    "lr": {"2e-4": {"lr": 2e-4}, "5e-4": {"lr": 5e-4}, "5e-3": {"lr": 5e-3}, "1e-2": {"lr": 1e-2}},
+    "batch": {"16": {"batch_size": 16}, "256": {"batch_size": 256}},
+    "batch_images": {"16": {"batch_size": 16, "steps": 2400}, "256": {"batch_size": 256, "steps": 150}},
+    "T": {str(T): {"T": T} for T in (100, 500, 2000)},
+    "attention": {"without": {"attention": False}},
+    "depth": {"2": {"blocks": 2}, "3": {"blocks": 3}},
+    "width": {"8": {"channels": [8, 16]}, "32": {"channels": [32, 64]}},
+    "activation": {name: {"activation": name} for name in ACTIVATIONS},
+}
+AVERAGES = {"none": 0.0, "99": 0.99, "9999": 0.9999, "999_cold": -0.999, "9999_cold": -0.9999}
+RECIPE = dict(schedule="cosine", T=1000, lr=2e-3, batch_size=64, steps=600, ema=0.999, weighting="uniform")
+RECIPE |= dict(bf16=False, draw_steps=20, samples=metrics.SAMPLES, bins=20)
+SETTINGS = dict(seeds=[0, 1, 2], network=dict(channels=[16, 32]), recipe=RECIPE, shown=10)
+QUICK = dict(seeds=[0], network=dict(channels=[8, 8]), recipe=dict(RECIPE, steps=2, draw_steps=2, bins=2))
 
 
 @torch.no_grad()
@@ -57,10 +74,14 @@ def measure_novelty(samples: Tensor, training: Tensor, held_out: Tensor) -> dict
     0.05, copies 1. novelty: middle distance of the samples over that of the held-out; fresh data 1, copies 0.
     """
     near, fresh = (metrics.nearest_neighbours(images, training)[1] for images in (samples, held_out))
-    return dict(
-        nearer=round(float((near < fresh.quantile(0.05)).float().mean()), 4),
-        novelty=round(float(near.median() / fresh.median()), 4),
-    )
+    nearer = (near < fresh.quantile(0.05)).float().mean()
+    return round_all(dict(nearer=nearer, novelty=near.median() / fresh.median()))
+
+
+def copied_share(images: Tensor, training: Tensor, close: float) -> float:
+    """Share of images (N, ..) at most `close` times as far from the nearest real image as from the next."""
+    near = torch.cdist(images.flatten(1), training.flatten(1)).topk(2, dim=1, largest=False).values
+    return round(float((near[:, 0] <= close * near[:, 1]).float().mean()), 4)
 
 
 def score_small(samples: Tensor, training: Tensor | None = None) -> dict:
@@ -80,58 +101,10 @@ def measure_small(model, recipe: dict, seed: int, shown: int = 0, more: bool = F
     """
     samples = draw_digits(model, recipe, 0.0, 1 + seed)
     levels = loss_by_level(model, schedule_of(recipe), real("digits").test, recipe["bins"])
-    result = dict(**score_small(samples), levels=levels, samples=to_list(samples, shown))
+    result = dict(**score_small(samples), levels=levels, pixels=to_list(samples, shown))
     if more:
         result["stochastic"] = score_small(draw_digits(model, recipe, 1.0, 1 + seed))
         result["unclipped"] = score_small(draw_digits(model, recipe, 0.0, 1 + seed, clip=None))
-    return result
-
-
-def replace_activations(model: UNet, name: str) -> None:
-    """Replace every SiLU of the network, in its residual blocks and as a module, by another activation."""
-    function, layer = ACTIVATIONS[name]
-    for module in list(model.modules()):
-        if isinstance(module, ResBlock):
-            module.activation = function
-        for key, child in module.named_children():
-            if isinstance(child, nn.SiLU):
-                setattr(module, key, layer())
-
-
-def train_small(work, seed: int, change: dict, average_of=None, x=None):
-    """Train one setting from one seed: (run, loss, recipe). change: of recipe, network, activation."""
-    recipe = {**work.settings["recipe"], "seed": seed}
-    recipe |= {key: value for key, value in change.items() if key in recipe}
-    network = {**work.settings["network"]} | {k: v for k, v in change.items() if k not in recipe}
-    activation = network.pop("activation", None)
-    torch.manual_seed(seed)
-    model = UNet(**network)
-    if activation is not None:
-        replace_activations(model, activation)
-    x = real("digits").x if x is None else x
-    run, log = train_network(work, model, x, recipe, average_of=average_of)
-    return run, log["last"], recipe
-
-
-def measure_setting(work, seed: int, change: dict, averages: bool = False) -> dict:
-    """Train and measure one setting from one seed; a training that broke down says at least that.
-
-    averages: also measure other averages of its weights, and sample the first seed's network several times.
-    """
-    s = work.settings
-    first, average_of = seed == s["seeds"][0], s.get("averages") if averages and seed in s["seeds"] else None
-    try:
-        run, loss, recipe = train_small(work, seed, change, average_of)
-    except FloatingPointError as err:
-        return dict(seed=seed, diverged=str(err))
-    shown = s["shown"] if first else 0
-    more = first and s.get("more", False)
-    result = dict(seed=seed, loss=loss, **measure_small(run.ema.model, recipe, seed, shown, more))
-    if averages:
-        kept = run.averages.items()
-        result["ema"] = {name: measure_small(average.model, recipe, seed, shown) for name, average in kept}
-        again = range(s["draws"]) if first else ()
-        result["draws"] = [score_small(draw_digits(run.ema.model, recipe, 0.0, 100 + i)) for i in again]
     return result
 
 
@@ -143,33 +116,9 @@ def summarise_setting(runs: list[dict]) -> dict:
             summary[part] = figures(pieces, SCORES)
     measured, summary["levels"] = [run["levels"] for run in runs if "levels" in run], {}
     for unit in measured[0] if measured else ():
-        means = torch.tensor([row[unit] for row in measured], dtype=torch.float64).mean(0).tolist()
+        means = average([row[unit] for row in measured])
         summary["levels"][unit] = [float(f"{mean:.4g}") for mean in means]
     return {**summary, "classes": [run.get("classes") for run in runs]}
-
-
-def describe_small(s: dict, **more) -> dict:
-    """How these networks are trained and asked, for the results file."""
-    return {**describe_digits(s["recipe"], s["network"], 0.0), "seeds": s["seeds"], **more}
-
-
-def list_objectives(s: dict) -> dict:
-    """Predictions x schedules x weightings, without eps where the signal is zero, from every seed."""
-    rows = [row for row in product(*(s[key] for key in CHOICES)) if row[:2] != ("eps", "ztsnr")]
-    changes = {"_".join(row): dict(zip(CHOICES.values(), row, strict=True)) for row in rows}
-    return cross({name: dict(change=change) for name, change in changes.items()}, s["seeds"])
-
-
-def assemble_objectives(work, done: dict) -> None:
-    """The table of all settings."""
-    s, grouped = work.settings, group(done, work.settings["seeds"])
-    images = {name: to_images(runs[0]["samples"]) for name, runs in grouped.items()}
-    about = dict(schedule="linear, cosine, sigmoid, linear with zero terminal SNR", prediction="eps, x0, v")
-    about |= dict(weighting="uniform, min-SNR", gamma=5.0, held_out=len(real("digits").test))
-    table = {name: summarise_setting(runs) for name, runs in grouped.items()}
-    work.save_results(
-        dict(recipe=describe_small(s, **about), floors=digits_floors(), settings=table), **images
-    )
 
 
 def pool(rows: dict) -> float:
@@ -177,238 +126,230 @@ def pool(rows: dict) -> float:
     return math.sqrt(sum(row["frechet"]["std"] ** 2 for row in rows.values()) / len(rows))
 
 
-def bound_objectives(found: dict):
-    """What notebook 08 says of the table: schedule, weighting, prediction, what the clamp hides."""
-    rows = found["settings"]
-    needed = 2 * pool(rows) * (2 / 3) ** 0.5
+class Objectives(Experiment):
+    """Notebook 08: prediction x schedule x weighting, 22 settings."""
 
-    def compare(before, after, score):
-        """(pairs, seeds): change of a score between all rows that differ in this one thing."""
-        pairs = [(key, key.replace(before, after)) for key in rows if before in key]
-        values = [(rows[a][score]["values"], rows[b][score]["values"]) for a, b in pairs if b in rows]
-        return torch.tensor([b for _, b in values]) - torch.tensor([a for a, _ in values])
+    name, hours, needs = "objectives", 0.4, ("judges",)
+    makes = ("results/objectives.json", "results/objectives.safetensors")
+    settings = dict(SETTINGS, predictions=["eps", "x0", "v"], weightings=["uniform", "min_snr"], more=True)
+    settings |= dict(schedules=["linear", "cosine", "sigmoid", "ztsnr"])
+    quick = dict(QUICK, predictions=["v"], schedules=["cosine", "ztsnr"], weightings=["min_snr"])
 
-    cosine, weighted = compare("linear", "cosine", "frechet"), compare("uniform", "min_snr", "frechet")
-    yield bool((cosine < 0).all()), "cosine is ahead of linear with every pair and seed"
-    for before, after in (("cosine", "sigmoid"), ("linear", "ztsnr")):
-        change = compare(before, after, "frechet").mean(1).abs().max()
-        yield float(change) < needed, f"{before} and {after} cannot be told apart"
-    yield len(weighted) == 11 and bool((weighted.mean(1) < 0).all()), "min-SNR is nearer in all eleven pairs"
-    sure = compare("uniform", "min_snr", "confident").mean(1)
-    yield bool((sure > 0).all()), "min-SNR is more confident in all eleven pairs"
-    change = compare("v_cosine_uniform", "v_cosine_min_snr", "frechet").mean().abs()
-    yield float(change) < needed, "for v with cosine alone min-SNR proves nothing"
-    yield float(cosine.mean()) < float(weighted.mean()), "the schedule is the larger effect"
-    for other in ("eps_", "x0_"):
-        within = compare(other, "v_", "frechet").mean(1).abs() < needed
-        yield float(within.float().mean()) > 0.5, f"most pairs of {other[:-1]} and v cannot be told apart"
-    yield bool((compare("x0_", "v_", "confident").mean(0) > 0).all()), "v is more confident than x_0"
-    free = {key: row["unclipped"]["confident"]["mean"] for key, row in rows.items()}
-    holds = free["eps_cosine_uniform"] < 0.5 * free["v_cosine_uniform"] < free["eps_linear_uniform"]
-    yield holds, "without the clamp eps with cosine falls behind"
-    worst = [max(range(3), key=row["frechet"]["values"].__getitem__) for row in rows.values()]
-    yield max(map(worst.count, range(3))) > 11, "one seed is the worst in most rows"
-    levels = {name: rows[f"{name}_cosine_uniform"]["levels"] for name in ("eps", "x0", "v")}
-    yield max(levels["eps"]["eps"]) > 50 * min(levels["eps"]["eps"]), "the levels are not equally hard"
-    x = real("digits").x
-    guess = float((x - x.mean(0)).square().mean())
-    holds = levels["eps"]["x0"][-1] > 100 * guess and levels["v"]["x0"][-1] < 1.1 * guess
-    yield holds, "eps leaves x_0 open at the highest levels, v does not"
-    yield levels["x0"]["eps"][0] > 1 > levels["v"]["eps"][0], "x_0 leaves eps open at the lowest, v does not"
-    yield max(levels["v"]["v"]) < 3 * min(levels["v"]["v"]), "the loss of v stays within a factor of three"
+    def list_jobs(self, s):
+        """Predictions x schedules x weightings, without eps where the signal is zero, from every seed."""
+        rows = [row for row in product(*(s[key] for key in CHOICES)) if row[:2] != ("eps", "ztsnr")]
+        changes = {"_".join(row): dict(zip(CHOICES.values(), row, strict=True)) for row in rows}
+        return cross({name: dict(change=change) for name, change in changes.items()}, s["seeds"])
 
+    def measure(self, work, seed, change, averages=False):
+        """Train and measure one setting from one seed; a training that broke down says at least that.
 
-def list_knobs(s: dict) -> dict:
-    """The base and every knob from every seed; the base also from more seeds."""
-    base = {"base": dict(change={}, averages=True)}
-    knobs = {
-        f"{knob} {name}": dict(change=s["knobs"][knob][name])
-        for knob in s["knobs"]
-        for name in s["knobs"][knob]
-    }
-    return cross({**base, **knobs}, s["seeds"]) | cross(base, s["more_seeds"])
+        averages: also measure other averages of its weights; sample the first seed's network several times.
+        """
+        s, first = work.settings, seed == work.settings["seeds"][0]
+        average_of = s.get("averages") if averages and seed in s["seeds"] else None
+        try:
+            run, log, recipe = train_digits(work, seed, change, average_of)
+        except FloatingPointError as err:
+            return dict(seed=seed, diverged=str(err))
+        model, shown, more = run.ema.model, s["shown"] if first else 0, first and s.get("more", False)
+        result = dict(seed=seed, loss=log["last"], **measure_small(model, recipe, seed, shown, more))
+        if averages:
+            kept = run.averages.items()
+            result["ema"] = {name: measure_small(other.model, recipe, seed, shown) for name, other in kept}
+            again = range(s["draws"]) if first else ()
+            result["draws"] = [score_small(draw_digits(model, recipe, 0.0, 100 + i)) for i in again]
+        return result
 
+    def assemble(self, work, done):
+        s, (grouped, images) = work.settings, gather(done, work.settings["seeds"])
+        about = dict(schedule="linear, cosine, sigmoid, linear with zero terminal SNR", gamma=5.0)
+        about |= dict(
+            prediction="eps, x0, v", weighting="uniform, min-SNR", held_out=len(real("digits").test)
+        )
+        table = {name: summarise_setting(runs) for name, runs in grouped.items()}
+        start = start_results(s, 0.0, seeds=s["seeds"], **about)
+        work.save_results(dict(start, settings=table), **images)
 
-def assemble_knobs(work, done: dict) -> None:
-    """The base with its scatter over seeds and draws, and every knob beside it."""
-    s = work.settings
-    grouped = group(done, s["seeds"])
-    bases = grouped["base"]
-    every = [done[f"base {seed}"] for seed in (*s["seeds"], *s["more_seeds"])]
+    def bounds(self, found):
+        rows = found["settings"]
+        needed = 2 * pool(rows) * (2 / 3) ** 0.5
 
-    def count(change):
-        return parameter_count(UNet(**s["network"] | {k: v for k, v in change.items() if k in STRUCTURE}))
+        def compare(before, after, score="frechet"):
+            """(pairs, seeds): change of a score between all rows that differ in this one thing."""
+            pairs = [(key, key.replace(before, after)) for key in rows if before in key]
+            values = [(rows[a][score]["values"], rows[b][score]["values"]) for a, b in pairs if b in rows]
+            return torch.tensor([b for _, b in values]) - torch.tensor([a for a, _ in values])
 
-    results = dict(
-        base={**summarise_setting(bases), "parameters": count({})}, base_seeds=summarise_setting(every)
-    )
-    results["base_draws"] = figures(bases[0]["draws"], ("frechet", "confident", "smallest_class", "entropy"))
-    results["knobs"] = {knob: {} for knob in s["knobs"]}
-    for knob, values in s["knobs"].items():
-        for name, change in values.items():
-            runs = grouped[f"{knob} {name}"]
-            broken = sum("diverged" in run for run in runs)
-            more = dict(parameters=count(change), diverged=broken)
-            results["knobs"][knob][name] = {**summarise_setting(runs), **more}
-    averages = {name: [run["ema"][name] for run in bases] for name in s["averages"]}
-    results["knobs"]["ema"] = {name: summarise_setting(runs) for name, runs in averages.items()}
-    images = {name.replace(" ", "_"): runs[0] for name, runs in grouped.items()}
-    images |= {f"ema_{name}": runs[0] for name, runs in averages.items()}
-    images = {name: to_images(run["samples"]) for name, run in images.items() if run.get("samples")}
-    work.save_results(dict(recipe=describe_small(s), floors=digits_floors(), **results), **images)
-
-
-def bound_knobs(found: dict):
-    """What notebook 08 says of the knobs: what is far outside the scatter of seeds, and what inside."""
-    table = checkpoints.load_results("objectives")["settings"]
-    s = max(found["base_seeds"]["frechet"]["std"], pool(table))
-    need = 2 * s * (2 / len(found["recipe"]["seeds"])) ** 0.5
-    base = found["base"]["frechet"]
-    gap = {
-        knob: {name: row["frechet"]["mean"] - base["mean"] for name, row in rows.items()}
-        for knob, rows in found["knobs"].items()
-    }
-    lengths = [gap["length"][n] for n in ("150", "300", "1200", "2400")]
-    falls = lengths == sorted(lengths, reverse=True) and lengths[0] > need and lengths[3] < -need
-    yield falls, "longer is nearer"
-    yield min(gap["lr"]["2e-4"], gap["lr"]["5e-4"]) > need, "small learning rates are behind"
-    yield max(abs(gap["lr"]["5e-3"]), abs(gap["lr"]["1e-2"])) < need, "large learning rates are not"
-    batch = gap["batch"]["16"] > need and gap["batch"]["256"] < -need and gap["batch_images"]["256"] > need
-    yield batch, "the batch counts as steps and images do"
-    yield all(abs(value) < need for value in gap["T"].values()), "T cannot be told apart"
-    yield (
-        gap["ema"]["9999_cold"] > gap["ema"]["999_cold"] > 50,
-        "an average without warm-up ruins a short run",
-    )
-    yield abs(gap["ema"]["none"]) < need, "no average is no worse here"
-    hidden = all(found["knobs"]["ema"][decay]["frechet"] == base for decay in ("99", "9999"))
-    yield hidden, "the warm-up hides the decay"
-    yield abs(gap["attention"]["without"]) < need, "attention cannot be told apart"
-    yield gap["width"]["8"] > need and gap["width"]["32"] < 0, "wider is nearer"
-    yield gap["activation"]["tanh"] > need, "tanh is behind"
-    yield gap["activation"]["relu"] > need > abs(gap["activation"]["gelu"]), "ReLU is behind, GELU is not"
-    yield gap["depth"]["2"] < 0 > gap["depth"]["3"], "deeper is nearer"
-    for row in found["knobs"]["length"].values():
-        whole = row["smallest_class"]["mean"] > 0.05 and row["entropy"]["mean"] > 9.6
-        yield whole, "no class is lost at any length"
-    same = table["v_cosine_uniform"]["frechet"]["values"][: len(base["values"])]
-    agree = all(abs(a - b) <= 0.02 * b for a, b in zip(base["values"], same, strict=True))
-    yield agree, "the base has the scores of v, cosine, uniform in objectives"
+        cosine, weighted = compare("linear", "cosine"), compare("uniform", "min_snr")
+        yield bool((cosine < 0).all()), "cosine is ahead of linear with every pair and seed"
+        for before, after in (("cosine", "sigmoid"), ("linear", "ztsnr")):
+            change = compare(before, after).mean(1).abs().max()
+            yield float(change) < needed, f"{before} and {after} cannot be told apart"
+        nearer = len(weighted) == 11 and bool((weighted.mean(1) < 0).all())
+        yield nearer, "min-SNR is nearer in all eleven pairs"
+        sure = compare("uniform", "min_snr", "confident").mean(1)
+        yield bool((sure > 0).all()), "min-SNR is more confident in all eleven pairs"
+        change = compare("v_cosine_uniform", "v_cosine_min_snr").mean().abs()
+        yield float(change) < needed, "for v with cosine alone min-SNR proves nothing"
+        yield float(cosine.mean()) < float(weighted.mean()), "the schedule is the larger effect"
+        for other in ("eps_", "x0_"):
+            within = compare(other, "v_").mean(1).abs() < needed
+            yield float(within.float().mean()) > 0.5, f"most pairs of {other[:-1]} and v cannot be told apart"
+        sure = compare("x0_", "v_", "confident").mean(0)
+        yield bool((sure > 0).all()), "v is more confident than x_0"
+        free = {key: row["unclipped"]["confident"]["mean"] for key, row in rows.items()}
+        holds = free["eps_cosine_uniform"] < 0.5 * free["v_cosine_uniform"] < free["eps_linear_uniform"]
+        yield holds, "without the clamp eps with cosine falls behind"
+        worst = [max(range(3), key=row["frechet"]["values"].__getitem__) for row in rows.values()]
+        yield max(map(worst.count, range(3))) > 11, "one seed is the worst in most rows"
+        eps, x0, v = (rows[f"{name}_cosine_uniform"]["levels"] for name in ("eps", "x0", "v"))
+        yield max(eps["eps"]) > 50 * min(eps["eps"]), "the levels are not equally hard"
+        x = real("digits").x
+        guess = float((x - x.mean(0)).square().mean())
+        holds = eps["x0"][-1] > 100 * guess and v["x0"][-1] < 1.1 * guess
+        yield holds, "eps leaves x_0 open at the highest levels, v does not"
+        yield x0["eps"][0] > 1 > v["eps"][0], "x_0 leaves eps open at the lowest, v does not"
+        yield max(v["v"]) < 3 * min(v["v"]), "the loss of v stays within a factor of three"
 
 
-def copied_share(images: Tensor, training: Tensor, close: float) -> float:
-    """Share of images (N, ..) at most `close` times as far from the nearest real image as from the next."""
-    near = torch.cdist(images.flatten(1), training.flatten(1)).topk(2, dim=1, largest=False).values
-    return round(float((near[:, 0] <= close * near[:, 1]).float().mean()), 4)
+class Knobs(Objectives):
+    """Notebook 08: what practitioners turn first, one knob at a time."""
+
+    name, hours, needs = "knobs", 0.6, ("judges", "objectives")
+    makes = ("results/knobs.json", "results/knobs.safetensors")
+    settings = dict(SETTINGS, knobs=KNOBS, more_seeds=[3, 4, 5], averages=AVERAGES, draws=6)
+    quick = dict(QUICK, knobs=dict(activation=KNOBS["activation"]), more_seeds=[3], draws=1)
+    quick |= dict(averages={"none": 0.0, "99_cold": -0.99})
+
+    def list_jobs(self, s):
+        """The base and every knob from every seed; the base also from more seeds."""
+        base = {"base": dict(change={}, averages=True)}
+        knobs = {}
+        for knob, values in s["knobs"].items():
+            knobs |= {f"{knob} {name}": dict(change=change) for name, change in values.items()}
+        return cross({**base, **knobs}, s["seeds"]) | cross(base, s["more_seeds"])
+
+    def assemble(self, work, done):
+        """The base with its scatter over seeds and draws, and every knob beside it."""
+        s, (grouped, images) = work.settings, gather(done, work.settings["seeds"])
+        bases, images = grouped["base"], {name.replace(" ", "_"): part for name, part in images.items()}
+        averages = {name: [run["ema"][name] for run in bases] for name in s["averages"]}
+        images |= {f"ema_{name}": image for name, image in take_images(averages).items()}
+
+        def count(change):
+            changed = {key: value for key, value in change.items() if key in STRUCTURE}
+            return parameter_count(UNet(**s["network"] | changed))
+
+        every = [done[f"base {seed}"] for seed in (*s["seeds"], *s["more_seeds"])]
+        draws = figures(bases[0]["draws"], ("frechet", "confident", "smallest_class", "entropy"))
+        knobs = {}
+        for knob, values in s["knobs"].items():
+            knobs[knob] = {}
+            for name, change in values.items():
+                runs = grouped[f"{knob} {name}"]
+                broken = sum("diverged" in run for run in runs)
+                knobs[knob][name] = dict(summarise_setting(runs), parameters=count(change), diverged=broken)
+        knobs["ema"] = {name: summarise_setting(runs) for name, runs in averages.items()}
+        results = start_results(s, 0.0, seeds=s["seeds"])
+        results |= dict(base=dict(summarise_setting(bases), parameters=count({})))
+        results |= dict(base_seeds=summarise_setting(every), base_draws=draws, knobs=knobs)
+        work.save_results(results, **images)
+
+    def bounds(self, found):
+        table = checkpoints.load_results("objectives")["settings"]
+        spread = max(found["base_seeds"]["frechet"]["std"], pool(table))
+        need = 2 * spread * (2 / len(found["recipe"]["seeds"])) ** 0.5
+        base, gap = found["base"]["frechet"], {}
+        for knob, rows in found["knobs"].items():
+            gap[knob] = {name: row["frechet"]["mean"] - base["mean"] for name, row in rows.items()}
+        lengths = [gap["length"][n] for n in ("150", "300", "1200", "2400")]
+        falls = lengths == sorted(lengths, reverse=True) and lengths[0] > need and lengths[3] < -need
+        yield falls, "longer is nearer"
+        yield min(gap["lr"]["2e-4"], gap["lr"]["5e-4"]) > need, "small learning rates are behind"
+        yield max(abs(gap["lr"]["5e-3"]), abs(gap["lr"]["1e-2"])) < need, "large learning rates are not"
+        batch, by_images = gap["batch"], gap["batch_images"]
+        counts = batch["16"] > need and batch["256"] < -need and by_images["256"] > need
+        yield counts, "the batch counts as steps and images do"
+        yield all(abs(value) < need for value in gap["T"].values()), "T cannot be told apart"
+        cold = gap["ema"]["9999_cold"] > gap["ema"]["999_cold"] > 50
+        yield cold, "an average without warm-up ruins a short run"
+        yield abs(gap["ema"]["none"]) < need, "no average is no worse here"
+        hidden = all(found["knobs"]["ema"][decay]["frechet"] == base for decay in ("99", "9999"))
+        yield hidden, "the warm-up hides the decay"
+        yield abs(gap["attention"]["without"]) < need, "attention cannot be told apart"
+        yield gap["width"]["8"] > need and gap["width"]["32"] < 0, "wider is nearer"
+        yield gap["activation"]["tanh"] > need, "tanh is behind"
+        yield gap["activation"]["relu"] > need > abs(gap["activation"]["gelu"]), "ReLU is behind, GELU is not"
+        yield gap["depth"]["2"] < 0 > gap["depth"]["3"], "deeper is nearer"
+        for row in found["knobs"]["length"].values():
+            whole = row["smallest_class"]["mean"] > 0.05 and row["entropy"]["mean"] > 9.6
+            yield whole, "no class is lost at any length"
+        same = table["v_cosine_uniform"]["frechet"]["values"][: len(base["values"])]
+        agree = all(abs(a - b) <= 0.02 * b for a, b in zip(base["values"], same, strict=True))
+        yield agree, "the base has the scores of v, cosine, uniform in objectives"
 
 
-def measure_memory(work, size: int, seed: int) -> dict:
-    """Train on `size` of the training digits, drawn anew for every seed; are the samples copies?"""
-    s, train, held_out = work.settings, real("digits").x, real("digits").test
-    training = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:size]]
-    run, loss, recipe = train_small(work, seed, {}, x=training)
-    model, shown, schedule = run.ema.model, s["shown"], schedule_of(recipe)
-    samples = draw_digits(model, recipe, 0.0, 1 + seed)
-    index, distance = metrics.nearest_neighbours(samples, training)
-    _, fresh = metrics.nearest_neighbours(held_out, training)
-    repeats = max(1, round(360 / size))
-    pair = torch.cat([samples[:shown], training[index[:shown]]])
-    return dict(
-        seed=seed,
-        loss=loss,
-        copies=copied_share(samples, training, s["close"]),
-        held_out_copies=copied_share(held_out, training, s["close"]),
-        distance=round(float(distance.median()), 4),
-        held_out_distance=round(float(fresh.median()), 4),
-        **score_small(samples, training),
-        levels=dict(
-            training=loss_by_level(model, schedule, training, recipe["bins"], repeats)["v"],
-            held_out=loss_by_level(model, schedule, held_out, recipe["bins"])["v"],
-        ),
-        samples=to_list(pair, 2 * shown),
-        histogram=dict(
-            samples=torch.histc(distance, 40, 0, 1).int().tolist(),
-            held_out=torch.histc(fresh, 40, 0, 1).int().tolist(),
-        ),
-    )
+class Memorise(Experiment):
+    """Notebook 08: does a network trained on few digits copy them?"""
+
+    name, hours, needs = "memorise", 0.3, ("judges",)
+    makes = ("results/memorise.json", "results/memorise.safetensors")
+    settings = dict(SETTINGS, seeds=[0, 1], sizes=[25, 100, 400, 1437], close=1 / 3)
+    settings |= dict(recipe=dict(RECIPE, steps=3000))
+    quick = dict(QUICK, sizes=[25, 100])
+
+    def list_jobs(self, s):
+        return cross({str(size): dict(size=size) for size in s["sizes"]}, s["seeds"])
+
+    def measure(self, work, size, seed):
+        """Train on `size` of the training digits, drawn anew for every seed; are the samples copies?"""
+        s, train, held_out = work.settings, real("digits").x, real("digits").test
+        training = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:size]]
+        run, log, recipe = train_digits(work, seed, {}, x=training)
+        model, shown, schedule, bins = run.ema.model, s["shown"], schedule_of(recipe), recipe["bins"]
+        samples = draw_digits(model, recipe, 0.0, 1 + seed)
+        index, distance = metrics.nearest_neighbours(samples, training)
+        fresh, repeats = metrics.nearest_neighbours(held_out, training)[1], max(1, round(360 / size))
+        pair = torch.cat([samples[:shown], training[index[:shown]]])
+        distances = dict(samples=distance, held_out=fresh)
+        histogram = {name: torch.histc(d, 40, 0, 1).int().tolist() for name, d in distances.items()}
+        levels = dict(training=loss_by_level(model, schedule, training, bins, repeats)["v"])
+        levels |= dict(held_out=loss_by_level(model, schedule, held_out, bins)["v"])
+        copies = dict(copies=copied_share(samples, training, s["close"]))
+        copies |= dict(held_out_copies=copied_share(held_out, training, s["close"]))
+        copies |= round_all(dict(distance=distance.median(), held_out_distance=fresh.median()))
+        result = dict(seed=seed, loss=log["last"], **copies, **score_small(samples, training))
+        return dict(result, levels=levels, pixels=to_list(pair, 2 * shown), histogram=histogram)
+
+    def assemble(self, work, done):
+        """For every size: copies, distances, losses, and samples beside their nearest training image."""
+        s, sizes, images = work.settings, {}, {}
+        grouped, pairs = gather(done, s["seeds"])
+        for name, pair in pairs.items():
+            images[f"samples_{name}"], images[f"nearest_{name}"] = pair[: s["shown"]], pair[s["shown"] :]
+        keys = ("copies", "nearer", "novelty", "distance", "held_out_distance", "held_out_copies", "frechet")
+        keys += ("confident", "smallest_class", "entropy", "loss")
+        for name, runs in grouped.items():
+            levels = {}
+            for part in ("training", "held_out"):
+                levels[part] = round_all(average([run["levels"][part] for run in runs]), 5)
+            sizes[name] = dict(figures(runs, keys), levels=levels, histogram=runs[0]["histogram"])
+        start = start_results(s, 0.0, **{key: s[key] for key in ("seeds", "sizes", "close")})
+        work.save_results(dict(start, sizes=sizes), **images)
+
+    def bounds(self, found):
+        sizes = found["sizes"]
+        few, many = sizes["25"], sizes["1437"]
+        copied = few["copies"]["mean"] > 10 * max(0.001, many["copies"]["mean"])
+        yield copied, "25 digits are copied, 1,437 are not"
+        near = [sizes[n]["novelty"]["mean"] for n in ("25", "100", "400", "1437")]
+        yield near == sorted(near) and near[0] < 0.1 and near[2] < 1, "the more digits, the newer the samples"
+        yield sizes["400"]["copies"]["mean"] < 0.01, "400 digits are hardly copied"
+        yield few["confident"]["mean"] > 0.98, "copies are confident"
+        gap, none = few["levels"], many["levels"]
+        yield gap["held_out"][5] > 20 * gap["training"][5], "the loss shows what is memorised"
+        yield none["held_out"][5] < 2 * none["training"][5], "and that nothing is"
 
 
-def list_memory(s: dict) -> dict:
-    """Every size from every seed."""
-    return cross({str(size): dict(size=size) for size in s["sizes"]}, s["seeds"])
-
-
-def assemble_memory(work, done: dict) -> None:
-    """For every size: copies, distances, losses, and samples beside their nearest training image."""
-    s, sizes, images = work.settings, {}, {}
-    counts = ("copies", "nearer", "novelty", "distance", "held_out_distance", "held_out_copies", "frechet")
-    for name, runs in group(done, s["seeds"]).items():
-        shown = to_images(runs[0]["samples"])
-        images[f"samples_{name}"], images[f"nearest_{name}"] = shown[: s["shown"]], shown[s["shown"] :]
-        levels = {}
-        for part in ("training", "held_out"):
-            means = torch.tensor([run["levels"][part] for run in runs]).mean(0).tolist()
-            levels[part] = [round(mean, 5) for mean in means]
-        numbers = figures(runs, (*counts, "confident", "smallest_class", "entropy", "loss"))
-        sizes[name] = {**numbers, "levels": levels, "histogram": runs[0]["histogram"]}
-    about = describe_small(s, sizes=s["sizes"], close=s["close"])
-    work.save_results(dict(recipe=about, floors=digits_floors(), sizes=sizes), **images)
-
-
-def bound_memory(found: dict):
-    """Few digits are memorised, many are not."""
-    sizes = found["sizes"]
-    few, many = sizes["25"], sizes["1437"]
-    yield (
-        few["copies"]["mean"] > 10 * max(0.001, many["copies"]["mean"]),
-        "25 digits are copied, 1,437 are not",
-    )
-    near = [sizes[n]["novelty"]["mean"] for n in ("25", "100", "400", "1437")]
-    yield near == sorted(near) and near[0] < 0.1 and near[2] < 1, "the more digits, the newer the samples"
-    yield sizes["400"]["copies"]["mean"] < 0.01, "400 digits are hardly copied"
-    yield few["confident"]["mean"] > 0.98, "copies are confident"
-    gap, none = few["levels"], many["levels"]
-    yield gap["held_out"][5] > 20 * gap["training"][5], "the loss shows what is memorised"
-    yield none["held_out"][5] < 2 * none["training"][5], "and that nothing is"
-
-
-CHOICES = dict(predictions="prediction", schedules="schedule", weightings="weighting")
-STRUCTURE = ("attention", "blocks", "channels")
-KNOBS = {  # knob: {setting: what is different from the base}; the base itself belongs to every knob
-    "length": {str(n): {"steps": n} for n in (150, 300, 1200, 2400)},
-    "lr": {"2e-4": {"lr": 2e-4}, "5e-4": {"lr": 5e-4}, "5e-3": {"lr": 5e-3}, "1e-2": {"lr": 1e-2}},
-    "batch": {"16": {"batch_size": 16}, "256": {"batch_size": 256}},
-    "batch_images": {"16": {"batch_size": 16, "steps": 2400}, "256": {"batch_size": 256, "steps": 150}},
-    "T": {str(T): {"T": T} for T in (100, 500, 2000)},
-    "attention": {"without": {"attention": False}},
-    "depth": {"2": {"blocks": 2}, "3": {"blocks": 3}},
-    "width": {"8": {"channels": [8, 16]}, "32": {"channels": [32, 64]}},
-    "activation": {name: {"activation": name} for name in ACTIVATIONS},
-}
-AVERAGES = {"none": 0.0, "99": 0.99, "9999": 0.9999, "999_cold": -0.999, "9999_cold": -0.9999}
-RECIPE = dict(schedule="cosine", T=1000, lr=2e-3, batch_size=64, steps=600, ema=0.999, weighting="uniform",
-              bf16=False, draw_steps=20, samples=metrics.SAMPLES, bins=20)  # fmt: skip
-SETTINGS = dict(seeds=[0, 1, 2], network=dict(channels=[16, 32]), recipe=RECIPE, shown=10)
-QUICK = dict(seeds=[0], network=dict(channels=[8, 8]), recipe=dict(RECIPE, steps=2, draw_steps=2, bins=2))
-TABLE = dict(predictions=["eps", "x0", "v"], schedules=["linear", "cosine", "sigmoid", "ztsnr"],
-             weightings=["uniform", "min_snr"], more=True)  # fmt: skip
-EXPERIMENTS = [
-    Experiment("objectives", "notebook 08: prediction x schedule x weighting, 22 settings", 0.4,
-               makes=("results/objectives.json", "results/objectives.safetensors"), needs=("judges",),
-               settings=dict(SETTINGS, **TABLE),
-               quick=dict(QUICK, predictions=["v"], schedules=["cosine", "ztsnr"], weightings=["min_snr"]),
-               list_jobs=list_objectives, measure=measure_setting, assemble=assemble_objectives,
-               bounds=bound_objectives),
-    Experiment("knobs", "notebook 08: what practitioners turn first, one knob at a time", 0.6,
-               makes=("results/knobs.json", "results/knobs.safetensors"), needs=("judges", "objectives"),
-               settings=dict(SETTINGS, knobs=KNOBS, more_seeds=[3, 4, 5], averages=AVERAGES, draws=6),
-               quick=dict(QUICK, knobs=dict(activation=KNOBS["activation"]), more_seeds=[3], draws=1,
-                          averages={"none": 0.0, "99_cold": -0.99}),
-               list_jobs=list_knobs, measure=measure_setting, assemble=assemble_knobs, bounds=bound_knobs),
-    Experiment("memorise", "notebook 08: does a network trained on few digits copy them?", 0.3,
-               makes=("results/memorise.json", "results/memorise.safetensors"), needs=("judges",),
-               settings=dict(SETTINGS, seeds=[0, 1], sizes=[25, 100, 400, 1437], close=1 / 3,
-                             recipe=dict(RECIPE, steps=3000)),
-               quick=dict(QUICK, sizes=[25, 100]), list_jobs=list_memory, measure=measure_memory,
-               assemble=assemble_memory, bounds=bound_memory),
-]  # fmt: skip
+EXPERIMENTS = [Objectives(), Knobs(), Memorise()]

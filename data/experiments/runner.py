@@ -16,7 +16,8 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -26,32 +27,36 @@ from helpers.files import whole_or_not_at_all
 
 COMMAND = "python -m data.experiments"
 WAIT_SECONDS = 5  # between looks at whether another runner has finished
+say = partial(print, flush=True)
 
 
-@dataclass(frozen=True)
 class Experiment:
-    """One row of the table.
+    """One row of the table. The docstring of a subclass is the line that --list shows.
 
-    makes: its products, files under data/; settings: plain data, everything that its numbers depend on.
-    list_jobs(settings): {name: arguments}, one job for each setting and seed.
-    measure(work, **arguments): does one job and returns its figures, JSON-able; networks go to work.made. Or
-    several such functions by the argument `kind`.
-    assemble(work, done): writes the other products to work.made; done: {name of the job: its figures}.
-    bounds(results): yields (does it hold, a sentence), of the finished results; not asked under --quick.
-    hours: on one core; needs: names of experiments whose products it reads; quick: settings of a trial.
+    hours: on one core; makes: its products, files under data/; needs: names of experiments whose products it
+    reads; settings: plain data, everything that its numbers depend on; quick: settings of a trial.
     """
 
-    name: str
-    about: str
-    hours: float
-    makes: tuple[str, ...]
-    settings: dict
-    list_jobs: Callable[[dict], dict]
-    measure: Callable | dict[str, Callable]
-    assemble: Callable | None = None
-    bounds: Callable | None = None
+    name, hours = "", 0.0
+    makes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    quick: dict = field(default_factory=dict)
+    settings: dict = {}
+    quick: dict = {}
+
+    def list_jobs(self, s: dict) -> dict:
+        """{name: arguments of measure()} for these settings, one job for each setting and seed."""
+        raise NotImplementedError
+
+    def measure(self, work: Work, **arguments) -> dict | None:
+        """Do one job and return its figures, JSON-able; networks are kept by work.save_model()."""
+        raise NotImplementedError
+
+    def assemble(self, work: Work, done: dict) -> None:
+        """Make the other products, by work.save_results(); done: {name of the job: its figures}."""
+
+    def bounds(self, found: dict):
+        """Yield (does it hold, a sentence) of the finished results; not asked under --quick."""
+        return ()
 
 
 @dataclass
@@ -92,9 +97,8 @@ class Progress:
         left = f", about {(now - self.start) * (1 - share) / share / 60:.0f} min left" if share > 0 else ""
         where = f", step {step:,} of {steps:,}, loss {loss:.4f}" if loss is not None else ""
         line = f"{self.name}: {self.done} of {self.jobs} done, now {job}{where}{left}"
-        print(
-            f"\r{line:<100}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True
-        )
+        sys.stderr.write(f"\r{line:<100}" if terminal else f"{line}\n")
+        sys.stderr.flush()
 
 
 def home() -> Path:
@@ -133,10 +137,8 @@ def key_of(settings: dict, reads: list[Path]) -> str:
 
 def read_done(path: Path) -> dict:
     """The jobs that an interrupted run has finished. A damaged file raises ValueError, saying what to do."""
-    if not path.exists():
-        return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as err:
         raise ValueError(f"{path} is damaged ({err}): remove it to do these jobs anew") from err
 
@@ -155,27 +157,21 @@ def run(experiment: Experiment, table: dict, quick: bool = False) -> None:
         (made / place).mkdir(parents=True, exist_ok=True)
     progress = Progress(experiment.name, len(jobs), sum(name in done for name in jobs))
     if progress.known:
-        print(f"{experiment.name}: going on, {progress.known} of {len(jobs)} jobs are done", flush=True)
+        say(f"{experiment.name}: going on, {progress.known} of {len(jobs)} jobs are done")
     work = Work(experiment.name, settings, made, folder / "training.state")
     for name in (name for name in jobs if name not in done):
         progress.tell(name)
         work.tell = lambda *where, name=name: progress.tell(name, *where)
-        arguments = dict(jobs[name])
-        by_kind = isinstance(experiment.measure, dict)
-        measure = experiment.measure[arguments.pop("kind")] if by_kind else experiment.measure
-        figures = measure(work, **arguments)
+        figures = experiment.measure(work, **jobs[name])
         done[name] = json.loads(json.dumps(figures))  # as it is read back after an interruption
         with whole_or_not_at_all(folder / "done.json") as part:
             part.write_text(json.dumps(done), encoding="utf-8")
         work.state.unlink(missing_ok=True)
         progress.done += 1
-    if experiment.assemble is not None:
-        experiment.assemble(work, {name: done[name] for name in jobs})
-    if broken := [product for product in experiment.makes if not is_readable(made / product)]:
-        raise ValueError(
-            f"{made / broken[0]} cannot be read: remove {folder} to start {experiment.name} anew"
-        )
-    if experiment.bounds is not None and not quick:
+    experiment.assemble(work, {name: done[name] for name in jobs})
+    if broken := [made / product for product in experiment.makes if not is_readable(made / product)]:
+        raise ValueError(f"{broken[0]} cannot be read: remove {folder} to start {experiment.name} anew")
+    if not quick:
         hold_to_bounds(experiment, made)
     for product in experiment.makes:
         (home() / product).parent.mkdir(parents=True, exist_ok=True)
@@ -185,9 +181,10 @@ def run(experiment: Experiment, table: dict, quick: bool = False) -> None:
 
 
 def hold_to_bounds(experiment: Experiment, made: Path) -> None:
-    """Raises ValueError that names every bound not reached by the results in `made`."""
-    results = json.loads((made / "results" / f"{experiment.name}.json").read_text(encoding="utf-8"))
-    if missed := [sentence for holds, sentence in experiment.bounds(results) if not holds]:
+    """Raises ValueError that names every bound not reached by the results in `made`, where it makes any."""
+    path = made / "results" / f"{experiment.name}.json"
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if results and (missed := [sentence for holds, sentence in experiment.bounds(results) if not holds]):
         raise ValueError(
             f"{experiment.name} is measured, but not good enough: {'; '.join(missed)}. "
             f"What stands in {home()} is untouched, the new products are in {made}."
@@ -229,16 +226,15 @@ def run_all(names: list[str], table: dict, again: bool = False, quick: bool = Fa
     waiting, told = list(names), False
     while waiting:
         for name in waiting:
-            if not is_ready(table[name], table, waiting):
-                continue
-            with only_one(name) as alone:
-                if alone:
-                    run_one(table[name], table, again, quick)
-                    waiting.remove(name)
-                    break
+            if is_ready(table[name], table, waiting):
+                with only_one(name) as alone:
+                    if alone:
+                        run_one(table[name], table, again, quick)
+                        waiting.remove(name)
+                        break
         else:
             if not told:
-                print(f"waiting for another runner, to do {', '.join(waiting)}", flush=True)
+                say(f"waiting for another runner, to do {', '.join(waiting)}")
             told = True
             time.sleep(WAIT_SECONDS)
 
@@ -260,20 +256,17 @@ def run_one(experiment: Experiment, table: dict, again: bool, quick: bool) -> No
     """Run one experiment, unless its products are there; say what happens."""
     name, start, missing = experiment.name, time.perf_counter(), missing_products(experiment)
     if not missing and not again:
-        print(f"{name}: its products are there (--again makes them anew)", flush=True)
-        return
+        return say(f"{name}: its products are there (--again makes them anew)")
     for product in missing:
         if (home() / product).exists():
-            print(f"{name}: {product} is damaged and made anew", flush=True)
-    print(
-        f"{name}: starting" + ("" if quick else f", about {experiment.hours:.1f} h on one core"), flush=True
-    )
+            say(f"{name}: {product} is damaged and made anew")
+    say(f"{name}: starting" + ("" if quick else f", about {experiment.hours:.1f} h on one core"))
     run(experiment, table, quick)
-    print(f"{name}: done in {(time.perf_counter() - start) / 60:.1f} min", flush=True)
+    say(f"{name}: done in {(time.perf_counter() - start) / 60:.1f} min")
 
 
 def describe(experiment: Experiment) -> str:
-    """Its line in --list."""
+    """Its lines in --list."""
     missing = missing_products(experiment)
-    there = "there" if not missing else "missing: " + ", ".join(missing)
-    return f"{experiment.name:16} {experiment.hours:5.1f} h  {experiment.about}\n{'':26}{there}"
+    there = "missing: " + ", ".join(missing) if missing else "there"
+    return f"{experiment.name:16} {experiment.hours:5.1f} h  {experiment.__doc__}\n{'':26}{there}"

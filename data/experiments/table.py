@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from data.experiments import (  # isort: split
-    digits,
-    fashion,
-    gallery,
-    guidance,
-    judges,
-    mnist,
-    objectives,
-    points,
-    samplers,
-    speed,
-)
+from importlib import import_module
 
-MODULES = (judges, points, digits, objectives, fashion, mnist, samplers, guidance, speed, gallery)
+NAMES = "judges points digits objectives fashion mnist samplers guidance speed gallery".split()
+MODULES = [import_module(f"data.experiments.{name}") for name in NAMES]
 TABLE = {experiment.name: experiment for module in MODULES for experiment in module.EXPERIMENTS}
