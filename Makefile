@@ -40,12 +40,12 @@ run: $(READY)  ## execute the notebooks into out/: notebooks, HTML pages, GIFs, 
 	@$(BUILD) run $(ONE)
 
 test: $(READY)  ## style, tests, and both editions in smoke mode
-	@$(PY) -m ruff check .
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
 	@NOISE_TO_DIGITS_MODE=smoke NOISE_TO_DIGITS_OUT="$$PWD/out/smoke" \
 	  $(PY) -m pytest --nbmake --nbmake-timeout=300 tests notebooks
 
 test-fast: $(READY)  ## style and the quick tests, in about a minute: what to run before each commit
-	@$(PY) -m ruff check .
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
 	@NOISE_TO_DIGITS_MODE=smoke NOISE_TO_DIGITS_OUT="$$PWD/out/smoke" $(PY) -m pytest -q -m "not slow" tests
 
 lab: $(READY)  ## open your copies (make start), or else the complete edition, in JupyterLab

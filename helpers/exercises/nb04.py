@@ -193,8 +193,8 @@ LEVELS = Exercise(
         Mistake("last stride lost", _ends, levels_linspace),
         Mistake(
             "one level too low",
-            "Libraries that count from 0 to T - 1 subtract 1. Here level 0 is the clean picture and pure noise "
-            "is level T, where the walk starts.",
+            "Libraries that count from 0 to T - 1 subtract 1. Here level 0 is the clean picture and pure "
+            "noise is level T, where the walk starts.",
             lambda T, s: [level - 1 for level in ddim_levels(T, s)],
         ),
         Mistake(

@@ -10,10 +10,15 @@ from pathlib import Path
 
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.output_widget import OutputWidget
 
 from .course import BuildError, Course, write_text
 from .editions import LANGUAGE, RECORD
 from .fingerprint import fingerprint
+
+# What a slider draws need not go back to the kernel. nbclient would send it there past its own socket object,
+# and on a busy machine the reply to the cell is then not noticed: the kernel idles, the client waits forever.
+OutputWidget.sync_state = lambda self: None
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SECONDS_A_CELL = 1800
