@@ -10,13 +10,14 @@ import functools
 import inspect
 import linecache
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 import torch
 
-from helpers.exercises import decide, exercises, notebooks, stubs
+from helpers.exercises import decide, exercises, notebooks, sandbox, stubs
 from helpers.exercises.verdict import agree, is_stub, run_trusted
 
 ALL = [(f"nb{nb}-{e.id}", e) for nb in notebooks() for e in exercises(nb).values()]
@@ -155,9 +156,24 @@ def test_wrong_kinds_are_told(exercise):
         assert verdict.function is exercise.reference
 
 
+@pytest.fixture
+def patient_stop(monkeypatch):
+    """A loop that is told to stop has a tenth of a second to do so before it is told again.
+
+    The engine tells it again after 5 ms. With the thousands of objects of a long test run, on a slow machine,
+    a thread needs longer to unwind, and the second telling then hits the interpreter's own clean-up.
+    """
+
+    class Patient(threading.Thread):
+        def join(self, timeout=None):
+            super().join(timeout if timeout is None else max(timeout, 0.1))
+
+    monkeypatch.setattr(sandbox.threading, "Thread", Patient)
+
+
 @pytest.mark.slow
 @EVERY
-def test_crash_exit_and_endless_loop_are_survived(exercise):
+def test_crash_exit_and_endless_loop_are_survived(exercise, patient_stop):
     if not by_forward(exercise):
         pytest.skip("not checked by forward")
 
