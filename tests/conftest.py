@@ -14,8 +14,6 @@ for folder in (ROOT / "notebooks" / "source", ROOT):
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-import builder.execute  # noqa: E402, F401  (its mend of nbclient serves nbmake too)
-
 LOOPBACK = {"localhost", "127.0.0.1", "::1", "", None}
 
 
