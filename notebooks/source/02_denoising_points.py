@@ -1186,9 +1186,6 @@ if DDPMScheduler is not None:
 #
 # Two of the wrong ways, written as rules for `reverse`: the naive one of section 7, and the noise at the last step of section 9. `helpers` has neither. Each is the ancestral rule with one
 # part changed: `levels` says at which levels the network is asked, `move` makes the step. Both walks start where the one of exercise 2.5 started. How much does each of them lose?
-#
-# *What comes out.* The naive rule loses most of the points. The noise at the last step has the standard deviation $\sqrt{\beta_1}$, which is printed: with 1000 levels it is so small that the share of
-# 1000 points does not show it. With 100 levels $\beta_1$ is larger, and section 9 shows what that costs.
 
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
 usual = ancestral()
@@ -1210,6 +1207,10 @@ print(f"the usual rule: {metrics.share_inside(again):.1%} inside")
 for rule in (noisy_end, naive):
     x = last(reverse(net_board, schedule, rule, x_T=x_T, seed=0, clip_x0=1.0))
     print(f"{rule.name}: {metrics.share_inside(x):.1%} inside")
+
+# %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
+# The naive rule loses most of the points. The noise at the last step has the standard deviation $\sqrt{\beta_1}$, the first line above: with 1000 levels it is so small that the share of
+# 1000 points does not show it. With 100 levels $\beta_1$ is larger, and section 9 shows what that costs.
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # ## Looking inside 3: when is the square decided?
