@@ -23,7 +23,9 @@ def folder(tmp_path):
 
 
 def make(folder, *words):
-    kept = {k: v for k, v in os.environ.items() if k not in ("ONLY", "REPO", "VERSION", "VENV", "MAKEFLAGS")}
+    # What `make test` itself put into the environment is not the newcomer's: MAKELEVEL makes make announce folders.
+    own = ("ONLY", "REPO", "VERSION", "VENV", "PIP_ARGS", "NN", "TITLE")
+    kept = {k: v for k, v in os.environ.items() if k not in own and not k.startswith(("MAKE", "MFLAGS"))}
     words = ["make", f"PYTHON={sys.executable}", *words]
     return subprocess.run(words, cwd=folder, env=kept, capture_output=True, text=True)
 
