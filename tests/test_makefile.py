@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 
 def make(folder, *words):
-    # What `make test` itself put into the environment is not the newcomer's: MAKELEVEL makes make announce folders.
+    # Without what `make test` set: with MAKELEVEL, make announces the folders it enters.
     own = ("ONLY", "REPO", "VERSION", "VENV", "PIP_ARGS", "NN", "TITLE")
     kept = {k: v for k, v in os.environ.items() if k not in own and not k.startswith(("MAKE", "MFLAGS"))}
     words = ["make", f"PYTHON={sys.executable}", *words]
