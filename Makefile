@@ -3,85 +3,101 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
-PIP_ARGS ?=
-ONLY ?=
-# Recipes take what you type from the environment ("$$ONLY"), so that a quote or a blank in it does no harm.
-export VENV PIP_ARGS ONLY REPO VERSION NN TITLE
+# What these need in turn, pinned; make CONSTRAINTS= leaves it to pip.
+CONSTRAINTS ?= .ci/constraints.txt
+# What you type arrives as it stands there: make does not expand it, and recipes take it from the environment
+# ("$$ONLY"), so that a quote, a blank or a $ in it does no harm.
+TYPED := PYTHON VENV CONSTRAINTS PIP_ARGS ONLY REPO VERSION NN TITLE
+$(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
+override VENV := $(if $(filter /%,$(VENV)),,./)$(VENV)
+export $(TYPED)
 
-PY := $(VENV)/bin/python
+PY := "$$VENV"/bin/python
 BUILD := $(PY) notebooks/source/build.py
-ONE := $(if $(ONLY),--only "$$ONLY")
-READY := $(VENV)/.installed
+ONE := $(if $(ONLY),--only="$$ONLY")
+SMOKE := NOISE_TO_DIGITS_MODE=smoke NOISE_TO_DIGITS_OUT="$$PWD/out/smoke"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast new lab start slides train bench editions execute check numbers links clean
+.PHONY: help ready setup run test test-fast test-long new lab start slides train bench editions execute check \
+        numbers links clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-# Written last, so that an interrupted installation starts over; a changed requirements.txt installs again.
-# An environment without a working pip is made again in its place; one that cannot be made is removed only
-# where there was none before.
-$(READY): requirements.txt
-	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
-	  'Python 3.11 to 3.13 is needed, $(PYTHON) is %d.%d: make $(MAKECMDGOALS) PYTHON=python3.12' % v)"
-	@echo "Setting up $(VENV) (once, some minutes; 1.6 GB with a CPU build of torch, more than 5 GB with CUDA)"
-	@works() { $(PY) -m pip --version > /dev/null 2>&1; }; works && exit; \
-	there=no; test -e "$$VENV" && there=yes; $(PYTHON) -m venv "$$VENV" && works && exit; \
-	test $$there = no || { echo "$(VENV) cannot be mended: move it away, or say VENV=another-folder"; exit 1; }; \
-	rm -rf "$$VENV"; \
-	echo "$(PYTHON) cannot make environments (on Debian and Ubuntu: apt install python3-venv)"; exit 1
-	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.txt
-	@touch $@
+# .installed is written last, so that an interrupted installation starts over; changed requirements install again.
+# An environment without a working pip is made again in its place. A folder that is no environment is left alone,
+# and one that cannot be made is removed only where there was nothing before.
+ready:
+	@mark="$$VENV/.installed"; newest=requirements.txt; test "$$CONSTRAINTS" -nt $$newest && newest="$$CONSTRAINTS"; \
+	test -e "$$mark" && ! test "$$newest" -nt "$$mark" && exit; \
+	fail() { echo "$$1"; exit 1; }; name="$${VENV#./}"; \
+	test -n "$$name" || fail "VENV is empty: say VENV=a-folder, or leave it out for .venv"; \
+	"$$PYTHON" -c 'import os, sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
+	  "Python 3.11 to 3.13 is needed, %s is %d.%d: say PYTHON=python3.12" % (os.environ["PYTHON"], *v))' \
+	  || fail "no environment made: PYTHON=$$PYTHON does not do"; \
+	printf '%s\n' "$$PIP_ARGS" | xargs true || fail "PIP_ARGS=$$PIP_ARGS: close the quote"; \
+	works() { test -e "$$VENV/pyvenv.cfg" && $(PY) -m pip --version > /dev/null 2>&1; }; \
+	there=$$(ls -A -d "$$VENV" 2> /dev/null); inside=$$(ls -A "$$VENV" 2> /dev/null || echo $$there); \
+	test -z "$$inside" || test -e "$$VENV/pyvenv.cfg" \
+	  || fail "$$name is there and is no environment: move it away, or say VENV=another-folder"; \
+	echo "Setting up $$name (once, some minutes; 1.6 GB with a CPU build of torch, more than 5 GB with CUDA)"; \
+	works || { "$$PYTHON" -m venv "$$VENV" && works; } || { \
+	  test -z "$$there" || fail "$$name cannot be mended: move it away, or say VENV=another-folder"; \
+	  rm -rf "$$VENV"; fail "$$PYTHON cannot make environments (on Debian and Ubuntu: apt install python3-venv)"; }; \
+	printf '%s\n' "$$PIP_ARGS" "-r requirements.txt" | xargs $(PY) -m pip install --quiet \
+	  --disable-pip-version-check $(if $(CONSTRAINTS),-c "$$CONSTRAINTS") && touch "$$mark"
 
-setup: $(READY)  ## make the environment in .venv, nothing else
+setup: ready  ## make the environment in .venv, nothing else
 
-run: $(READY)  ## execute the notebooks into out/: notebooks, HTML pages, GIFs, PNGs (ONLY=02 for one)
+run: ready  ## execute the notebooks into out/: notebooks, HTML pages, GIFs, PNGs (ONLY=02 for one)
 	@$(BUILD) run $(ONE)
 
-test: $(READY)  ## style, tests, and both editions in smoke mode
+test: ready  ## style, tests, and both editions in smoke mode
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
-	@NOISE_TO_DIGITS_MODE=smoke NOISE_TO_DIGITS_OUT="$$PWD/out/smoke" \
-	  $(PY) -m pytest --nbmake --nbmake-timeout=300 tests notebooks
+	@$(SMOKE) $(PY) -m pytest --nbmake --nbmake-timeout=300 -m "not long" tests notebooks
 
-test-fast: $(READY)  ## style and the quick tests, in about a minute: what to run before each commit
+test-long: ready  ## the long tries of accidents and hostile input, which CI runs after make test
+	@$(SMOKE) $(PY) -m pytest -m long tests
+
+test-fast: ready  ## style and the quick tests, in about a minute: what to run before each commit
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
-	@NOISE_TO_DIGITS_MODE=smoke NOISE_TO_DIGITS_OUT="$$PWD/out/smoke" $(PY) -m pytest -q -m "not slow" tests
+	@$(SMOKE) $(PY) -m pytest -q -m "not slow and not long" tests
 
-lab: $(READY)  ## open your copies (make start), or else the complete edition, in JupyterLab
-	@$(PY) -m jupyter lab --ServerApp.root_dir="$$PWD" \
-	  $(lastword $(wildcard notebooks/00_*.ipynb) $(sort $(wildcard my-work/00_*.ipynb)))
+lab: ready  ## open your copies (make start), or else the complete edition, in JupyterLab
+	@shopt -s nullglob; first=(notebooks/00_*.ipynb my-work/00_*.ipynb); \
+	$(PY) -m jupyter lab --ServerApp.root_dir="$$PWD" "$${first[@]: -1}"
 
-start: $(READY)  ## copy the student edition to my-work/; your answers are never overwritten
+start: ready  ## copy the student edition to my-work/; your answers are never overwritten
 	@$(BUILD) start
 
-slides: $(READY)  ## the lecture's slides for a browser, offline: out/slides (ONLY=02 for one)
+slides: ready  ## the lecture's slides for a browser, offline: out/slides (ONLY=02 for one)
 	@$(BUILD) slides $(ONE)
 
-train: $(READY)  ## train everything long from scratch; run it again to resume
+train: ready  ## train everything long from scratch; run it again to resume
 	@$(PY) -m data.experiments
 
-bench: $(READY)  ## training and sampling speed on this machine
+bench: ready  ## training and sampling speed on this machine
 	@$(PY) -m data.experiments.bench
 
-new: $(READY)  ## the skeleton of a new notebook: NN=09 TITLE="Straight paths"
+new: ready  ## the skeleton of a new notebook: NN=09 TITLE="Straight paths"
 	@$(BUILD) new -- "$$NN" "$$TITLE"
 
-editions: $(READY)  ## build both editions from notebooks/source (ONLY=02 for one)
+editions: ready  ## build both editions from notebooks/source (ONLY=02 for one)
 	@$(BUILD) editions $(ONE)
 
-execute: $(READY)  ## execute what is stale and save the outputs (ONLY=02 for one)
+execute: ready  ## execute what is stale and save the outputs (ONLY=02 for one)
 	@$(BUILD) execute --stale $(ONE)
 
-check: $(READY)  ## name the notebooks that are out of step with their source or stale
+check: ready  ## name the notebooks that are out of step with their source or stale
 	@$(BUILD) check $(ONE)
 
-numbers: $(READY)  ## rewrite the marked numbers and tables in prose (README, TEACHING, sources)
+numbers: ready  ## rewrite the marked numbers and tables in prose (README, TEACHING, sources)
 	@$(BUILD) numbers
 
-links: $(READY)  ## re-point badges and first cells: REPO=owner/name VERSION=tag
-	@$(BUILD) links $(if $(REPO),--repository "$$REPO") $(if $(VERSION),--version "$$VERSION")
+links: ready  ## re-point badges and first cells: REPO=owner/name VERSION=tag
+	@$(BUILD) links $(if $(REPO),--repository="$$REPO") $(if $(VERSION),--version="$$VERSION")
 
-clean:  ## remove out/ (pages, slides, grading) and caches; keeps .venv and my-work/
+clean:  ## remove out/ (pages, slides, grading), caches, debris of killed writes; keeps .venv and my-work/
 	rm -rf out .pytest_cache .ruff_cache
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . \( -path ./.git -o -path ./.venv \) -prune -o -name __pycache__ -prune -exec rm -rf {} + \
+	  -o -type f -name '.*.part[0-9]*' -exec rm -f {} +

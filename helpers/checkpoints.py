@@ -1,21 +1,22 @@
-"""Checkpoints (safetensors) and results (JSON) under data/, written whole or not at all."""
+"""Checkpoints and sample images (safetensors) and results (JSON) under data/, written whole or not at all."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save
+from torch.overrides import TorchFunctionMode
 
-from helpers.files import restore_hint, whole_or_not_at_all
-from helpers.modes import ROOT
+from helpers import files
+from helpers.files import restore_hint, seal
 
-CHECKPOINTS = ROOT / "data" / "checkpoints"
-RESULTS = ROOT / "data" / "results"
+CHECKPOINTS = files.DATA / "checkpoints"
+RESULTS = files.DATA / "results"
 LEVELS = "0..T"  # the numbering of noise levels that a checkpoint was trained with: 0 is clean
 
 
@@ -23,29 +24,39 @@ def save_model(path, model, recipe: dict, log: dict | None = None) -> None:
     """Write a model's weights with its configuration, recipe and training log in the file's metadata.
 
     path: file; model: has `.config`, the arguments that build it anew; recipe, log: JSON-able.
+    Raises ValueError for NaN and infinity.
     """
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     about = dict(config=model.config, recipe=recipe, log=log or {}, levels=LEVELS)
-    metadata = {k: json.dumps(v) for k, v in about.items()}
-    with whole_or_not_at_all(path) as part:
-        save_file(tensors, part, metadata=metadata)
+    _save(Path(path), model.state_dict(), {key: files.to_json(path, value) for key, value in about.items()})
+
+
+def _save(path: Path, tensors: dict, metadata: dict) -> None:
+    _refuse_nan(tensors, f"{path.name} is not written: ")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    files.write_bytes(path, seal(save(tensors, metadata | {"sha256": files.UNSEALED})))
+
+
+def _refuse_nan(tensors: dict, said: str = "") -> None:
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{said}NaN or infinity in {name}")
 
 
 def read_checkpoint(path) -> tuple[dict, dict]:
     """(tensors by name, metadata with config, recipe and log) of a checkpoint file.
 
-    Raises FileNotFoundError or ValueError (damaged file), each saying what to do.
+    Raises FileNotFoundError or ValueError (damaged file, NaN or infinite weights), each saying what to do.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path.name} is not there: {restore_hint(path)}")
+    content = files.read_whole(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-    except (SafetensorError, json.JSONDecodeError, OSError) as err:
-        raise ValueError(f"{path.name} is damaged ({err}): {restore_hint(path)}") from err
-    return tensors, metadata
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about = {k: v for k, v in (header.get("__metadata__") or {}).items() if k != "sha256"}
+        about = {key: json.loads(value, parse_constant=int) for key, value in about.items()}
+        _refuse_nan(tensors)
+    except Exception as err:  # safetensors has errors of several kinds
+        raise ValueError(f"{Path(path).name} is damaged ({err}): {restore_hint(path)}") from err
+    return tensors, about
 
 
 def count_from_one(tensors: dict) -> dict:
@@ -65,6 +76,27 @@ def count_from_one(tensors: dict) -> dict:
     return {**tensors, "time.0.weight": torch.cat([new_sin, new_cos], dim=1).to(weight.dtype)}
 
 
+class AtMost(TorchFunctionMode):
+    """While a network is built: no more weights than `numbers`, or ValueError before they take memory."""
+
+    def __init__(self, numbers: int):
+        super().__init__()
+        self.left = numbers
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch.empty:
+            self.left -= math.prod(args[0] if args and isinstance(args[0], tuple | list) else args)
+            if self.left < 0:
+                raise ValueError("its config asks for a larger network than the file holds")
+        return function(*args, **kwargs or {})
+
+
+def _bounded(digits: str) -> int:
+    if len(digits) > 7:
+        raise ValueError(f"its config has the number {digits[:20]}")
+    return int(digits)
+
+
 def load_model(name: str, model_class=None):
     """The shipped model data/checkpoints/name.safetensors in eval mode; `.recipe`, `.log` tell its making.
 
@@ -75,55 +107,60 @@ def load_model(name: str, model_class=None):
     """
     from helpers.models import UNet
 
-    path = Path(name) if str(name).endswith(".safetensors") else CHECKPOINTS / f"{name}.safetensors"
-    tensors, metadata = read_checkpoint(path)
+    path = Path(name) if str(name).endswith(".safetensors") else _place(CHECKPOINTS, name, ".safetensors")
+    tensors, about = read_checkpoint(path)
     model_class = model_class or UNet
-    levels = metadata.get("levels")
+    levels = about.get("levels")
     if levels not in (None, LEVELS):
-        raise ValueError(
-            f"{path.name} counts its noise levels as {levels!r}, not {LEVELS!r}: {restore_hint(path)}"
-        )
-    tensors = count_from_one(tensors) if levels is None else tensors
+        said = f"{path.name} counts its noise levels as {levels!r}, not {LEVELS!r}"
+        raise ValueError(f"{said}: {restore_hint(path)}")
     try:
-        model = model_class(**metadata["config"])
+        tensors = count_from_one(tensors) if levels is None else tensors
+        config = json.loads(json.dumps(about["config"]), parse_int=_bounded)
+        with AtMost(2 * sum(map(torch.numel, tensors.values())) + 1_000_000):
+            model = model_class(**config)
+        for key, value in model.state_dict().items():
+            if key in tensors and tensors[key].is_floating_point() != value.is_floating_point():
+                raise ValueError(f"{key} is {tensors[key].dtype}")
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as err:
-        raise ValueError(
-            f"checkpoint {path.name} does not fit a {model_class.__name__} ({err}): give load_model the "
-            f"class that was saved, or {restore_hint(path)}"
-        ) from err
-    model.recipe, model.log = metadata.get("recipe", {}), metadata.get("log", {})
+        model.recipe, model.log = dict(about.get("recipe", {})), dict(about.get("log", {}))
+    except Exception as err:  # a configuration can be wrong in every way
+        why, kind = " ".join(str(err).split())[:300], getattr(model_class, "__name__", model_class)
+        advice = f"give load_model the class that was saved, or {restore_hint(path)}"
+        raise ValueError(f"checkpoint {path.name} does not fit a {kind} ({why}): {advice}") from err
     return model.eval()
+
+
+def _place(folder, name: str, suffix: str) -> Path:
+    """The file of this name in the folder, and in no other one. Raises ValueError for a path."""
+    if not name or Path(str(name)).name != str(name):
+        raise ValueError(f"{name!r} is no name of a file in {Path(folder).name}: give the name alone")
+    return Path(folder) / f"{name}{suffix}"
 
 
 def save_results(name: str, results: dict, folder=None) -> None:
     """Write data/results/name.json: recipe, seeds, numbers with spread, and the machine used."""
-    folder = Path(folder or RESULTS)
-    with whole_or_not_at_all(folder / f"{name}.json") as part:
-        part.write_text(json.dumps({**results, "machine": machine()}, indent=1) + "\n", encoding="utf-8")
+    files.write_json(_place(folder or RESULTS, name, ".json"), {**results, "machine": machine()})
 
 
 def load_results(name: str) -> dict:
     """The numbers in data/results/name.json. Raises FileNotFoundError or ValueError saying what to do."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
-        raise FileNotFoundError(f"no results {path.name}: {restore_hint(path)}")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as err:  # not JSON, or not even text
-        raise ValueError(f"results {path.name} is damaged ({err}): {restore_hint(path)}") from err
+    return files.read_json(_place(RESULTS, name, ".json"))
 
 
 def save_images(name: str, folder=None, **images) -> None:
     """Write data/results/name.safetensors: named images (N, 1, H, W) in [-1, 1], kept as bytes 0..255."""
-    grey = {k: ((v.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).contiguous() for k, v in images.items()}
-    with whole_or_not_at_all(Path(folder or RESULTS) / f"{name}.safetensors") as part:
-        save_file(grey, part)
+    path = _place(folder or RESULTS, name, ".safetensors")
+    _refuse_nan(images, f"{path.name} is not written: ")
+    _save(path, {k: ((v.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8) for k, v in images.items()}, {})
 
 
 def load_images(name: str) -> dict:
     """The shipped samples data/results/name.safetensors: {name: (N, 1, H, W) float32 in [-1, 1]}."""
-    tensors, _ = read_checkpoint(RESULTS / f"{name}.safetensors")
+    path = _place(RESULTS, name, ".safetensors")
+    tensors, _ = read_checkpoint(path)
+    if any(tensor.dtype != torch.uint8 for tensor in tensors.values()):
+        raise ValueError(f"{path.name} is damaged (it holds no images): {restore_hint(path)}")
     return {k: v.float() / 127.5 - 1 for k, v in tensors.items()}
 
 

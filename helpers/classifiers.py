@@ -58,6 +58,8 @@ def load(kind: str, data: str, device: str = "cpu") -> Classifier:
 
 
 def _for(kind: str, images: Tensor, data: str | None) -> Classifier:
+    if not images.isfinite().all():
+        raise ValueError("there is NaN or infinity in the images: look at the network's loss and weights")
     return load(kind, data or ("digits" if images.shape[-1] == 8 else "mnist"), str(images.device))
 
 

@@ -28,21 +28,12 @@ def frechet_between(a: Tensor, b: Tensor) -> float:
     return float((a.mean(0) - b.mean(0)).square().sum() + c_a.trace() + c_b.trace() - 2 * cross)
 
 
-def frechet_distance(samples: Tensor, real: Tensor, data: str | None = None) -> float:
-    """Frechet distance of samples (N, 1, S, S) from real images, on 64 features of a shipped classifier.
-
-    data: whose classifier, by default digits for S = 8 and mnist for 28 (else "fashion").
-    Compare only numbers with the same N and the same real set, and beside frechet_floor.
-    """
-    return frechet_between(features(samples, data), features(real, data))
-
-
 def frechet_floor(
     real: Tensor, n: int = SAMPLES, draws: int = 5, seed: int = 0, data: str | None = None
 ) -> tuple[float, float]:
     """(mean, standard deviation) of the distance of n real images from the remaining real ones."""
     f, g = features(real, data), torch.Generator().manual_seed(seed)
-    n = min(n, len(f) // 2)
+    n = max(0, min(n, len(f) // 2))
     orders = [torch.randperm(len(f), generator=g) for _ in range(draws)]
     scores = [frechet_between(f[o[:n]], f[o[n:]]) for o in orders]
     return float(np.mean(scores)), float(np.std(scores))

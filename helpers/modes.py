@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from helpers.files import ROOT
+
 MODES = ("read", "smoke", "full")
 MODE = os.environ.get("NOISE_TO_DIGITS_MODE", "read")
 if MODE not in MODES:
     raise ValueError(f"NOISE_TO_DIGITS_MODE is {MODE!r}: set it to read, smoke or full, or unset it (read)")
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def choose(read, smoke, full=None):
@@ -28,7 +28,7 @@ def out_dir() -> Path:
 
     Raises OSError naming the folder when it cannot be written.
     """
-    folder = Path(os.environ.get("NOISE_TO_DIGITS_OUT", ROOT / "out"))
+    folder = Path(os.environ.get("NOISE_TO_DIGITS_OUT") or ROOT / "out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from helpers.files import whole_or_not_at_all
+from helpers.files import write_bytes
 
 # Okabe & Ito 2008, and a brown
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A"]
@@ -43,8 +43,7 @@ def figure(fig, alt: str, save=None) -> None:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)  # a third of the size
     if save is not None:
-        with whole_or_not_at_all(save) as part:
-            part.write_bytes(buffer.getvalue())
+        write_bytes(save, buffer.getvalue())
     png = base64.b64encode(buffer.getvalue()).decode()
     _display({"image/png": png, "text/plain": alt}, {"image/png": {"alt": alt}})
 
@@ -149,8 +148,13 @@ def gif(frames, save, alt: str, scale: int = 1, seconds: float = 4.0, hold: floa
     """Write grey frames (list of (H, W) uint8 arrays) as an endless GIF and show it.
 
     scale: each pixel becomes scale x scale; seconds: length of the walk; hold: how long the last frame stays.
-    Raises ValueError for no frames or no alt text. The file is written whole or not at all.
+    Raises ValueError for no frames, other frames, or no alt text. The file is written whole or not at all.
     """
+    frames = list(frames)
+    if not all(isinstance(f, np.ndarray) and f.dtype == np.uint8 and f.ndim == 2 for f in frames):
+        raise ValueError("frames are uint8 arrays (H, W): show.tiles makes them of images")
+    if len({f.shape for f in frames}) > 1 or any(f.size == 0 for f in frames) or scale not in range(1, 65):
+        raise ValueError("frames have one size, which is not 0, and scale is a whole number from 1 to 64")
     pictures = [Image.fromarray(np.kron(f, np.ones((scale, scale), np.uint8))).quantize(32) for f in frames]
     _write_gif(pictures, save, alt, seconds, hold)
 
@@ -172,11 +176,13 @@ def _write_gif(pictures: list, save, alt: str, seconds: float, hold: float) -> N
     _described(alt)
     if not pictures:
         raise ValueError("a GIF needs at least one frame")
+    if not (0 <= seconds <= 600 and 0 <= hold <= 600):
+        raise ValueError(f"seconds and hold are 0 to 600, got {seconds} and {hold}")
     each = max(20, int(1000 * seconds / len(pictures)))
-    with whole_or_not_at_all(save) as part:
-        durations = [each] * (len(pictures) - 1) + [int(1000 * hold)]
-        options = dict(format="GIF", save_all=True, loop=0, optimize=True)
-        pictures[0].save(part, append_images=pictures[1:], duration=durations, **options)
+    durations, buffer = [each] * (len(pictures) - 1) + [int(1000 * hold)], io.BytesIO()
+    options = dict(format="GIF", save_all=True, loop=0, optimize=True)
+    pictures[0].save(buffer, append_images=pictures[1:], duration=durations, **options)
+    write_bytes(save, buffer.getvalue())
     show_gif(save, alt)
 
 

@@ -23,36 +23,32 @@ class NetworkUsed(RuntimeError):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes seconds to minutes; make test-fast leaves it out")
+    config.addinivalue_line(
+        "markers", "long: a try of some seconds; not in make test, but in test-long and CI"
+    )
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     """Connections and name look-ups beyond this machine fail, loudly: the course runs offline."""
-    real_connect, real_connect_ex, real_look_up = (
-        socket.socket.connect,
-        socket.socket.connect_ex,
-        socket.getaddrinfo,
-    )
 
-    def allowed(address) -> bool:
-        return not isinstance(address, tuple) or address[0] in LOOPBACK or str(address[0]).startswith("127.")
+    def guard(owner, name, place):
+        real, looks_up = getattr(owner, name), owner is socket
 
-    def guarded(real):
-        def connect(self, address):
-            if not allowed(address):
-                raise NetworkUsed(f"a test tried to reach {address}")
-            return real(self, address)
+        def guarded(*args, **kwargs):
+            target = args[place] if args else kwargs.get("host")
+            host = target[0] if isinstance(target, tuple) else target if looks_up else None
+            host = host.decode() if isinstance(host, bytes) else host
+            if host not in LOOPBACK and not str(host).startswith("127."):
+                raise NetworkUsed(f"a test tried to {'look up' if looks_up else 'reach'} {target}")
+            return real(*args, **kwargs)
 
-        return connect
+        monkeypatch.setattr(owner, name, guarded)
 
-    def look_up(host, *args, **kwargs):
-        if not allowed((host.decode() if isinstance(host, bytes) else host,)):
-            raise NetworkUsed(f"a test tried to look up {host}")
-        return real_look_up(host, *args, **kwargs)
-
-    monkeypatch.setattr(socket.socket, "connect", guarded(real_connect))
-    monkeypatch.setattr(socket.socket, "connect_ex", guarded(real_connect_ex))
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    for name, place in (("connect", 1), ("connect_ex", 1), ("sendto", -1)):
+        guard(socket.socket, name, place)
+    for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+        guard(socket, name, 0)
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ def test_missing_files_say_what_to_do(tmp_path, monkeypatch):
 def test_damaged_results(tmp_path, monkeypatch, content):
     monkeypatch.setattr(checkpoints, "RESULTS", tmp_path)
     (tmp_path / "numbers.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"results numbers\.json is damaged.*put a whole copy of it back"):
+    with pytest.raises(ValueError, match=r"numbers\.json is damaged.*put a whole copy of it back"):
         load_results("numbers")
 
 
@@ -179,11 +179,11 @@ def test_no_space_left_on_device(tmp_path, monkeypatch):
     save_results("it", {"a": 1}, tmp_path)
     before = (tmp_path / "it.json").read_bytes()
 
-    def write_text(self, *args, **kwargs):
+    def write_bytes(self, content):
         Path.touch(self)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
     with pytest.raises(OSError, match=r"could not write it\.json.*No space left on device"):
         save_results("it", {"a": 2}, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["it.json"] and (
@@ -201,7 +201,7 @@ def test_dev_full():
 
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "data").touch()
-    with pytest.raises(OSError, match=r"could not write it\.json.*choose a folder"):
+    with pytest.raises(OSError, match=r"could not write it\.json.*another folder"):
         save_results("it", {}, tmp_path / "data" / "results")
 
 

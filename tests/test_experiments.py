@@ -28,7 +28,7 @@ from data.experiments import (
 )
 from data.experiments.runner import Experiment, Work
 from data.experiments.table import MODULES, TABLE
-from helpers import checkpoints, classifiers, data
+from helpers import checkpoints, classifiers, data, files
 from helpers.models import PointMLP, ResBlock, UNet, parameter_count
 from helpers.modes import ROOT
 from helpers.sampling import ancestral, spaced
@@ -83,7 +83,7 @@ def run(*experiments, **options):
 
 
 def stored(folder, name="tiny"):
-    return json.loads((folder / "results" / f"{name}.json").read_text())
+    return files.read_json(folder / "results" / f"{name}.json")
 
 
 def left(folder):
@@ -239,9 +239,12 @@ def test_resumed_equals_uninterrupted(work, capsys):
 
 def test_seconds_add_up_without_the_looks(work):
     interrupt(work)
-    state = torch.load(work.state)
-    state["log"]["seconds"] = 1000.0
-    torch.save(state, work.state)
+    run, empty = (
+        networks.Run(network()),
+        dict.fromkeys(("loss", "last", "seconds", "cpu_seconds", "threads", "looks")),
+    )
+    log = networks.load_state(work, run, empty)
+    networks.save_state(work, run, {**log, "seconds": 1000.0})
     start = time.perf_counter()
     look = dict(stops={210}, look=lambda run, log: time.sleep(0.5))
     _, log = networks.train_network(work, network(), POINTS, RECIPE, **look)
@@ -259,7 +262,7 @@ def test_damaged_state_is_named(work, harm):
         "another network": good,
     }
     work.state.write_bytes(harmed[harm])
-    with pytest.raises(ValueError, match=r"training\.state is damaged or of another network.*remove it"):
+    with pytest.raises(ValueError, match=r"training\.state is damaged, of another network.*remove it"):
         networks.train_network(work, network(), POINTS, RECIPE)
 
 
@@ -267,11 +270,11 @@ def test_full_disk_keeps_the_older_state(work, monkeypatch):
     interrupt(work)
     before = work.state.read_bytes()
 
-    def save(state, file):
-        file.write_bytes(b"half")
+    def write_bytes(self, content):
+        self.write_text("half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(networks.torch, "save", save)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
     with pytest.raises(OSError, match=r"could not write training\.state.*No space left"):
         networks.train_network(work, network(), POINTS, RECIPE)
     assert work.state.read_bytes() == before and len(list(work.state.parent.iterdir())) == 1

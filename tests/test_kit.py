@@ -117,7 +117,7 @@ def named_checks():
     """The checks that the table of rules names: (file, function or None)."""
     found, path = [], None
     rules = RULES.read_text(encoding="utf-8").split("## The house rules")[1].split("\n## ")[0]
-    for word in re.findall(r"`(tests/\w+\.py(?:::\w+)?|::\w+)`", rules):
+    for word in re.findall(r"`(tests/[\w/]+\.py(?:::\w+)?|::\w+)`", rules):
         file, _, function = word.partition("::")
         path = file or path
         found.append((path, function or None))
@@ -203,6 +203,9 @@ def test_ci_runs_what_the_course_is_written_for():
     lowest, end = re.findall(r"3\.(\d+)", PROJECT["project"]["requires-python"])
     assert linux["strategy"]["matrix"]["python"] == [f"3.{v}" for v in range(int(lowest), int(end))]
     assert any(step.get("run") == ".ci/run" for step in linux["steps"])
-    assert "make test" in (COURSE.root / ".ci" / "run").read_text(encoding="utf-8")
+    commands = re.findall(
+        r"(?m)^(?:exec )?make (\S+)", (COURSE.root / ".ci" / "run").read_text(encoding="utf-8")
+    )
+    assert commands == ["setup", "test", "test-long"]
     assert set(smoke["strategy"]["matrix"]["os"]) == {"windows-latest", "macos-latest"}
     assert not [step for step in smoke["steps"] if "make" in step.get("run", "")], "Windows has no make"

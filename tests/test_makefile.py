@@ -10,24 +10,32 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+OWN = ("PYTHON", "VENV", "CONSTRAINTS", "PIP_ARGS", "ONLY", "REPO", "VERSION", "NN", "TITLE")
+SAY = """printf '%s\\n' "$@" "PIP_ARGS=$PIP_ARGS" """
 
 
 @pytest.fixture
 def folder(tmp_path):
+    return copy_makefile(tmp_path)
+
+
+def copy_makefile(tmp_path):
     """A folder with a blank and a quote in its name, the course's Makefile in it, nothing to install."""
     folder = tmp_path / "the course's copy"
-    folder.mkdir()
+    (folder / ".ci").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
     (folder / "requirements.txt").touch()
+    (folder / ".ci" / "constraints.txt").touch()
     return folder
 
 
-def make(folder, *words):
+def make(folder, *words, **environment):
+    """Run make in `folder` as from a terminal, even where the tests themselves are run by make."""
     # Without what `make test` set: with MAKELEVEL, make announces the folders it enters.
-    own = ("ONLY", "REPO", "VERSION", "VENV", "PIP_ARGS", "NN", "TITLE")
-    kept = {k: v for k, v in os.environ.items() if k not in own and not k.startswith(("MAKE", "MFLAGS"))}
-    words = ["make", f"PYTHON={sys.executable}", *words]
-    return subprocess.run(words, cwd=folder, env=kept, capture_output=True, text=True)
+    kept = {k: v for k, v in os.environ.items() if k not in OWN and not k.startswith(("MAKE", "MFLAGS"))}
+    python = [] if "PYTHON" in environment else [f"PYTHON={sys.executable}"]
+    words = ["make", *python, *words]
+    return subprocess.run(words, cwd=folder, env=kept | environment, capture_output=True, text=True)
 
 
 def python_without_venv(folder) -> str:
@@ -35,20 +43,20 @@ def python_without_venv(folder) -> str:
     script = folder / "python"
     script.write_text(f"""\
 #!/bin/bash
-if [ "$2" = venv ]; then mkdir -p "$3/bin"; exit 1; fi
+if [ "$2" = venv ]; then mkdir -p "$3/bin"; touch "$3/pyvenv.cfg"; exit 1; fi
 exec {sys.executable} "$@"
 """)
     script.chmod(0o755)
     return "PYTHON=./python"
 
 
-def program(folder, text):
-    """A `.venv` that counts as ready, whose Python shows its arguments, one a line."""
-    python = folder / ".venv" / "bin" / "python"
+def program(folder, text=SAY, venv=".venv"):
+    """A `.venv` that counts as ready, whose Python runs `text` as a shell does: SAY shows its arguments."""
+    python = folder / venv / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f"#!/bin/bash\n{text}\n")
     python.chmod(0o755)
-    (folder / ".venv" / ".installed").touch()
+    (folder / venv / ".installed").touch()
 
 
 @pytest.mark.slow
@@ -60,12 +68,18 @@ def test_an_environment_without_pip_is_mended(folder):
     assert subprocess.run([folder / ".venv/bin/python", "-m", "pip", "--version"]).returncode == 0
 
 
-def test_a_folder_that_was_there_is_not_removed(folder):
+@pytest.mark.parametrize("marked, said", [
+    (False, ".venv is there and is no environment: move it away"),
+    (True, ".venv cannot be mended: move it away"),
+])  # fmt: skip
+def test_a_folder_that_was_there_is_not_removed(folder, marked, said):
     mine = folder / ".venv" / "mine.txt"
     mine.parent.mkdir()
     mine.write_text("keep")
+    if marked:
+        (folder / ".venv" / "pyvenv.cfg").touch()
     made = make(folder, "setup", python_without_venv(folder))
-    assert made.returncode != 0 and ".venv cannot be mended" in made.stdout
+    assert made.returncode != 0 and said in made.stdout
     assert mine.read_text() == "keep"
 
 
@@ -77,12 +91,12 @@ def test_a_failed_environment_leaves_nothing_behind(folder):
 
 @pytest.mark.parametrize("words, wanted", [
     (["links", "REPO=a'b c/d", 'VERSION=v"1; touch evil'],
-     ["links", "--repository", "a'b c/d", "--version", 'v"1; touch evil']),
-    (["editions", "ONLY=$$(touch evil) '"], ["editions", "--only", "$(touch evil) '"]),
+     ["links", "--repository=a'b c/d", '--version=v"1; touch evil']),
+    (["editions", "ONLY=$(touch evil) '"], ["editions", "--only=$(touch evil) '"]),
     (["run", "PIP_ARGS=--find-links \"my wheels\""], ["run"]),
 ])  # fmt: skip
 def test_odd_words_arrive_as_they_are(folder, words, wanted):
-    program(folder, """printf '%s\\n' "$@" "PIP_ARGS=$PIP_ARGS" """)
+    program(folder)
     made = make(folder, *words)
     assert made.returncode == 0, made.stderr
     *got, pip_args = made.stdout.splitlines()
@@ -93,7 +107,18 @@ def test_odd_words_arrive_as_they_are(folder, words, wanted):
 
 def test_the_tests_write_beside_the_makefile(folder):
     program(folder, 'echo "$NOISE_TO_DIGITS_OUT"')
-    assert make(folder, "test").stdout.splitlines()[-1] == str(folder / "out" / "smoke")
+    for target in ("test", "test-fast", "test-long"):
+        assert make(folder, target).stdout.splitlines()[-1] == str(folder / "out" / "smoke")
+
+
+@pytest.mark.parametrize("target, said", [
+    ("test", "not long"), ("test-fast", "not slow and not long"), ("test-long", "long"),
+])  # fmt: skip
+def test_long_tries_have_a_tier_of_their_own(folder, target, said):
+    program(folder, "printf '%s\\n' \"$@\"")
+    lines = make(folder, target).stdout.splitlines()
+    assert lines[lines.index("-m", 1 + lines.index("pytest")) + 1] == said
+    assert f"make {target}" in (ROOT / ".ci" / "run").read_text() or target == "test-fast"
 
 
 def test_trainings_are_run_from_data(folder):

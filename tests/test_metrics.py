@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import linalg, stats
 
-from helpers import metrics
+from helpers import classifiers, metrics
 from helpers.data import checkerboard, digits, moons
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -134,18 +134,18 @@ def test_a_copied_image_is_found_at_distance_zero():
     assert torch.allclose(shifted[1], torch.full((300,), 0.01), atol=1e-4)
 
 
-def test_frechet_distance_of_digits_and_its_floor():
+def test_distance_of_digits_and_its_floor():
     """On the shipped classifier: real digits score like the floor, noise and one blurry average far above."""
     images, _ = digits()
     mean, spread = metrics.frechet_floor(images)
     assert (mean, spread) == metrics.frechet_floor(images) and 0 < spread < mean
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(9))
-    real = metrics.frechet_distance(images[order[:898]], images[order[898:]])
-    assert 0 < real < 2 * mean
+    f = classifiers.features(images)
+    assert 0 < metrics.frechet_between(f[order[:898]], f[order[898:]]) < 2 * mean
     noise = torch.randn(900, 1, 8, 8, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     blurry = (images.mean(0, keepdim=True) + 0.1 * noise).clamp(-1, 1)
-    assert metrics.frechet_distance(noise, images) > 10 * mean
-    assert metrics.frechet_distance(blurry, images) > 10 * mean
+    for wrong in (noise, blurry):
+        assert metrics.frechet_between(classifiers.features(wrong), f) > 10 * mean
 
 
 def test_judge_of_digits():
@@ -158,15 +158,22 @@ def test_judge_of_digits():
     assert metrics.confident_share(images, threshold=1.0) == 0 and metrics.confident_share(images, 0.0) == 1
 
 
-def test_too_few_images_for_a_frechet_distance():
-    images = digits()[0]
-    with pytest.raises(ValueError, match="too few"):
-        metrics.frechet_distance(images[:16], images)
+def test_too_few_images():
+    with pytest.raises(ValueError, match="got 16"):
+        metrics.digits_frechet(digits()[0][:16])
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("measure", [metrics.confident_share, metrics.class_shares, metrics.digits_frechet])
+def test_images_that_are_no_numbers_have_no_score(measure, wrong):
+    """Before, a share of NaN images was 0, and their class some class."""
+    images = digits()[0][:900].clone()
+    images[3, 0, 2, 2] = wrong
+    with pytest.raises(ValueError, match="NaN or infinity in the images: look at the network's loss"):
+        measure(images)
 
 
 def test_judge_and_features_are_two_networks():
-    from helpers import classifiers
-
     for name, least in (("digits", 0.95), ("mnist", 0.98), ("fashion", 0.9)):
         judge, features = classifiers.load("judge", name), classifiers.load("features", name)
         assert judge is not features and judge.config != features.config

@@ -496,16 +496,17 @@ def test_start_never_overwrites(course, tmp_path):
     start.start(course, mine, said.append)
     copied = mine / f"{NAME}.ipynb"
     assert copied.read_bytes() == course.student_path(NAME).read_bytes() and said[0].startswith("new")
-    copied.write_text("my answers")
-    write_text(course.student / "02_more.ipynb", "a new notebook")
+    edit(copied, "A toy", "My answers")
+    answers, more = copied.read_bytes(), course.student_path(NAME).read_text().replace("A toy", "More")
+    write_text(course.student / "02_more.ipynb", more)
     said.clear()
     start.start(course, mine, said.append)
-    assert copied.read_text() == "my answers" and (mine / "02_more.ipynb").read_text() == "a new notebook"
+    assert copied.read_bytes() == answers and (mine / "02_more.ipynb").read_text() == more
     assert said[0].startswith("kept") and "newer" not in said[0] and said[1].startswith("new")
-    write_text(course.student_path(NAME), "a newer edition")
+    write_text(course.student_path(NAME), more)
     said.clear()
     start.start(course, mine, said.append)
-    assert copied.read_text() == "my answers" and "has a newer one" in said[0]
+    assert copied.read_bytes() == answers and "has a newer one" in said[0]
 
 
 def test_start_brings_the_new_edition_beside_copies_of_an_older_one(course, tmp_path):

@@ -2,6 +2,7 @@
 
 import base64
 import html
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -143,11 +144,11 @@ def test_gif_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     show.gif(frames(2), path, "older")
     before = path.read_bytes()
 
-    def save(self, target, **options):
-        target.write_bytes(b"GIF89a, half of it")
+    def write_bytes(self, content):
+        self.write_text("GIF89a, half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", save)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
     with pytest.raises(OSError, match=r"could not write walk\.gif.*No space left.*untouched"):
         show.gif(frames(12), path, "newer")
     assert [p.name for p in tmp_path.iterdir()] == ["walk.gif"] and path.read_bytes() == before

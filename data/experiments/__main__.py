@@ -7,6 +7,7 @@ shell with OMP_NUM_THREADS=1: what one has begun is left to it.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -36,7 +37,11 @@ def main() -> None:
     if unknown := set(options.names) - set(TABLE):
         parser.error(f"unknown experiment {', '.join(sorted(unknown))}; known: {', '.join(TABLE)}")
     if options.quick:
-        work_in(options.quick.resolve())
+        if os.path.exists(options.quick / "SHA256SUMS"):
+            parser.error(f"{options.quick} holds a course's data: give --quick a folder of its own")
+        work_in(Path(os.path.abspath(options.quick)))
+    if options.threads is not None and options.threads < 1:
+        parser.error("--threads is 1 or more")
     if options.threads:
         torch.set_num_threads(options.threads)
     names = [name for name in TABLE if name in options.names or not options.names]
@@ -45,8 +50,13 @@ def main() -> None:
         return
     try:
         runner.run_all(names, TABLE, options.again, quick=bool(options.quick))
-    except (ValueError, OSError) as err:
+    except (ValueError, ArithmeticError) as err:
         sys.exit(str(err))
+    except OSError as err:
+        where = f"cannot use {err.filename} ({err.strerror}): free some space, or work in another folder."
+        sys.exit(f"{where if err.filename else err} What is done is kept: run the same command again.")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: run the same command again to go on")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
 import time
 from collections import deque
 from functools import partial
-from pickle import UnpicklingError
 
 import torch
 
-from helpers.files import whole_or_not_at_all
+from helpers.files import UNSEALED, read_whole, seal, write_bytes
 from helpers.schedule import Schedule, cosine, linear, sigmoid, zero_terminal_snr
 from helpers.training import EMA, Run, min_snr_weights, train
 
@@ -29,15 +30,26 @@ def schedule_of(recipe: dict) -> Schedule:
     return SCHEDULES[recipe["schedule"]](recipe["T"])
 
 
+def save_state(work, run: Run, log: dict) -> None:
+    """Write the whole state of a training: a line with the checksum, then what torch.save() makes."""
+    buffer = io.BytesIO()
+    torch.save({"run": run.state_dict(), "log": log}, buffer)
+    write_bytes(work.state, seal(f'{{"sha256": "{UNSEALED}"}}\n'.encode() + buffer.getvalue()))
+
+
 def load_state(work, run: Run, log: dict) -> dict:
     """Put the run where an interrupted one stopped; its log. Raises ValueError for a damaged file."""
-    if not work.state.exists():
+    if not os.path.lexists(work.state):
         return log
     try:
-        state = torch.load(work.state, weights_only=True)
+        _, _, content = read_whole(work.state).partition(b"\n")
+        state = torch.load(io.BytesIO(content), weights_only=True)
+        if log.keys() != state["log"].keys():
+            raise ValueError("its log is another")
         run.load_state_dict(state["run"])
-    except (UnpicklingError, RuntimeError, KeyError, ValueError, EOFError, OSError) as err:
-        what = f"{work.state} is damaged or of another network ({str(err).partition(chr(10))[0]})"
+    except Exception as err:  # whatever the file may hold
+        why = str(err).partition("\n")[0].partition(": ")[0]
+        what = f"{work.state} is damaged, of another network or of another torch ({why})"
         raise ValueError(f"{what}: remove it to start this training anew") from err
     print(f"{work.name}: going on from step {run.step}", flush=True)
     return state["log"]
@@ -84,8 +96,7 @@ def train_network(
         if step.step in stops:
             log["looks"][str(step.step)] = look(run, log)
         if time.perf_counter() - saved > SAVE_SECONDS and not recent and not run.averages:
-            with whole_or_not_at_all(work.state) as part:
-                torch.save({"run": run.state_dict(), "log": log}, part)
+            save_state(work, run, log)
             saved = time.perf_counter()
         clock, cpu = time.perf_counter(), time.process_time()
         if step.step == recipe.get("until"):

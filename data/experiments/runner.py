@@ -9,13 +9,14 @@ bound holds.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from pathlib import Path
 from PIL import Image
 
 from helpers import checkpoints
-from helpers.files import whole_or_not_at_all
+from helpers.files import read_json, write_json
 
 COMMAND = "python -m data.experiments"
 WAIT_SECONDS = 5  # between looks at whether another runner has finished
@@ -106,18 +107,25 @@ def home() -> Path:
     return Path(checkpoints.CHECKPOINTS).parent
 
 
+def resume() -> Path:
+    """The folder in which interrupted experiments wait."""
+    return home() / "checkpoints" / ".resume"
+
+
 def is_readable(path: Path) -> bool:
     """Is the product there, and whole?"""
     try:
-        if path.suffix == ".json":
-            json.loads(path.read_text(encoding="utf-8"))
-        elif path.suffix == ".safetensors":
-            checkpoints.read_checkpoint(path)
-        else:
-            with Image.open(path) as picture:
-                for frame in range(picture.n_frames):
-                    picture.seek(frame), picture.load()
-    except (OSError, ValueError, SyntaxError, EOFError):
+        with redirect_stdout(io.StringIO()):  # whose training it is does not matter here
+            if path.suffix == ".json":
+                read_json(path)
+            elif path.suffix == ".safetensors":
+                _, about = checkpoints.read_checkpoint(path)
+                return "config" in about or path.parent.name != "checkpoints"
+            else:
+                with Image.open(path) as picture:
+                    for frame in range(picture.n_frames):
+                        picture.seek(frame), picture.load()
+    except Exception:  # a picture can be broken in every way
         return False
     return True
 
@@ -138,9 +146,10 @@ def key_of(settings: dict, reads: list[Path]) -> str:
 def read_done(path: Path) -> dict:
     """The jobs that an interrupted run has finished. A damaged file raises ValueError, saying what to do."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as err:
-        raise ValueError(f"{path} is damaged ({err}): remove it to do these jobs anew") from err
+        return read_json(path) if os.path.lexists(path) else {}
+    except (ValueError, OSError) as err:
+        why = str(err).partition(": ")[0]
+        raise ValueError(f"{path} is damaged ({why}): remove it to do these jobs anew") from err
 
 
 def run(experiment: Experiment, table: dict, quick: bool = False) -> None:
@@ -151,39 +160,49 @@ def run(experiment: Experiment, table: dict, quick: bool = False) -> None:
     settings = {**experiment.settings, **(experiment.quick if quick else {})}
     settings = json.loads(json.dumps(settings))  # plain data, and the same whether read back or not
     reads = [home() / product for name in experiment.needs for product in table[name].makes]
-    folder = home() / "checkpoints" / ".resume" / f"{experiment.name}-{key_of(settings, reads)}"
+    folder = resume() / f"{experiment.name}-{key_of(settings, reads)}"
     made, jobs, done = folder / "made", experiment.list_jobs(settings), read_done(folder / "done.json")
     for place in ("checkpoints", "results", "gallery"):
         (made / place).mkdir(parents=True, exist_ok=True)
     progress = Progress(experiment.name, len(jobs), sum(name in done for name in jobs))
     if progress.known:
         say(f"{experiment.name}: going on, {progress.known} of {len(jobs)} jobs are done")
-    work = Work(experiment.name, settings, made, folder / "training.state")
-    for name in (name for name in jobs if name not in done):
+    for number, name in enumerate(jobs):
+        if name in done:
+            continue
         progress.tell(name)
+        work = Work(experiment.name, settings, made, folder / f"training_{number}.state")  # no other job's
         work.tell = lambda *where, name=name: progress.tell(name, *where)
         figures = experiment.measure(work, **jobs[name])
         done[name] = json.loads(json.dumps(figures))  # as it is read back after an interruption
-        with whole_or_not_at_all(folder / "done.json") as part:
-            part.write_text(json.dumps(done), encoding="utf-8")
+        write_json(folder / "done.json", done)
         work.state.unlink(missing_ok=True)
         progress.done += 1
-    experiment.assemble(work, {name: done[name] for name in jobs})
+    experiment.assemble(Work(experiment.name, settings, made, folder), {name: done[name] for name in jobs})
     if broken := [made / product for product in experiment.makes if not is_readable(made / product)]:
         raise ValueError(f"{broken[0]} cannot be read: remove {folder} to start {experiment.name} anew")
     if not quick:
         hold_to_bounds(experiment, made)
-    for product in experiment.makes:
-        (home() / product).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(made / product, home() / product)
-    shutil.rmtree(folder)
+    os.replace(folder, resume() / f"{experiment.name}.ready")
+    put_in_place(experiment)
     forget_caches()
+
+
+def put_in_place(experiment: Experiment) -> None:
+    """Move the finished products to their places; after an interruption, those that are still waiting."""
+    ready = resume() / f"{experiment.name}.ready"
+    for product in experiment.makes:
+        if (ready / "made" / product).exists():
+            (home() / product).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(ready / "made" / product, home() / product)
+    if ready.exists():
+        shutil.rmtree(ready)
 
 
 def hold_to_bounds(experiment: Experiment, made: Path) -> None:
     """Raises ValueError that names every bound not reached by the results in `made`, where it makes any."""
     path = made / "results" / f"{experiment.name}.json"
-    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    results = read_json(path) if path.exists() else None
     if results and (missed := [sentence for holds, sentence in experiment.bounds(results) if not holds]):
         raise ValueError(
             f"{experiment.name} is measured, but not good enough: {'; '.join(missed)}. "
@@ -201,29 +220,35 @@ def forget_caches() -> None:
 
 @contextmanager
 def only_one(name: str):
-    """True as long as no other process runs this experiment; on Windows nobody looks."""
-    path = home() / "checkpoints" / ".resume" / f"{name}.lock"
+    """True as long as no other process runs this experiment; without locks (Windows) nobody looks."""
+    path = resume() / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError:
+        except BlockingIOError:
             yield False
             return
+        except (ImportError, OSError):  # no locks on this system or disk
+            pass
         yield True
 
 
 def run_all(names: list[str], table: dict, again: bool = False, quick: bool = False) -> None:
     """Run the named experiments, each after those it needs; skip what is there, unless `again`.
 
-    A second runner may work beside this one: an experiment that the other has begun is left to it.
+    A second runner may work beside this one: an experiment that the other has begun is left to it. One that
+    was killed while its finished products were put in place is completed first.
     Raises ValueError for an experiment whose needed products nobody makes.
     """
     waiting, told = list(names), False
+    for experiment in table.values():
+        if (resume() / f"{experiment.name}.ready").exists():
+            with only_one(experiment.name) as alone:
+                if alone:
+                    put_in_place(experiment)
     while waiting:
         for name in waiting:
             if is_ready(table[name], table, waiting):

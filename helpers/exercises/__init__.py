@@ -5,17 +5,21 @@
     q_sample = check("1.3", q_sample)    # the student's function if it is right, else the reference
     check.summary("01")                  # what is done in notebook 01, and how many exercises are open
 
-``check`` never raises (only the reader's own interrupt passes), so Run All reaches the end. With
-NOISE_TO_DIGITS_STRICT_CHECKS=1 a broken exercise raises SpecError: for tests.
+``check`` never raises (only the reader's own interrupt passes), so Run All reaches the end; what it does not
+survive, sandbox.py says. With NOISE_TO_DIGITS_STRICT_CHECKS=1 a broken exercise raises SpecError: for tests.
 """
 
 import importlib
 import json
 import os
+import sys
+import threading
 from pathlib import Path
 
+from ..files import restore_hint
 from . import report
 from .exercise import Complaint, Exercise, Mistake, as_module, exhaust
+from .sandbox import WORKER
 from .verdict import SpecError, Verdict, decide
 
 __all__ = [
@@ -45,13 +49,22 @@ def exercises(notebook: str) -> dict[str, Exercise]:
     notebook = f"{int(notebook):02d}"
     if notebook not in notebooks():
         raise KeyError(f"no exercises for notebook {notebook}; there are some for {', '.join(notebooks())}")
-    return {e.id: e for e in importlib.import_module(f"{__name__}.nb{notebook}").EXERCISES}
+    try:
+        return {e.id: e for e in importlib.import_module(f"{__name__}.nb{notebook}").EXERCISES}
+    except (Exception, SystemExit) as error:
+        path = Path(__file__).with_name(f"nb{notebook}.py")
+        sys.modules.pop(f"{__name__}.{path.stem}", None)  # once it is mended, it loads without a restart
+        why = f"{path.name} does not load ({type(error).__name__}: {error})"
+        raise SpecError(f"{why}: {restore_hint(path)}") from error
 
 
 def stubs() -> dict[str, str]:
     """{id: source of the stub}, written by the build of the notebooks; empty before the first build."""
     path = Path(__file__).with_name("stubs.json")
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise SpecError(f"{path.name} cannot be read ({error}): {restore_hint(path)}") from error
 
 
 class Check:
@@ -66,22 +79,46 @@ class Check:
 
         The reference itself, which an earlier call returned, gets no verdict: the earlier one stands.
         """
+        if threading.current_thread().name == WORKER:
+            raise RuntimeError("check() stands inside the function: write it behind, without indentation")
         exercise = None
         try:
-            exercise = self._find(id)
-            if exercise is None:
-                report.show(f"{id}: there is no exercise of this name. Known: {self._known()}.", "broken")
+            found = self._find(id)
+            if found is None:
+                known = ", ".join([*self.extra, *self._stubs(id)]) or "none"
+                report.show(f"{id}: there is no exercise of this name. Known: {known}.", "broken")
                 return function
-            if function is exercise.reference:
-                report.show_reference(exercise, self.verdicts.get(id))
+            if function is found.reference:
+                report.show_reference(found, self._earlier(id))
                 return function
-            verdict = self.verdicts[id] = decide(exercise, function, stubs().get(id))
-            report.show_verdict(exercise, verdict)
+            exercise, stub = found, self._stubs(id).get(id)
+            verdict = decide(exercise, function, stub)
         except Exception as error:
             if self.strict:
                 raise
-            return self._broken(id, exercise, function, error)
+            if exercise is None:
+                text = f"{id}: could not be checked: its exercises did not load ({error}). "
+                report.show(f"{text}Carrying on with your function, unchecked.", "broken")
+                return function
+            words = f"{type(error).__name__}: {error}"
+            verdict = Verdict("broken", exercise.reference, words, type(error).__name__)
+        self.verdicts[id] = verdict
+        report.show_verdict(exercise, verdict)
         return verdict.function
+
+    def _stubs(self, id):
+        """The stubs; where they are damaged, that is said, and a body of `...` counts as one."""
+        try:
+            return stubs()
+        except SpecError as error:
+            if self.strict:
+                raise
+            report.show(f"{id}: {error}", "broken")
+            return {}
+
+    def _earlier(self, id):
+        verdict = self.verdicts.get(id)
+        return verdict if type(verdict) is Verdict and verdict.state in [*report.STYLES] else None
 
     @property
     def strict(self) -> bool:
@@ -92,9 +129,10 @@ class Check:
         try:
             rows, left = [], 0
             for id, exercise in self._all(notebook).items():
-                verdict = self.verdicts.get(id)
+                verdict = self._earlier(id)
                 state = verdict.state if verdict else "not run"
-                words = f"{state}: {verdict.mistake}" if verdict and verdict.mistake else state
+                words = "not yet" if state == "wrong" else state
+                words = f"{words}: {verdict.mistake}" if verdict and verdict.mistake else words
                 rows.append((id, exercise.title, state, words))
                 left += state != "right"
             closing = f"{left} of {len(rows)} still open." if left else "Every exercise here is right."
@@ -109,23 +147,10 @@ class Check:
         return extra or exercises(notebook)
 
     def _find(self, id):
-        if id in self.extra:
-            return self.extra[id]
-        head = str(id).split(".")[0]
-        return exercises(head).get(id) if head.isdigit() and f"{int(head):02d}" in notebooks() else None
-
-    def _known(self):
-        return ", ".join([*self.extra, *stubs()]) or "none"
-
-    def _broken(self, id, exercise, function, error):
-        text = f"{type(error).__name__}: {error}"
-        if exercise is None:
-            text = f"{id}: could not be checked: its exercises did not load ({text}). "
-            report.show(f"{text}Carrying on with your function, unchecked.", "broken")
-            return function
-        self.verdicts[id] = Verdict("broken", exercise.reference, text, type(error).__name__)
-        report.show_verdict(exercise, self.verdicts[id])
-        return exercise.reference
+        if type(id) is not str or id in self.extra:
+            return self.extra.get(id) if type(id) is str else None
+        head = id.split(".")[0]
+        return exercises(head).get(id) if head and f"{head:0>2}" in notebooks() else None
 
 
 check = Check()

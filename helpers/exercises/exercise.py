@@ -77,7 +77,8 @@ class Exercise:
     rtol, atol: a result agrees where |difference| <= rtol |expected| + atol max(rms(expected), 0.01).
     call: (function, *args) -> result; default function(*args). ``as_module`` and ``exhaust`` make the common
         ones; a generator function as reference gets ``exhaust()`` by itself.
-        A result: tensor, number, bool, str, None; or tuple, list, dict, dataclass of those.
+        A result: tensor, number, bool, str, None; or tuple, list, dict, dataclass of those. Plain copies are
+        compared, and handed to messages and properties.
     properties: functions (result, expected, args) -> None or a sentence; asked before mean and variance when
         the result is wrong and no listed mistake fits.
     statistical: None, or k. Then results are samples along dimension 0 and agree when their means, standard
@@ -185,12 +186,27 @@ def exhaust(limit: int = 1000):
     return call
 
 
+@dataclass(frozen=True)
+class Odd:
+    """Stands for a result that is none of those an exercise knows: what it is, and what to do, in words."""
+
+    kind: str
+    hint: str = ""
+
+
 def kind(value) -> str:
     """What a value is, in words: "a tensor", "a NumPy array", "None"."""
     if value is None:
         return "None"
     if value is ...:
         return "`...`"
-    name = "tensor" if isinstance(value, torch.Tensor) else type(value).__name__
+    if type(value) is Odd:
+        return value.kind
+    name = "tensor" if issubclass(type(value), torch.Tensor) else name_of(type(value))
     name = {"ndarray": "NumPy array", "method": "function"}.get(name, name)
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def name_of(cls: type) -> str:
+    """The name of a class, whatever the class says of itself."""
+    return " ".join(str.split(type.__dict__["__name__"].__get__(cls)))[:60] or "nameless"

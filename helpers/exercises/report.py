@@ -44,6 +44,7 @@ def show_reference(exercise, earlier):
 
 def show(text: str, state: str, printed: str = ""):
     """Print a block; in a notebook as HTML with the same words."""
+    text, printed = (part.encode("utf-8", "replace").decode() for part in (text, printed))
     plain = text + (f"\nThe code printed:\n{printed.rstrip()}" if printed.strip() else "")
     colour, line = STYLES[state]
     head, colon, rest = text.partition(": ")

@@ -1,11 +1,19 @@
-"""Run a student's code so that nothing it does can stop the notebook.
+"""Run a student's code so that what it does stops neither the notebook nor the next exercise.
 
 A worker thread runs the code while the caller waits: no signals, so a Jupyter kernel and Windows will do.
-A thread past its time limit is sent an exception again and again; one that swallows them all is left behind.
+Past its time or memory it is sent an exception again and again; one that swallows them all is left behind.
+
+What one thread cannot do for another: stop a single step of C code that keeps Python's lock to itself
+(``sum(range(10**10))``, a huge power, a backtracking regular expression), survive what ends the process
+(``os._exit``, a segmentation fault, a signal), undo an audit hook, closed files or new ``__code__`` of a
+function. The first makes a check wait, deaf to an interrupt; after all of them, restart the kernel. This is a
+guard against accidents. Malice has the reader's rights: run what strangers hand in on a machine of its own.
 """
 
+import builtins
 import contextlib
 import ctypes
+import gc
 import inspect
 import io
 import linecache
@@ -14,16 +22,31 @@ import random
 import re
 import sys
 import threading
-import time
 import traceback
-from dataclasses import dataclass
+import types
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import torch
 
+from .exercise import Complaint, name_of
+from .surroundings import as_before, note_all
+
+try:
+    import psutil  # comes with Jupyter's kernel
+
+    PROCESS = psutil.Process()
+except ImportError:
+    PROCESS = None  # nobody watches the memory then
+
 KEEP = 2000  # characters of printed output that are kept
 STACK = 64 * 2**20  # bytes of the worker's stack: deep recursion ends in RecursionError, not in a dead kernel
+DEEPEST = 10_000  # the recursion limit that this stack has room for
+MEMORY = 10**9  # bytes that the code may take; on Linux, one allocation of three times as much fails at once
+WORKER = "exercise"  # the name of the worker thread
 HERE = str(Path(__file__).resolve().parents[1])
 
 HINTS = {  # pattern in "Type: message": what it usually means
@@ -38,6 +61,7 @@ HINTS = {  # pattern in "Type: message": what it usually means
     r"out of (range|bounds)": "An index runs past the end: count whether it starts at 0.",
     r"'ellipsis'|Ellipsis": "A `...` of the stub is still in there.",
     r"'NoneType'": "Something is None: a function without `return`, or a part not yet filled in.",
+    r"MemoryError|allocate memory": "That is too much memory: look at the shapes, and at loops that append.",
     r"^UnboundLocalError": "The name is used before the line that gives it a value.",
     r"^NameError": "No such name here: a typo, or something that should come in as an argument.",
     r"^AttributeError": "The object has no such attribute: check the spelling against its docstring.",
@@ -51,7 +75,7 @@ HINTS = {  # pattern in "Type: message": what it usually means
 
 
 class TimeLimit(BaseException):
-    """Sent into a worker past its time limit; no Exception, so that ``except Exception`` lets it through."""
+    """Sent into a worker past its limits; no Exception, so that ``except Exception`` lets it through."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +86,7 @@ class Crash:
     text: str
     lineno: int | None = None
     line: str = ""
-    error: BaseException | None = None
+    complaint: bool = False  # raised by the exercise's ``call``, to be shown as it is
 
     def __str__(self):
         full = f"{self.name}: {self.text}" if self.text else self.name
@@ -72,16 +96,31 @@ class Crash:
         return f"{where}{full}{'' if full.endswith(('.', '!', '?')) else '.'} {hint}".strip()
 
 
-def crash_of(error: BaseException, filename: str | None) -> Crash:
-    """Describe an exception; the line is the last one in the student's file (or cell)."""
-    frames = [(f.f_code.co_filename, n) for f, n in traceback.walk_tb(error.__traceback__)]
+def attempt(call, *args, filename: str | None = None):
+    """(what it returns, None), or (None, its Crash). TimeLimit passes, and so does the reader's interrupt."""
     try:
-        text = " ".join(str(error).split())
-    except Exception:  # a student's own exception class may fail to print
-        text = ""
-    text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)
-    text = text[:300] + ("..." if len(text) > 300 else "")
-    return Crash(type(error).__name__, text, *_line(frames, filename), error)
+        return call(*args), None
+    except BaseException as error:
+        kind, main = type(error), threading.current_thread() is threading.main_thread()
+        if issubclass(kind, TimeLimit) or (main and issubclass(kind, KeyboardInterrupt)):
+            raise
+        frames = [(f.f_code.co_filename, n) for f, n in traceback.walk_tb(sys.exc_info()[2])]
+        if issubclass(kind, Complaint):
+            name, text = (_say(partial(getattr, error, part), 2000) for part in ("name", "text"))
+            return None, Crash(name, text, complaint=True)
+        text = re.sub(r" at 0x[0-9a-fA-F]+", "", _say(partial(str, error)))
+        return None, Crash(name_of(kind), text, *_line(frames, filename))
+
+
+def _say(what, most=300):
+    """The words of a value, in one line; none where a class of the student's own fails to say them."""
+    try:
+        text = " ".join(str.split(str(what())))
+    except TimeLimit:
+        raise
+    except BaseException:
+        return ""
+    return text[:most] + ("..." if len(text) > most else "")
 
 
 def _line(frames, filename):
@@ -94,90 +133,114 @@ def _line(frames, filename):
     return number, linecache.getline(name, number).strip()
 
 
-class _Capture(io.StringIO):
-    """Keeps the beginning of what is printed; an endless loop of prints cannot fill the memory."""
+class _Capture(io.TextIOBase):
+    """Keeps the beginning of what is printed: prints without an end cannot fill the memory. Stays open."""
+
+    def __init__(self, kept: list):
+        self.kept, self.room = kept, KEEP
 
     def write(self, text):
-        room = KEEP - self.tell()
-        if room > 0:
-            super().write(text[:room])
+        if self.room > 0:
+            self.kept.append(str.__getitem__(text, slice(self.room)))
+            self.room -= len(self.kept[-1])
         return len(text)
 
-
-@dataclass(frozen=True)
-class Guarded:
-    printed: str
-    late: Crash | None  # set when the time limit was reached
-    stopped: bool = True  # False: the thread would not end and was left behind
+    def close(self):
+        pass
 
 
-def run_guarded(work, time_limit: float, filename: str | None = None) -> Guarded:
-    """Call ``work()`` in a worker thread for at most ``time_limit`` seconds; what it raises is dropped.
+def run_guarded(work, time_limit: float, filename=lambda: None, module=None) -> tuple[str, Crash | None]:
+    """Call ``work(put_back)`` in a worker thread: (what it printed, why it was stopped or None).
 
-    Gradient mode, inference mode and the number of threads are the caller's. Standard output is captured,
-    standard error is dropped.
+    What work raises is dropped, standard error too. Gradient mode, inference mode and the number of threads
+    are the caller's. put_back() makes the names in modules and classes what they were before. filename() is
+    asked for the student's file when the code has to be stopped. module: guarded as those of the course are.
     """
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    done, out = threading.Event(), _Capture()
+    threads, working = torch.get_num_threads(), threading.Lock()
+    printed, started, crash, left = [], [], None, []
+
+    def settle():
+        if left:  # nobody waits any more
+            raise TimeLimit
+        put_back()
 
     def target():
         with contextlib.suppress(BaseException):  # TimeLimit may arrive at any line
             try:
                 torch.set_num_threads(threads)  # OpenMP keeps this for each thread
                 with torch.inference_mode(inference), torch.set_grad_enabled(grad and not inference):
-                    work()
+                    work(settle)
+                gc.collect(1)  # what a __del__ does belongs to the code
             finally:
-                done.set()
+                working.release()
 
-    before = threading.stack_size(STACK)
-    try:
-        thread = threading.Thread(target=target, daemon=True, name="exercise")
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(_Capture()), _no_exit():
-            thread.start()
-            late, stopped = None, True
-            try:
-                if not _wait(done, thread, time_limit):
-                    late = _where(thread, filename, time_limit)
-            finally:  # also when the user interrupts the kernel
-                stopped = done.is_set() or _stop(thread)
-    finally:
-        threading.stack_size(before)
-        torch.set_default_dtype(dtype)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-    return Guarded(out.getvalue(), late, stopped)
-
-
-def _wait(done, thread, seconds):
-    end = time.monotonic() + seconds
-    while not done.wait(0.05):  # in short pieces: on Windows a long wait cannot be interrupted
-        if time.monotonic() > end or not thread.is_alive():
-            break
-    return done.is_set() or not thread.is_alive()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(as_before())
+        stack.enter_context(_no_giant_allocation())
+        stack.enter_context(_replaced(printed, started))
+        put_back = note_all(module)
+        worker = threading.Thread(target=target, daemon=True, name=WORKER)
+        working.acquire()
+        size = threading.stack_size(STACK)
+        try:
+            worker.start()
+        finally:
+            threading.stack_size(size)
+        try:
+            if over := _wait(working, time_limit):
+                crash = Crash(*over, *_where(worker, filename()))
+        finally:  # also when the user interrupts the kernel
+            put_back()
+            left += _stop([worker, *started])
+            put_back()  # a thread may have gone on until now
+    if crash and worker in left:
+        text = f"{crash.text}. It could not be stopped: restart the kernel if the machine stays busy"
+        crash = replace(crash, text=text)
+    return "".join(text for text in printed if type(text) is str)[:KEEP], crash
 
 
-def _where(thread, filename, time_limit):
+def _wait(working, seconds):
+    """Until the work is done; the (name, text) of the limit that is passed before, or None."""
+    end, full = monotonic() + seconds, _measure() + MEMORY
+    while not working.acquire(timeout=0.05):  # in short pieces: Windows cannot interrupt a long wait
+        if _measure() > full:
+            text = f"your code took more than {MEMORY / 1e9:g} GB of memory"
+            return "memory", f"{text}: is a loop without an end appending to a list?"
+        if monotonic() > end:
+            return "time limit", f"not finished after {seconds:g} s, probably a loop that never ends"
+    return None
+
+
+def _measure(what="rss"):
+    return getattr(PROCESS.memory_info(), what) if PROCESS else 0
+
+
+def _where(thread, filename):
     frame, frames = sys._current_frames().get(thread.ident), []
     while frame is not None:
         frames.insert(0, (frame.f_code.co_filename, frame.f_lineno))
         frame = frame.f_back
-    text = f"not finished after {time_limit:g} s, probably a loop that never ends"
-    return Crash("time limit", text, *_line(frames, filename))
+    return _line(frames, filename)
 
 
-def _stop(thread, patience=1.5):
-    end = time.monotonic() + patience
-    while thread.is_alive() and time.monotonic() < end:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TimeLimit))
-        thread.join(0.005)
-    return not thread.is_alive()
+def _stop(threads, patience=1.5):
+    """Tell threads to end, until they have; those that do not."""
+    kind, end = threading.Thread, monotonic() + patience
+    while (threads := [thread for thread in threads if kind.is_alive(thread)]) and monotonic() < end:
+        kind.join(threads[0], 0.05)  # time to unwind: a second exception soon after would hit the clean-up
+        for thread in filter(kind.is_alive, threads):
+            ident = ctypes.c_ulong(kind.ident.fget(thread))
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(TimeLimit))
+    return threads
 
 
 @contextlib.contextmanager
-def _no_exit():
-    """IPython's own ``exit`` and ``quit`` would end the kernel after the cell; ``input`` would wait."""
-    import builtins
+def _replaced(printed, started):
+    """Streams of our own; no exit that ends the kernel, no question that waits, no limits that kill.
+
+    printed: gets what is printed. started: gets the threads that the worker starts, and that those start.
+    """
 
     def leave(*_):
         raise SystemExit
@@ -185,32 +248,49 @@ def _no_exit():
     def ask(*_):
         raise EOFError("nobody answers input() while an exercise is checked")
 
+    def start(thread):
+        now = threading.current_thread()
+        ours = now.name == WORKER or any(now is other for other in started)
+        if ours:
+            thread.daemon = True  # at its end, Python would wait for others
+            started.append(thread)
+        begin(thread)
+
+    begin, limit, set_limit = threading.Thread.start, sys.getrecursionlimit(), sys.setrecursionlimit
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    spaces = [(vars(builtins), {"input": ask})]
-    spaces += [(shell.user_ns, {"exit": leave, "quit": leave})] if shell else []
-    saved = [(space, name, space[name]) for space, new in spaces for name in new if name in space]
-    for space, new in spaces:
-        space.update({name: value for name, value in new.items() if name in space})
+    new = [
+        *((sys, name, _Capture(printed)) for name in ("stdout", "__stdout__")),
+        *((sys, name, _Capture([])) for name in ("stderr", "__stderr__")),
+        *((sys, name, io.StringIO()) for name in ("stdin", "__stdin__")),
+        (sys, "setrecursionlimit", lambda n: set_limit(min(max(n, limit), max(DEEPEST, limit)))),
+        (sys, "setswitchinterval", lambda _: None),
+        (builtins, "input", ask),
+        (threading.Thread, "start", start),
+        *((shell.user_module, name, leave) for name in ("exit", "quit") if shell),
+    ]
+    new = [(place, name, value) for place, name, value in new if name in vars(place)]
+    old = [(place, name, vars(place)[name]) for place, name, _ in new]
+    for place, name, value in new:
+        setattr(place, name, value)
     try:
         yield
     finally:
-        for space, name, value in saved:
-            space[name] = value
+        for place, name, value in old:
+            setattr(place, name, value)
 
 
 @contextlib.contextmanager
-def same_randomness():
-    """Give the global generators of Python, NumPy and torch back as they were."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    try:
+def _no_giant_allocation():
+    """On Linux, make a single giant tensor an error: the system would give it, and kill once it is filled."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
+            import resource
+
+            data, limits = resource.RLIMIT_DATA, resource.getrlimit(resource.RLIMIT_DATA)
+            if limits[0] == resource.RLIM_INFINITY:
+                resource.setrlimit(data, (_measure("data") + 3 * MEMORY, limits[1]))
+                stack.callback(resource.setrlimit, data, limits)
         yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
 
 
 def seed_everything(seed: int = 0):
@@ -232,4 +312,5 @@ def code_of(function):
         codes = [v.__code__ for v in vars(function).values() if inspect.isfunction(v)]
         codes = [c for c in codes if c.co_filename != "<string>"] or codes
         return min(codes, key=lambda c: c.co_firstlineno, default=None)
-    return getattr(getattr(function, "__func__", function), "__code__", None)
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return code if isinstance(code, types.CodeType) else None

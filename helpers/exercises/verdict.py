@@ -2,16 +2,17 @@
 
 import ast
 import copy
-import dataclasses
 import inspect
 import linecache
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import FunctionType
 
 import torch
 
 from . import compare, sandbox
-from .exercise import Complaint, Exercise
+from .exercise import Exercise, name_of
+from .surroundings import as_before
 
 
 class SpecError(Exception):
@@ -31,14 +32,22 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Outcome:
+    """What came of one case; the result is a plain copy.
+
+    args: the case's arguments; for a student's function, as they were before the call. changed: the argument
+    that it changed in place, as a path ("x", "state.x"). drawn: the states of its generators afterwards.
+    """
+
     args: tuple
     result: object = None
     crash: sandbox.Crash | None = None
+    changed: str | None = None
+    drawn: dict = field(default_factory=dict)
 
 
 def decide(exercise: Exercise, function, stub: str | None = None) -> Verdict:
     """The verdict on ``function``; only a broken exercise raises (SpecError). Global generators are kept."""
-    with sandbox.same_randomness():
+    with as_before():
         return _decide(exercise, function, stub)
 
 
@@ -48,21 +57,28 @@ def _decide(exercise, function, stub):
     def decline(mistake, message, state="wrong"):
         return Verdict(state, reference, message, mistake, printed)
 
-    if inspect.isclass(reference) != inspect.isclass(function) or not callable(function):
-        what = "a class" if inspect.isclass(reference) else "a function"
-        given = "a class" if inspect.isclass(function) else f"a value of type {type(function).__name__}"
-        given = "a function" if inspect.isfunction(function) else given
+    if _is_class(reference) != _is_class(function) or not callable(function):
+        what = "a class" if _is_class(reference) else "a function"
+        given = "a class" if _is_class(function) else f"a value of type {name_of(type(function))}"
+        given = "a function" if type(function) is FunctionType else given
         return decline("type", f"The exercise asks for {what}, `check` got {given}.")
-    if is_stub(function, stub):
+    nodes, seen = _trust(exercise, "its part of stubs.json", parse_stub, stub), {}
+
+    def look(cases):
+        seen["stub"] = is_stub(function, nodes)
+        seen["message"] = None if seen["stub"] else _compare_signatures(exercise, function, cases[0])
+        return not (seen["stub"] or seen["message"])
+
+    outcomes, printed = run_watched(exercise, function, look)
+    if seen.get("stub"):
         return decline("", "", "not attempted")
     expected = run_trusted(exercise, reference, "the reference")
-    if message := _compare_signatures(exercise, function, expected[0].args):
-        return decline("arguments", message)
-    outcomes, printed = run_watched(exercise, function)
-    crash = next((o for o in outcomes if o.crash), None)
+    if seen.get("message"):
+        return decline("arguments", seen["message"])
+    number, crash = next(((i, o.crash) for i, o in enumerate(outcomes) if o.crash), (0, None))
     pairs = list(zip(outcomes, expected, strict=False))
     complete = not crash and len(outcomes) == len(expected)
-    if path := None if exercise.changes_inputs else _find_changed_input(exercise, outcomes):
+    if path := next((o.changed for o in outcomes if o.changed), None):
         text = f"`{path}` is not as it was before the call: it was changed in place (`x += y`, `x[...] = y`, "
         return decline("input changed in place", f"{text}a method ending in `_`). Write x = x + y.")
     if complete and all(agree(exercise, e, o) for o, e in pairs):
@@ -77,34 +93,46 @@ def _decide(exercise, function, stub):
             if known and not all(agree(exercise, e, v) for e, v in zip(expected, variant, strict=True)):
                 return decline(mistake.name, _word_mistake(mistake, exercise, outcomes, expected))
     if crash:
-        if isinstance(crash.crash.error, Complaint):
-            return decline(crash.crash.error.name, crash.crash.error.text)
-        text = f"{crash.crash}"
-        where = compare.case_text(exercise, crash.args, outcomes.index(crash) + 1, len(expected))
-        return decline(crash.crash.name, f"{text[0].upper()}{text[1:]} {where}", "crashed")
-    return decline(*compare.diagnose(exercise, [(e.args, e.result, o.result) for o, e in pairs]))
+        if crash.complaint:
+            return decline(crash.name, crash.text)
+        text, args = f"{crash}", outcomes[number].args
+        where = compare.case_text(exercise, args, number + 1, len(expected)) if args else ""
+        return decline(crash.name, f"{text[0].upper()}{text[1:]} {where}".strip(), "crashed")
+    cases = [(e.args, e.result, o.result) for o, e in pairs]
+    return decline(*_trust(exercise, "a property", compare.diagnose, exercise, cases))
 
 
-def _find_changed_input(exercise, outcomes):
-    """The first argument that no longer equals a fresh one, as a path ("x", "state.x"), or None."""
-    for fresh, outcome in zip(cases_of(exercise), outcomes, strict=False):
-        if outcome.crash and not isinstance(outcome.crash.error, Complaint):
-            continue
-        for name, a, b in zip(exercise.argument_names(fresh), fresh, outcome.args, strict=True):
-            path = compare.changed(a, b)
-            if path is not None:
-                return name + path
-    return None
+def _is_class(value):
+    return issubclass(type(value), type)
+
+
+def _trust(exercise, what, call, *args):
+    """What a part of the exercise returns; SpecError where it fails."""
+    result, crash = sandbox.attempt(call, *args)
+    if crash:
+        raise SpecError(f"{exercise.id}: {what} stops with {crash.name}: {crash.text}")
+    return result
 
 
 def _find_unused_generator(exercise, pairs):
     """The name of a torch.Generator that the reference draws from and the student does not, or None."""
-    for fresh, (got, expected) in zip(cases_of(exercise), pairs, strict=True):
-        for name, *three in zip(exercise.argument_names(fresh), fresh, expected.args, got.args, strict=True):
-            if all(isinstance(value, torch.Generator) for value in three):
-                before, theirs, ours = (value.get_state() for value in three)
-                if torch.equal(before, ours) and not torch.equal(before, theirs):
-                    return name
+    for args, (got, expected) in zip(cases_of(exercise), pairs, strict=True):
+        for name, before in _drawn(exercise, args).items():
+            if torch.equal(before, got.drawn[name]) and not torch.equal(before, expected.drawn[name]):
+                return name
+    return None
+
+
+def _drawn(exercise, args):
+    named = zip(exercise.argument_names(args), args, strict=True)
+    return {name: arg.get_state() for name, arg in named if type(arg) is torch.Generator}
+
+
+def _changed(exercise, fresh, args):
+    for name, before, after in zip(exercise.argument_names(fresh), fresh, args, strict=True):
+        path = compare.changed(before, after)
+        if path is not None:
+            return name + path
     return None
 
 
@@ -112,10 +140,7 @@ def _word_mistake(mistake, exercise, outcomes, expected):
     if isinstance(mistake.message, str):
         return mistake.message
     o, e = next((o, e) for o, e in zip(outcomes, expected, strict=True) if not agree(exercise, e, o))
-    try:
-        return mistake.message(o.result, e.result)
-    except Exception as error:
-        raise SpecError(f"{exercise.id}: the message of mistake {mistake.name!r} fails: {error!r}") from error
+    return _trust(exercise, f"the message of mistake {mistake.name!r}", mistake.message, o.result, e.result)
 
 
 def agree(exercise, expected: Outcome, got: Outcome) -> bool:
@@ -128,55 +153,62 @@ def agree(exercise, expected: Outcome, got: Outcome) -> bool:
 
 def cases_of(exercise) -> list[tuple]:
     sandbox.seed_everything()
-    cases = list(exercise.cases())
+    cases = _trust(exercise, "cases()", lambda: list(exercise.cases()))
     if not cases or not all(isinstance(case, tuple) for case in cases):
         raise SpecError(f"{exercise.id}: cases() must return a list of tuples, at least one")
     return cases
 
 
-def run_case(exercise, function, args, number, filename=None) -> Outcome:
+def run_case(exercise, function, args, number, filename=None, put_back=lambda: None, fresh=None) -> Outcome:
+    """fresh: the same arguments once more, to see whether the function changes its own."""
     sandbox.seed_everything(number)
-    try:
-        return Outcome(args, exercise.invoke(function, args))
-    except BaseException as error:
-        if isinstance(error, sandbox.TimeLimit):
-            raise
-        crash = sandbox.crash_of(error, filename)
-        error.__traceback__ = error.__context__ = error.__cause__ = None  # frees the frames and their tensors
-        return Outcome(args, crash=crash)
+    result, crash = sandbox.attempt(exercise.invoke, function, args, filename=filename)
+    put_back()
+    if not crash:
+        result, crash = sandbox.attempt(compare.plain, result, filename=filename)
+    if fresh is None or (crash and not crash.complaint):
+        return Outcome(fresh or args, result, crash, None, _drawn(exercise, args))
+    changed, odd = sandbox.attempt(_changed, exercise, fresh, args)
+    changed = exercise.argument_names(fresh)[0] if odd else changed
+    changed = None if exercise.changes_inputs else changed
+    return Outcome(fresh, result, crash, changed, _drawn(exercise, args))
 
 
 def run_trusted(exercise, function, name, raises=False) -> list[Outcome]:
     """Answers of the reference or of a mistake; SpecError where they fail."""
     outcomes = [run_case(exercise, function, args, i) for i, args in enumerate(cases_of(exercise))]
     crash = next((o.crash for o in outcomes if o.crash), None)
-    if crash and not raises:
-        if isinstance(crash.error, KeyboardInterrupt):
-            raise crash.error
-        if not (isinstance(crash.error, Complaint) and function is not exercise.reference):
-            raise SpecError(f"{exercise.id}: {name} stops with {crash.name}: {crash.text}")
+    if crash and not raises and not (crash.complaint and function is not exercise.reference):
+        raise SpecError(f"{exercise.id}: {name} stops with {crash.name}: {crash.text}")
+    if function is exercise.reference and any(compare.odd(o.result) for o in outcomes):
+        raise SpecError(f"{exercise.id}: {name} returns what cannot be compared")
     return outcomes
 
 
-def run_watched(exercise, function) -> tuple[list[Outcome], str]:
-    """Answers of a student's function, from the sandbox, and what it printed; the last may be a crash."""
-    cases, outcomes, filename = cases_of(exercise), [], sandbox.file_of(function)
+def run_watched(exercise, function, look=lambda cases: True) -> tuple[list[Outcome], str]:
+    """Answers of a student's function, from the sandbox, and what it printed; the last may be a crash.
 
-    def work():
-        for i, args in enumerate(cases):
-            outcomes.append(run_case(exercise, function, args, i, filename))
-            if outcomes[-1].crash and not isinstance(outcomes[-1].crash.error, Exception):
-                return
+    look: asked there first, with the cases; without answers where it returns False.
+    """
+    cases, outcomes, found = [], [], {}
 
-    run = sandbox.run_guarded(work, exercise.time_limit, filename)
-    outcomes = list(outcomes)
-    if len(outcomes) < len(cases) and not (outcomes and outcomes[-1].crash):
-        crash = run.late or sandbox.Crash("stopped", "the code ended without an answer")
-        if not run.stopped:
-            text = f"{crash.text}. It could not be stopped: restart the kernel if the machine stays busy"
-            crash = dataclasses.replace(crash, text=text)
-        outcomes.append(Outcome(cases[len(outcomes)], crash=crash))
-    return outcomes, run.printed
+    def work(put_back):
+        found["file"], crash = sandbox.attempt(sandbox.file_of, function)
+        cases.extend(cases_of(exercise))
+        wanted, crash = (False, crash) if crash else sandbox.attempt(look, cases)
+        put_back()
+        if crash:
+            outcomes.append(Outcome((), crash=crash))
+        for i, (args, fresh) in enumerate(zip(cases_of(exercise), cases, strict=True) if wanted else ()):
+            outcomes.append(run_case(exercise, function, args, i, found["file"], put_back, fresh))
+        found["all"] = True
+
+    module = getattr(exercise.reference, "__module__", None)
+    printed, crash = sandbox.run_guarded(work, exercise.time_limit, lambda: found.get("file"), module)
+    if "all" not in found:
+        crash = crash or sandbox.Crash("stopped", "the code ended without an answer")
+        outcomes = [*outcomes, Outcome(next(iter(cases[len(outcomes) :]), ()), crash=crash)]
+    return outcomes, printed
 
 
 def _compare_signatures(exercise, function, args):
@@ -208,17 +240,24 @@ def _compare_signatures(exercise, function, args):
 # Not attempted: the syntax tree is still the stub's.
 
 
-def is_stub(function, stub: str | None = None) -> bool:
-    """True where the function (or class) is the stub, docstrings and comments aside.
-
-    stub: its source; without one, a function (or a method of a class) whose body is ``...`` or ``pass``.
-    """
-    node, name = find_definition(function), getattr(function, "__name__", "")
+def parse_stub(stub: str | None):
+    """The functions and classes that a stub's source defines; None for None."""
     if stub is None:
-        return node is not None and any(_is_empty(n) for n in ast.walk(node))
+        return None
     nodes = [n for n in ast.parse(stub).body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     if not nodes:
-        raise SpecError(f"the stub of {name} defines no function")
+        raise ValueError("it defines no function")
+    return nodes
+
+
+def is_stub(function, nodes=None) -> bool:
+    """True where the function (or class) is the stub, docstrings and comments aside.
+
+    nodes: what the stub defines; None: a function (or method of a class) whose body is ``...`` or ``pass``.
+    """
+    node, name = find_definition(function), getattr(function, "__name__", "")
+    if nodes is None:
+        return node is not None and any(_is_empty(n) for n in ast.walk(node))
     other = next((n for n in nodes if n.name == name), nodes[-1])
     return node is not None and _canonical(node) == _canonical(other)
 

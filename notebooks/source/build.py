@@ -21,11 +21,18 @@ import shlex
 import sys
 from pathlib import Path
 
-import nbformat
-
-from builder.course import BuildError, Course, notebook_text, read_notebook, write_text
+from builder.course import (
+    BuildError,
+    Course,
+    make_folder,
+    notebook_text,
+    parse_notebook,
+    read_notebook,
+    read_text,
+    write_text,
+)
 from builder.editions import RECORD, complete_edition, editions, write_editions, write_grading_editions
-from builder.execute import keep_seconds
+from builder.execute import keep_seconds, read_seconds
 from builder.execute import run as run_notebook
 from builder.fingerprint import changes, fingerprint
 from builder.links import write_links
@@ -38,6 +45,7 @@ from builder.source import read_source
 from builder.start import start
 from builder.teaching import refill as refill_tables
 
+MODES = ("read", "smoke", "full")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -51,10 +59,10 @@ def reasons(course: Course, name: str) -> tuple[list[str], list[str]]:
     for path, text in zip((course.complete_path(name), course.student_path(name)), built, strict=True):
         if not path.exists():
             out_of_step.append(f"{path.relative_to(course.root)} is missing")
-        elif path.read_text(encoding="utf-8") != text:
-            cells = differing_cells(read_notebook(path), nbformat.reads(text, as_version=4))
+        elif read_text(path) != text:
+            cells = differing_cells(read_notebook(path), parse_notebook(text))
             out_of_step.append(f"{path.relative_to(course.root)} differs from the source ({cells})")
-    return out_of_step, stale_parts(course, name, nbformat.reads(built[0], as_version=4))
+    return out_of_step, stale_parts(course, name, parse_notebook(built[0]))
 
 
 def stale_parts(course: Course, name: str, complete) -> list[str]:
@@ -101,10 +109,11 @@ def check(course: Course, only: str | None) -> bool:
 def execute(course: Course, only: str | None, stale_only: bool, draft: bool) -> None:
     """Execute the complete edition in read mode and save its outputs, then renew the student edition."""
     failed = []
+    read_seconds(course)  # a damaged file is named now, not after the minutes of the first notebook
     for path in course.source_paths(only):
         name, target = path.stem, course.complete_path(path.stem)
         try:
-            notebook = nbformat.reads(editions(course, name, draft, say)[0], as_version=4)
+            notebook = parse_notebook(editions(course, name, draft, say)[0])
             if stale_only and not stale_parts(course, name, notebook):
                 write_editions(course, name[:2], draft, lambda text: None)
                 say(f"{name}: fresh")
@@ -129,9 +138,10 @@ def execute(course: Course, only: str | None, stale_only: bool, draft: bool) -> 
 
 def run(course: Course, only: str | None, out: Path, mode: str) -> None:
     """Execute the complete edition into `out`: notebooks, HTML pages, GIFs, PNGs. The tree stays as it is."""
-    total, paths, offline = 0.0, course.source_paths(only), True
+    total, paths, offline, more = 0.0, course.source_paths(only), True, pip_args()
+    make_folder(out)
     try:
-        fetch_assets(out / "assets", pip_args())
+        fetch_assets(out / "assets", more)
     except BuildError:
         offline = False
         say("MathJax could not be fetched: the pages will take it from the web when they are read")
@@ -149,14 +159,18 @@ def run(course: Course, only: str | None, out: Path, mode: str) -> None:
 
 def pip_args() -> list[str]:
     """What the caller wants pip to be told as well."""
-    return shlex.split(os.environ.get("PIP_ARGS", ""))
+    try:
+        return shlex.split(os.environ.get("PIP_ARGS", ""))
+    except ValueError as err:
+        raise BuildError(f"PIP_ARGS={os.environ['PIP_ARGS']}: {err}; close the quote") from err
 
 
 def slides(course: Course, only: str | None, out: Path, draft: bool) -> None:
     """Write the decks of all notebooks (or one) and what they need to the folder `out`."""
+    failed, paths = [], course.source_paths(only)
+    make_folder(out)
     fetch_assets(out / "assets", pip_args())
-    failed = []
-    for path in course.source_paths(only):
+    for path in paths:
         try:
             count = write_deck(course, path.stem, out, draft, say)
         except BuildError as err:
@@ -189,7 +203,7 @@ def main(arguments=None) -> int:
     made["links"].add_argument("--repository", metavar="OWNER/NAME", help="default: as it is")
     made["links"].add_argument("--version", metavar="TAG", help="a tag or branch, default: as it is")
     made["run"].add_argument("--out", type=Path, help="the folder to fill, default out/")
-    made["run"].add_argument("--mode", choices=("read", "smoke", "full"))
+    made["run"].add_argument("--mode", choices=MODES)
     made["start"].add_argument("--into", type=Path, help="the folder to fill, default my-work/")
     made["new"].add_argument("number", metavar="NN", help="two digits")
     made["new"].add_argument("title", metavar="TITLE", help="without the number")
@@ -197,9 +211,15 @@ def main(arguments=None) -> int:
     course = Course(chosen.root.resolve())
     try:
         return 0 if obey(course, chosen) is not False else 1
-    except (BuildError, OSError) as err:
+    except KeyboardInterrupt:
+        say("\nstopped; what was finished before is saved", file=sys.stderr)
+        return 130
+    except BuildError as err:
         say(f"\n{err}", file=sys.stderr)
-        return 1
+    except OSError as err:
+        named = f"{err.filename}: {err.strerror}; put that right and run it again" if err.filename else err
+        say(f"\n{named}", file=sys.stderr)
+    return 1
 
 
 def obey(course: Course, chosen) -> bool | None:
@@ -224,6 +244,8 @@ def obey(course: Course, chosen) -> bool | None:
         slides(course, chosen.only, out / "slides", chosen.draft)
     elif command == "run":
         mode = chosen.mode or os.environ.get("NOISE_TO_DIGITS_MODE", "read")
+        if mode not in MODES:
+            raise BuildError(f"NOISE_TO_DIGITS_MODE is {mode!r}: set it to {', '.join(MODES)}, or unset it")
         folder = chosen.out or Path(os.environ.get("NOISE_TO_DIGITS_OUT", out))
         run(course, chosen.only, folder, mode)
     elif command == "new":

@@ -18,4 +18,11 @@ teaching.py     the tables of TEACHING.md, from slides, exercises and measured s
 import sys
 from pathlib import Path
 
+
+def say_stopped(kind, err, trace) -> None:
+    """A sentence for Ctrl-C while the packages below are still imported; every other end as usual."""
+    print("\nstopped", file=sys.stderr) if kind is KeyboardInterrupt else sys.__excepthook__(kind, err, trace)
+
+
+sys.excepthook = say_stopped
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # for helpers.files

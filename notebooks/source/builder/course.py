@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 
-from helpers.files import whole_or_not_at_all
+from helpers.files import restore_hint, whole_or_not_at_all
 
 
 class BuildError(Exception):
@@ -55,7 +57,7 @@ class Course:
         chosen = [p for p in paths if p.name[:2] == only.zfill(2)]
         if not chosen:
             numbers = ", ".join(p.name[:2] for p in paths) or "none"
-            raise BuildError(f"no source numbered {only.zfill(2)} in {self.sources} (there: {numbers})")
+            raise BuildError(f"no source numbered {only.zfill(2)[:20]} in {self.sources} (there: {numbers})")
         return chosen
 
     def markdown(self) -> list[Path]:
@@ -79,12 +81,50 @@ def natural(text: str) -> list:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
 
 
+def read_text(path: Path) -> str:
+    """The text of a file, without a byte order mark. Raises BuildError naming a file that is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise BuildError(f"{path}: byte {err.start} is not UTF-8; save the file in UTF-8") from err
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file; {} where there is no file. Raises BuildError naming a damaged one."""
+    try:
+        content = json.loads(read_text(path)) if path.exists() else {}
+    except (ValueError, RecursionError) as err:
+        raise BuildError(f"{path} is damaged ({err}): {restore_hint(path)}") from err
+    if not isinstance(content, dict):
+        raise BuildError(f"{path} is damaged (it holds no JSON object): {restore_hint(path)}")
+    return content
+
+
+def parse_python(path: Path) -> ast.Module:
+    """The syntax tree of a Python file. Raises BuildError with file and line where it is not Python."""
+    try:
+        return ast.parse(read_text(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
+        raise BuildError(
+            f"{path}, line {getattr(err, 'lineno', None) or '?'}: not valid Python ({err})"
+        ) from err
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder to write to. Raises BuildError where something else is there, or nothing can be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        said = f"{path} cannot be a folder ({err.strerror}): move away what is there, or choose another place"
+        raise BuildError(said) from err
+
+
 def write_text(path: Path, text: str) -> bool:
     """Write `text` to `path`, whole or not at all. A file that already says so is left alone.
 
     Returns True when the file changed. Raises OSError naming the file when it cannot be written.
     """
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    if path.exists() and path.read_text(encoding="utf-8-sig", errors="replace") == text:
         return False
     with whole_or_not_at_all(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
@@ -93,8 +133,20 @@ def write_text(path: Path, text: str) -> bool:
 
 def notebook_text(nb) -> str:
     """A notebook as the text of its file: validated, keys sorted, one newline at the end."""
-    nbformat.validate(nb)
+    try:
+        nbformat.validate(nb)
+    except nbformat.ValidationError as err:
+        raise BuildError(f"this would be no valid notebook: {err.message}") from err
     return nbformat.writes(nb, version=4).rstrip("\n") + "\n"
+
+
+def parse_notebook(text: str):
+    """The notebook that a text holds. Raises an exception of some kind where it holds none."""
+    notebook = nbformat.reads(text, nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    if notebook.nbformat != 4:
+        raise ValueError("it is not of nbformat 4")
+    return notebook
 
 
 def read_notebook(path: Path):
@@ -102,6 +154,7 @@ def read_notebook(path: Path):
     if not path.exists():
         return None
     try:
-        return nbformat.read(path, as_version=4)
+        return parse_notebook(read_text(path))
     except Exception as err:
-        raise BuildError(f"{path} is not a readable notebook ({err}); delete it and build again") from err
+        words = getattr(err, "message", str(err)).splitlines()
+        raise BuildError(f"{path} is no readable notebook ({words[0][:200]}): {restore_hint(path)}") from err

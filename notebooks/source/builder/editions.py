@@ -17,7 +17,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from .course import BuildError, Course, natural, notebook_text, read_notebook, write_text
+from .course import BuildError, Course, natural, notebook_text, read_json, read_notebook, write_text
 from .links import BOOTSTRAP, Links, read_links
 from .source import exercises, problems, read_source, tags
 
@@ -194,7 +194,7 @@ def _expected_cell(cell_id: str, picture: tuple[bytes, str], shrunk: dict):
     png, alt = picture
     original = hashlib.sha256(png).hexdigest()[:16]
     small = shrunk.get(original) or base64.b64encode(_shrink(png)).decode()
-    alt = re.sub(r"[\[\]\s]+", " ", alt).strip()
+    alt = re.sub(r"[\[\]\\\s]+", " ", alt).strip()
     return _folded(
         "Expected picture",
         f"![{alt}](attachment:expected.png)",
@@ -248,19 +248,23 @@ def editions(course: Course, name: str, draft=False, say=print) -> tuple[str, st
 
 def write_editions(course: Course, only: str | None = None, draft=False, say=print) -> list[str]:
     """Write both editions of every notebook (or one) and the stubs; returns the files that changed."""
-    changed, broken = [], []
+    changed, built, broken = [], [], []
     for path in course.source_paths(only):
         try:
             complete, student = editions(course, path.stem, draft, say)
         except BuildError as err:
             broken.append(str(err))
             continue
+        built.append(path)
         targets = {course.complete_path(path.stem): complete, course.student_path(path.stem): student}
         for target, text in targets.items():
             if write_text(target, text):
                 changed.append(str(target.relative_to(course.root)))
-    if write_text(course.stubs, stubs_text(course, only)):
-        changed.append(str(course.stubs.relative_to(course.root)))
+    try:
+        if write_text(course.stubs, stubs_text(course, built if only or broken else None)):
+            changed.append(str(course.stubs.relative_to(course.root)))
+    except BuildError as err:
+        broken.append(str(err))
     if broken:
         raise BuildError("\n".join(broken))
     return changed
@@ -277,19 +281,15 @@ def write_grading_editions(course: Course, into, only: str | None = None, say=pr
         say(f"{into / path.stem}.ipynb")
 
 
-def stubs_text(course: Course, only: str | None = None) -> str:
+def stubs_text(course: Course, paths=None) -> str:
     """helpers/exercises/stubs.json: what a student's cell says before anything is filled in, by exercise id.
 
-    With `only`, the other notebooks' entries stay as they stand in the file.
+    With `paths`, some of the sources, the entries of all other notebooks stay as they stand in the file.
     """
     stubs = {}
-    if only is not None and course.stubs.exists():
-        number = int(only)
-        old = json.loads(course.stubs.read_text(encoding="utf-8"))
-        stubs = {k: v for k, v in old.items() if not k.startswith(f"{number}.")}
-    for path in course.source_paths(only):
-        try:
-            stubs |= {e.id: e.stub for e in exercises(read_source(path)).values()}
-        except BuildError:
-            continue  # said where the editions are built
+    if paths is not None:
+        numbers = {str(int(path.name[:2])) for path in paths}
+        stubs = {k: v for k, v in read_json(course.stubs).items() if k.partition(".")[0] not in numbers}
+    for path in course.source_paths() if paths is None else paths:
+        stubs |= {e.id: e.stub for e in exercises(read_source(path)).values()}
     return json.dumps(dict(sorted(stubs.items(), key=lambda item: natural(item[0]))), indent=1) + "\n"

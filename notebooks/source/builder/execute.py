@@ -5,20 +5,37 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
+import tempfile
 import time
 from pathlib import Path
 
+from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbclient.output_widget import OutputWidget
 
-from .course import BuildError, Course, write_text
+from helpers.files import restore_hint
+
+from .course import BuildError, Course, make_folder, read_json, write_text
 from .editions import LANGUAGE, RECORD
 from .fingerprint import fingerprint
 
 # What a slider draws need not go back to the kernel. nbclient would send it there past its own socket object,
 # and on a busy machine the reply to the cell is then not noticed: the kernel idles, the client waits forever.
 OutputWidget.sync_state = lambda self: None
+
+
+class Client(NotebookClient):
+    """nbclient's, for which a kernel that is gone already (Ctrl-C, a failed start) is no error of its own."""
+
+    async def _async_cleanup_kernel(self) -> None:
+        if self.km is not None:
+            await super()._async_cleanup_kernel()
+
+    _cleanup_kernel = run_sync(_async_cleanup_kernel)
+
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SECONDS_A_CELL = 1800
@@ -29,9 +46,9 @@ def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[di
     """Execute `notebook` in place and tidy it; GIFs and PNGs go to the folder `out`.
 
     Returns seconds, {"all": in all, cell id: of that cell}, and what its cells wrote to stderr (not kept).
-    Raises BuildError naming the cell that failed.
+    Raises BuildError naming the cell that failed, or the kernel that did not start or died.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     start, began, seconds = time.perf_counter(), {}, {}
 
     def started(cell, cell_index):
@@ -41,24 +58,28 @@ def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[di
         seconds[cell.id] = time.perf_counter() - began[cell.id]
 
     settings = {"NOISE_TO_DIGITS_MODE": mode, "NOISE_TO_DIGITS_OUT": str(out.resolve()), "TQDM_DISABLE": "1"}
-    client = NotebookClient(
+    client = Client(
         notebook,
         timeout=None if mode == "full" else SECONDS_A_CELL,
         kernel_name="python3",
         record_timing=False,
         store_widget_state=True,  # Output widgets need it while they run; tidy drops it
-        extra_arguments=["--log-level=ERROR"],  # else each kernel warns of its TCP connection
+        extra_arguments=["--log-level=CRITICAL"],  # nothing of its TCP connection, nor of a Ctrl-C
         resources={"metadata": {"path": str(course.complete)}},
         on_cell_start=started,
         on_cell_executed=executed,
     )
+    said = tempfile.TemporaryFile()  # what the kernel itself, not a cell, writes to stderr
     try:
-        client.execute(env=os.environ | settings)
-    except CellExecutionError as err:
-        message = re.sub(r"\x1b\[[0-9;]*m", "", str(err))
-        raise BuildError(f"{name}: a cell failed; nothing was saved\n{message}") from None
-    except (CellTimeoutError, DeadKernelError) as err:
-        raise BuildError(f"{name}: {err}; nothing was saved") from None
+        client.execute(env=os.environ | settings, stderr=said)
+    except BaseException as err:
+        if hasattr(client, "_async_cleanup_kernel_future"):  # nbclient took Ctrl-C and shut the kernel down
+            raise KeyboardInterrupt from None
+        if not isinstance(err, (CellExecutionError, RuntimeError, OSError, NoSuchKernel)):
+            raise
+        raise BuildError(f"{name}: nothing was saved, {_explain(err, began, said)}") from None
+    finally:
+        said.close()
     noise = tidy(notebook)
     if mode == "read":
         made = {"mode": mode, "inputs": fingerprint(course, name, notebook)}
@@ -66,10 +87,31 @@ def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[di
     return {"all": time.perf_counter() - start, **seconds}, noise
 
 
+def _explain(err: Exception, began: dict, said) -> str:
+    """Why a notebook did not reach its end, and what to do."""
+    if isinstance(err, CellExecutionError):
+        return "a cell failed\n" + re.sub(r"\x1b\[[0-9;]*m", "", str(err))
+    if isinstance(err, CellTimeoutError):
+        return f"a cell took too long\n{err}"
+    if began:
+        return f"its kernel died ({err}): often memory is short; close other notebooks and run it again"
+    said.seek(0)
+    last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
+    return f"its kernel did not start ({last or err}): try {sys.executable} -m ipykernel, or install again"
+
+
+def read_seconds(course: Course) -> dict:
+    """What each notebook took, by its number. Raises BuildError naming a damaged file."""
+    path = course.results / f"{SECONDS}.json"
+    kept = read_json(path)
+    if not all(isinstance(entry, dict) for entry in kept.values()):
+        raise BuildError(f"{path} is damaged (an entry is no object): {restore_hint(path)}")
+    return kept
+
+
 def keep_seconds(course: Course, name: str, seconds: dict) -> None:
     """Write what a notebook took, and its cells of half a second and more, to data/results/SECONDS.json."""
-    path = course.results / f"{SECONDS}.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path, kept = course.results / f"{SECONDS}.json", read_seconds(course)
     slow = {cell: round(taken, 1) for cell, taken in seconds.items() if cell != "all" and taken >= 0.5}
     kept[name[:2]] = {"all": round(seconds["all"]), "cells": slow}
     write_text(path, json.dumps(dict(sorted(kept.items())), indent=1) + "\n")

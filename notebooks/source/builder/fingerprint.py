@@ -14,7 +14,7 @@ import re
 import tokenize
 from pathlib import Path
 
-from .course import Course
+from .course import Course, parse_python, read_text
 from .links import BOOTSTRAP
 from .source import python_of, tags
 
@@ -32,10 +32,10 @@ def fingerprint(course: Course, name: str, notebook) -> dict[str, str]:
     trees = [ast.parse(python_of(code)) for code in codes]
     helpers = helper_files(course, name[:2], trees)
     for path in helpers:
-        trees.append(ast.parse(path.read_text(encoding="utf-8")))
+        trees.append(parse_python(path))
     parts = {"code": _hash("\n# %%\n".join(codes).encode())}
     for path in helpers:
-        code = strip_comments(path.read_text(encoding="utf-8"))
+        code = strip_comments(read_text(path))
         parts[path.relative_to(course.root).as_posix()] = _hash(code.encode())
     for artifact in artifacts(course, trees):
         path = course.root / artifact
@@ -58,8 +58,7 @@ def changes(recorded: dict[str, str], now: dict[str, str]) -> list[str]:
 
 def _read_bytes(path: Path) -> bytes:
     """The content of an artifact; that of a text with the line ends that git stores."""
-    content = path.read_bytes()
-    return content.replace(b"\r\n", b"\n") if path.suffix == ".json" else content
+    return read_text(path).encode() if path.suffix == ".json" else path.read_bytes()
 
 
 def _hash(content: bytes) -> str:
@@ -94,7 +93,7 @@ def helper_files(course: Course, number: str, trees) -> list[Path]:
             continue
         found.add(path)
         package = path.relative_to(course.root).parts[:-1]
-        waiting += _imported(course, ast.parse(path.read_text(encoding="utf-8")), package)
+        waiting += _imported(course, parse_python(path), package)
         engine = course.helpers / "exercises"
         if path.parent == engine and path.name == "__init__.py":
             own = course.exercise_specs(number)

@@ -11,11 +11,14 @@ import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .course import BuildError, Course, write_text
+from .course import BuildError, Course, read_text, write_text
 
 TABLE = "noise-to-digits"
 BOOTSTRAP = "bootstrap"  # tag and id of the first code cell
-REPOSITORY, VERSION = r"[A-Za-z0-9][A-Za-z0-9-]*/[\w.-]+", r"[\w.-]+"
+# What GitHub takes for a name and git for a branch or tag: they become words for git, a folder, code.
+OWNER, NAME = r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}", r"(?!-|.*\.(?:git)?$)[A-Za-z0-9_.-]{1,100}"
+TAG = r"(?![-.]|.*\.\.|.*\.(?:lock)?$|HEAD$|[0-9a-f]{40}$)[A-Za-z0-9_.-]{1,200}"
+REPOSITORY, VERSION = r"[A-Za-z0-9][A-Za-z0-9-]*/[\w.-]*[\w-]", r"[\w.-]+"  # as they are found in the pages
 # In the pages: (before the repository)(between it and the version, None: no version)
 PLACES = [
     (r"https://colab\.research\.google\.com/github/", r"/blob/"),
@@ -51,37 +54,46 @@ class Links:
 import os, pathlib, subprocess, sys
 
 address, version, edition = "{address}", "{self.version}", "{self.edition}"
-here, folder = pathlib.Path.cwd(), address.split("/")[-1]
-root = next((p for p in (here, *here.parents) if (p / "helpers").is_dir()), here / folder)
-if root == here / folder:
-    if "google.colab" not in sys.modules:
-        raise FileNotFoundError(f"open this notebook inside the course's folder: git clone {{address}}")
-    if not root.is_dir():
-        clone = "git clone --quiet --depth=1 --branch".split()
-        subprocess.run([*clone, version, address, folder], check=True)
-    os.chdir(root)
-if f'EDITION = "{{edition}}"' not in (root / "helpers" / "__init__.py").read_text(encoding="utf-8"):
-    raise RuntimeError(f"this notebook is of edition {{edition}}, the course in {{root.name}}/ is not: "
-                       "`make start` puts one that fits beside yours; on Colab, reopen it from the README")'''
+here, mark = pathlib.Path.cwd(), "helpers/__init__.py"  # a stranger's helpers/ has no edition
+ours = [p for p in (here, *here.parents) for file in p.glob(mark) if b"EDITION = " in file.read_bytes()]
+root = ours[0] if ours else here / address.split("/")[-1]
+if not ours and "google.colab" not in sys.modules:
+    raise FileNotFoundError(f"open this notebook inside the course's folder: git clone {{address}}")
+if not root.is_dir():
+    subprocess.run(f"git clone --quiet --depth=1 --branch {{version}} {{address}}".split(), check=True)
+os.chdir(here if ours else root)
+sys.path.insert(0, str(root))
+import helpers
+if os.path.realpath(str(helpers.__file__)) != os.path.realpath(root / mark) or helpers.EDITION != edition:
+    raise RuntimeError(f"this notebook is of edition {{edition}}, unlike {{helpers.__file__}}: restart the "
+                       "kernel; `make start` adds one that fits; on Colab, reopen it from the README")'''
 
 
 def read_links(course: Course) -> Links:
     """The course's repository, version, edition. Raises BuildError where pyproject.toml does not say them."""
     path = course.root / "pyproject.toml"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))["tool"][TABLE]
-        return check_links(Links(table["repository"], table["version"], table["edition"]))
-    except (OSError, KeyError, tomllib.TOMLDecodeError) as err:
+        return _parse_links(read_text(path))
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as err:
         raise BuildError(f"{path.name}: no repository, version, edition in [tool.{TABLE}] ({err})") from err
+
+
+def _parse_links(text: str) -> Links:
+    table = tomllib.loads(text)["tool"][TABLE]
+    return check_links(Links(table["repository"], table["version"], table["edition"]))
 
 
 def check_links(links: Links) -> Links:
     """`links`, if they name owner/name and a tag or branch; else raises BuildError."""
-    repository, version = links.repository, links.version
-    if not re.fullmatch(REPOSITORY, repository):
-        raise BuildError(f"{repository!r} is no repository: write owner/name, make links REPO=ada/digits")
-    if not re.fullmatch(VERSION, version):
-        raise BuildError(f"{version!r} is not a version: a branch or tag of letters, digits and . _ -")
+    repository, version = str(links.repository), str(links.version)
+    if not re.fullmatch(f"{OWNER}/{NAME}", repository, re.IGNORECASE):
+        raise BuildError(
+            f"{repository[:60]!r} is no repository: write owner/name, make links REPO=ada/digits"
+        )
+    if not re.fullmatch(TAG, version):
+        raise BuildError(f"{version[:60]!r} is not a version: a branch or tag of letters, digits and . _ -")
+    if not re.fullmatch(r"[0-9]+", str(links.edition)):
+        raise BuildError(f'{links.edition!r} is no edition: write a number, edition = "2"')
     return links
 
 
@@ -105,7 +117,7 @@ def problems(course: Course) -> list[str]:
     """The pages that point elsewhere than pyproject.toml says."""
     links, said = read_links(course), []
     for path in pages(course):
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         if text != repoint(text, links):
             name = path.relative_to(course.root).as_posix()
             said.append(f"{name} points elsewhere than to {links.repository} at {links.version}")
@@ -122,11 +134,13 @@ def write_links(course: Course, repository: str | None, version: str | None) -> 
     links = replace(old, repository=repository or old.repository, version=version or old.version)
     check_links(links)
     path = course.root / "pyproject.toml"
-    head, table, rest = re.split(rf"(?m)^(\[tool\.{TABLE}\]\n)", path.read_text(encoding="utf-8"), maxsplit=1)
+    head, table, rest = read_text(path).partition(f"[tool.{TABLE}]")
     for key, value in (("repository", links.repository), ("version", links.version)):
-        rest = re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', rest, count=1)
+        rest = re.sub(rf"(?m)^{key}\s*=.*$", f'{key} = "{value}"', rest, count=1)
+    if _parse_links(head + table + rest) != links:
+        raise BuildError(f"{path.name}: write repository and version in [tool.{TABLE}] by hand")
     changed = [path] if write_text(path, head + table + rest) else []
     for page in pages(course):
-        if write_text(page, repoint(page.read_text(encoding="utf-8"), links)):
+        if write_text(page, repoint(read_text(page), links)):
             changed.append(page)
     return [file.relative_to(course.root).as_posix() for file in changed]

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from .course import BuildError, Course, write_text
+from .course import BuildError, Course, read_text, write_text
 from .links import read_links
 
 SKELETON = Path(__file__).parent / "templates" / "new"
@@ -43,7 +43,7 @@ def write_skeleton(course: Course, number: str, title: str, say=print) -> None:
     if there := [path.relative_to(course.root).as_posix() for path in targets if path.exists()]:
         raise BuildError(f"{', '.join(there)} is there already: move it away, or take another number")
     for target, skeleton in targets.items():
-        text = (SKELETON / skeleton).read_text(encoding="utf-8")
+        text = read_text(SKELETON / skeleton)
         for mark, word in (("@NN@", number), ("@N@", str(int(number))), ("@TITLE@", title)):
             text = text.replace(mark, word)
         write_text(target, text)
@@ -71,6 +71,8 @@ def name_file(title: str) -> str:
     """
     if not title:
         raise BuildError('a notebook needs a title: write TITLE="Straight paths"')
+    if len(title) > 80:
+        raise BuildError(f"a title has at most 80 characters, this one has {len(title)}")
     if not TITLE.fullmatch(title):
         wrong = "".join(sorted({c for c in title if not TITLE.fullmatch(c)}))
         raise BuildError(f"a title is made of words; {title!r} has {wrong!r} in it")
@@ -86,7 +88,7 @@ def name_file(title: str) -> str:
 def add_row(course: Course, name: str, title: str) -> list[Path]:
     """Put a row for notebook `name` below the last one of the README's table."""
     page, links, number = course.root / "README.md", read_links(course), name[:2]
-    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    text = read_text(page) if page.exists() else ""
     rows, student = list(ROW.finditer(text)), f"notebooks/student/{name}.ipynb"
     if not rows:
         return []
@@ -104,14 +106,14 @@ def add_tables(course: Course, number: str, title: str) -> list[Path]:
         return []
     for kind in ("sections", "mistakes"):
         tables += f"\n<!--{kind}:{number}-->\n<!--/{kind}-->\n"
-    text = page.read_text(encoding="utf-8").rstrip("\n")
+    text = read_text(page).rstrip("\n")
     return [page] if write_text(page, f"{text}\n\n### {number} {title}\n{tables}") else []
 
 
 def forms(course: Course) -> list[Path]:
     """The issue forms that ask for a notebook."""
     paths = sorted((course.root / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
-    return [path for path in paths if LISTED.search(path.read_text(encoding="utf-8"))]
+    return [path for path in paths if LISTED.search(read_text(path))]
 
 
 def list_in_forms(course: Course) -> list[Path]:
@@ -123,8 +125,4 @@ def list_in_forms(course: Course) -> list[Path]:
         options = "".join(f"{indent}- {name}\n" for name in names)
         return f"{indent}# notebooks\n{options}{indent}# end of notebooks"
 
-    return [
-        path
-        for path in forms(course)
-        if write_text(path, LISTED.sub(write_list, path.read_text(encoding="utf-8")))
-    ]
+    return [path for path in forms(course) if write_text(path, LISTED.sub(write_list, read_text(path)))]

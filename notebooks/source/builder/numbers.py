@@ -9,10 +9,9 @@ the cell: <!--r:points.board.inside;.0%-->.
 
 from __future__ import annotations
 
-import json
 import re
 
-from .course import BuildError, Course, write_text
+from .course import BuildError, Course, read_json, read_text, write_text
 
 MARK = re.compile(r"<!--r:([\w.-]+)([|;])([^>|;]*?)-->(.*?)<!--/-->", re.DOTALL)
 BROKEN = re.compile(r"<!--\s*r:")
@@ -29,7 +28,7 @@ def value(course: Course, key: str, form: str) -> str:
     path = course.results / f"{name}.json"
     if not path.exists():
         raise BuildError(f"{key}: there is no {path.relative_to(course.root)}; make train writes it")
-    node = json.loads(path.read_text(encoding="utf-8"))
+    node = read_json(path)
     for step in steps:
         try:
             node = node[int(step)] if isinstance(node, list) else node[step]
@@ -67,7 +66,7 @@ def refill(course: Course) -> list[str]:
     """Write the numbers of data/results into every marked place; returns the names of changed files."""
     changed = []
     for path in texts(course):
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         new = MARK.sub(lambda m: f"<!--r:{m[1]}{m[2]}{m[3]}-->{value(course, m[1], m[3])}<!--/-->", text)
         if write_text(path, new):
             changed.append(str(path.relative_to(course.root)))

@@ -45,7 +45,7 @@ def fetch_assets(folder: Path, pip_args=()) -> None:
     with tempfile.TemporaryDirectory() as wheels:
         words = "-m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest"
         words = [sys.executable, *words.split(), wheels, *pip_args, *ASSETS]
-        done = subprocess.run(words, capture_output=True, text=True)
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace")
         if done.returncode:
             raise BuildError(
                 f"pip could not download {' and '.join(ASSETS)}, from which the slides take reveal.js and "
@@ -53,11 +53,14 @@ def fetch_assets(folder: Path, pip_args=()) -> None:
             )
         for wheel, files in ASSETS.items():
             stem = wheel.split("==")[0].replace("-", "_")
-            _unpack(next(Path(wheels).glob(f"{stem}-*.whl")), files, folder)
+            wheel = next(Path(wheels).glob(f"{stem}-*.whl"), Path(f"{stem}.whl"))
+            _unpack(wheel, files, folder)
 
 
 def _unpack(wheel: Path, files: dict[str, str], folder: Path) -> None:
     """Write the wanted files of a wheel to their places under `folder`, each whole or not at all."""
+    if not zipfile.is_zipfile(wheel):
+        raise BuildError(f"{wheel.name} came damaged: run it again")
     with zipfile.ZipFile(wheel) as archive:
         for source, place in files.items():
             whole_folder = source.endswith("/")
@@ -66,5 +69,7 @@ def _unpack(wheel: Path, files: dict[str, str], folder: Path) -> None:
                 raise BuildError(f"{wheel.name} has no {source}")
             for member in members:
                 target = folder / (place + member.removeprefix(source))
+                if ".." in target.parts:
+                    raise BuildError(f"{wheel.name} would write outside of {folder}: {member}")
                 with whole_or_not_at_all(target) as part:
                     part.write_bytes(archive.read(member))

@@ -66,6 +66,8 @@ def deck(course: Course, name: str, draft=False, say=print):
             if shown.execution_count is None:
                 complain(f"{name}: a cell on a slide was not executed; run `make execute`:\n{shown.source}")
             built.append(_code(shown))
+    if not built:
+        raise BuildError(f"{name}: it has no slides; slides.py says how they are written")
     notebook = new_notebook(cells=built + notes)
     for i, cell in enumerate(notebook.cells):
         cell.id = f"slide-cell-{i}"

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import jupytext
 
-from .course import BuildError, Course
+from .course import BuildError, Course, parse_python, read_text
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 SLIDE_TYPES = ("slide", "subslide", "fragment", "skip", "notes", "-")
+METADATA = {"tags": list, "slideshow": dict, "exercise": str, "exercise_text": str, "expected": str}
 CODE_LINES, LINE_LENGTH, CORE_CELLS, CORE_FIGURES = 15, 110, 45, 12
 
 
@@ -40,13 +41,21 @@ def take_slides(text: str) -> tuple[str, list[Slide]]:
 def read_source(path: Path) -> list:
     """The cells of a py:percent source, with only the metadata that its author wrote.
 
-    The <!--slide blocks of markdown cells are taken out of their text and stand in cell.slides.
+    The <!--slide blocks of markdown cells are taken out of their text and stand in cell.slides; cell.line is
+    the line of the file where a code cell begins. Raises BuildError naming the file, or a cell of it.
     """
+    text, at = read_text(path), 0
     try:
-        cells = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
+        cells = jupytext.reads(text, fmt="py:percent").cells
     except Exception as err:
-        raise BuildError(f"{path.name}: jupytext cannot read it ({err})") from err
-    for cell in cells:
+        raise BuildError(f"{path.name}: jupytext cannot read it ({str(err).partition(chr(10))[0]})") from err
+    for i, cell in enumerate(cells, start=1):
+        if cell.cell_type == "code":
+            at = max(at, text.find(f"\n{cell.source}\n", at) + 1)  # not where jupytext changed a magic
+        cell["line"] = text.count("\n", 0, at) + 1
+        for key, kind in METADATA.items():
+            if not isinstance(cell.metadata.get(key, kind()), kind):
+                raise BuildError(f"{path.name}, cell {i}: {key}={cell.metadata[key]!r} is no {kind.__name__}")
         cell.metadata.pop("lines_to_next_cell", None)
         if cell.cell_type == "markdown":
             cell.source, cell["slides"] = take_slides(cell.source)
@@ -122,7 +131,7 @@ def _without_check(number: str, code: str) -> tuple[str, str]:
         body = ast.parse(python_of(code)).body
     except SyntaxError as err:
         raise BuildError(f"exercise {number}: not valid Python ({err.msg}, line {err.lineno})") from err
-    last = body[-1]
+    last = body[-1] if body else None
     call = last.value if isinstance(last, ast.Assign) and isinstance(last.value, ast.Call) else None
     if not (call and isinstance(call.func, ast.Name) and call.func.id == "check" and len(call.args) == 2):
         raise BuildError(f'exercise {number}: its cell must end with  name = check("{number}", name)')
@@ -157,7 +166,7 @@ def specified_exercises(path: Path) -> set[str]:
     if not path.exists():
         return set()
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parse_python(path)):
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Exercise":
             values = node.args[:1] + [k.value for k in node.keywords if k.arg == "id"]
             found |= {v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)}
@@ -201,7 +210,7 @@ def code_lines(code: str) -> int:
 def drawing_functions(course: Course) -> set[str]:
     """The functions of helpers/show.py that show a picture: those that ask for its alt text."""
     path = course.helpers / "show.py"
-    tree = ast.parse(path.read_text(encoding="utf-8")) if path.exists() else ast.Module([], [])
+    tree = parse_python(path) if path.exists() else ast.Module([], [])
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     return {f.name for f in functions if "alt" in [a.arg for a in f.args.args + f.args.kwonlyargs]}
 
@@ -222,12 +231,18 @@ def figure_calls(code: str, drawing: set[str]) -> int:
 
 def _cell_problems(cell) -> list[str]:
     said = []
+    if "incorrectly_encoded_metadata" in cell.metadata:
+        said.append(f"cannot read {cell.metadata['incorrectly_encoded_metadata']!r} behind its # %%")
     slide = cell.metadata.get("slideshow", {}).get("slide_type")
     if slide not in SLIDE_TYPES:
         said.append(
             f'needs slideshow={{"slide_type": "..."}}, one of {", ".join(SLIDE_TYPES)}; has {slide!r}'
         )
     if cell.cell_type != "code":
+        if "<!--slide" in cell.source:
+            said.append("has a <!--slide block that is not closed: end it with --> on a line of its own")
+        if cell.source.count("<details") != cell.source.count("</details>"):
+            said.append("opens a fold that it does not close, <details> without </details>, or the reverse")
         return said
     if not cell.source.strip():
         said.append("is empty")
@@ -242,8 +257,9 @@ def _cell_problems(cell) -> list[str]:
         said.append('has solution markers but no exercise="..." metadata')
     try:
         ast.parse(python_of(cell.source))
-    except SyntaxError as err:
-        said.append(f"is not valid Python ({err.msg}, line {err.lineno})")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
+        where = cell.get("line", 1) + (getattr(err, "lineno", None) or 1) - 1
+        said.append(f"is not valid Python ({getattr(err, 'msg', err)}, line {where} of the file)")
     return said
 
 
@@ -266,7 +282,7 @@ def _exercise_problems(course: Course, number: str, cells) -> list[str]:
         if exercise is None:
             continue
         seen.add(exercise)
-        if not str(exercise).startswith(f"{int(number)}."):
+        if not re.fullmatch(rf"{int(number)}\.[0-9]+", exercise):
             said.append(f"exercise {exercise}: those of notebook {number} are numbered {int(number)}.1, ...")
         if exercise not in known:
             said.append(f"exercise {exercise}: unknown, helpers/exercises/{specs.name} has no such Exercise")

@@ -10,13 +10,13 @@ data/results/notebook_seconds.json.
 from __future__ import annotations
 
 import importlib
-import json
 import re
+import traceback
 from dataclasses import dataclass, field
 
-from .course import BuildError, Course, write_text
+from .course import BuildError, Course, read_text, write_text
 from .editions import cell_ids
-from .execute import SECONDS
+from .execute import read_seconds
 from .source import exercises, read_source
 
 MARK = re.compile(r"<!--(sections|mistakes):(\d\d)-->\n.*?<!--/\1-->", re.DOTALL)
@@ -40,7 +40,7 @@ class Section:
 def sections(course: Course, number: str) -> list[Section]:
     """The sections of notebook `number` in order, without those that hold nothing for a class."""
     cells = read_source(course.source_paths(number)[0])
-    taken, found = seconds(course).get(number, {}).get("cells", {}), [Section("Opening")]
+    taken, found = read_seconds(course).get(number, {}).get("cells", {}), [Section("Opening")]
     for cell, cell_id in zip(cells, cell_ids(cells), strict=True):
         if cell.cell_type == "markdown":
             opened = [Section(title.strip()) for title in re.findall(r"(?m)^## +(.+)$", cell.source)]
@@ -57,11 +57,6 @@ def sections(course: Course, number: str) -> list[Section]:
     return [s for s in found if s.slides or s.exercises or s.seconds >= LONG]
 
 
-def seconds(course: Course) -> dict:
-    path = course.results / f"{SECONDS}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def sections_table(course: Course, number: str) -> str:
     """The table of what the sections take, as markdown."""
     lines = ["| section | slides | talk, min | exercises, min | machine |", "|---|---|---|---|---|"]
@@ -74,7 +69,7 @@ def sections_table(course: Course, number: str) -> str:
         lines.append(f"| {row.title} | {row.slides or ''} | {row.talk or ''} | {tried} | {waits} |")
     slides, talk = sum(row.slides for row in rows), sum(row.talk for row in rows)
     tried = sum(minutes for row in rows for _, minutes in row.exercises)
-    whole = seconds(course).get(number, {}).get("all")
+    whole = read_seconds(course).get(number, {}).get("all")
     waits = f"**{whole} s in all**" if whole is not None else ""
     lines.append(f"| **together** | **{slides}** | **{talk}** | **{tried}** | {waits} |")
     return "\n".join(lines)
@@ -88,6 +83,8 @@ def mistakes_table(course: Course, number: str) -> str:
         ["| exercise | common mistakes, as its check names them |", "|---|---|"],
     )
     for exercise in exercises(cells).values():
+        if exercise.id not in specs:
+            raise BuildError(f"helpers/exercises/nb{number}.py has no exercise {exercise.id}")
         names = [mistake.name for mistake in specs[exercise.id].mistakes]
         more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         lines.append(f"| {exercise.id} `{exercise.name}` | {'; '.join(names[:SHOWN])}{more} |")
@@ -98,8 +95,10 @@ def _specs(course: Course, number: str) -> dict:
     """The exercises of helpers/exercises/nbNN.py by id."""
     try:
         return {e.id: e for e in importlib.import_module(f"helpers.exercises.nb{number}").EXERCISES}
-    except ImportError as err:
-        raise BuildError(f"helpers/exercises/nb{number}.py: {err}") from err
+    except (Exception, SystemExit) as err:
+        spec, frames = course.exercise_specs(number).name, traceback.extract_tb(err.__traceback__)
+        line = [f", line {frame.lineno}" for frame in frames if frame.filename.endswith(spec)][-1:]
+        raise BuildError(f"helpers/exercises/{spec}{''.join(line)}: {type(err).__name__}: {err}") from err
 
 
 def filled(course: Course, text: str) -> str:
@@ -118,5 +117,5 @@ def refill(course: Course) -> list[str]:
     path = course.complete / "TEACHING.md"
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     return [path.relative_to(course.root).as_posix()] if write_text(path, filled(course, text)) else []

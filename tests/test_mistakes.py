@@ -1,0 +1,407 @@
+"""Mistakes as patches: what a page may say, what the build refuses, what ships runs without the sources."""
+
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from builder import mistakes
+from builder.course import BuildError, Course
+from helpers.exercises import decide, exercises, patches
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [path.name[:2] for path in sorted((ROOT / "notebooks" / "source").glob("[0-9][0-9]_mistakes.md"))]
+SOURCE = '''
+# %% [markdown]
+# # A toy
+
+# %% tags=["setup"]
+import torch
+from torch import nn
+size = 2 * 3
+points = torch.ones(size)
+def half(x):  # of it
+    """Not all of it."""
+    return x / 2
+def quarter(x):
+    return half(half(x))
+class Base(nn.Module):
+    pass
+
+# %% exercise="1.1"
+def shrink(x, n):
+    """What is left of x, shrunk."""
+    # TODO 1.1: shrink it
+    ### BEGIN SOLUTION
+    y = half(x)
+    for _ in range(n):
+        y = half(y) + 1  # and grow
+    return y.sqrt()
+    ### END SOLUTION
+shrink = check("1.1", shrink)
+
+# %%
+later = 5
+'''
+SPECS = """
+import torch
+from helpers.exercises.patches import Exercise
+
+def cases():
+    return [(torch.arange(1.0, 9.0), 2), (torch.ones(2, 3), 0)]
+
+def quote(got, want):
+    return f"{got.mean():.1f} for {want.mean():.1f}"
+
+EXERCISES = [Exercise("1.1", cases, "it shrinks.", time_limit=0.3)]
+"""
+ROOTLESS = "# 1.1 shrink\n## no root\n- y.sqrt()\n+ y\nTake the root.\n"
+
+
+def make(folder, page, source=SOURCE, specs=SPECS):
+    course = Course(folder)
+    for path, text in (
+        (course.sources / "01_toy.py", source),
+        (course.sources / "01_mistakes.md", page),
+        (course.exercise_specs("01"), specs),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return course
+
+
+# Pages ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", PAGES)
+def test_what_ships_is_built_from_the_pages_and_the_solutions_as_they_stand(number):
+    assert mistakes.stale(Course(ROOT), number) == []
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        "- y.sqrt()\n+ y",
+        "    - y.sqrt()\n    + y",
+        "```diff\n- y.sqrt()\n+ y\n```\n",
+        "-     return y.sqrt()\n+     return y",
+        "- .sqrt()",
+    ],
+    ids=["plain", "indented", "fenced", "with the indentation of the code", "left out"],
+)
+def test_a_patch_may_be_written_in_these_ways(tmp_path, patch):
+    course = make(
+        tmp_path, f"Words for readers.\n\n# 1.1 shrink\n\n## no root\n\n{patch}\n\nTake\nthe root.\n"
+    )
+    assert mistakes.write_mistakes(course, say=lambda text: None) == ["helpers/exercises/mistakes.json"]
+    assert mistakes.write_mistakes(course, say=lambda text: None) == []
+    entries = json.loads(mistakes.target(course).read_text())
+    with patches.reading(entries):
+        exercise = patches.Exercise("1.1", lambda: [], "it shrinks.")
+        [mistake] = exercise.mistakes
+        assert (exercise.title, mistake.name, mistake.message) == ("shrink", "no root", "Take the root.")
+        assert not mistake.raises
+        assert (
+            exercise.reference(torch.tensor([8.0]), 0) == 2 and mistake.function(torch.tensor([8.0]), 0) == 4
+        )
+
+
+CODE = "def f(x):\n    a = g(x)\n    if a:\n        b = a.sqrt()\n        a = b + a\n    return a + b.sqrt()"
+
+
+@pytest.mark.parametrize(
+    "old, new, expected",
+    [
+        (["b.sqrt()"], ["b"], CODE.replace("b.sqrt()", "b")),
+        (["b = a.sqrt()", "a = b + a"], ["b = a"], CODE.replace("a.sqrt()\n        a = b + a", "a")),
+        (["if a:", "    b = a.sqrt()"], ["if x:", "    b = 1"],
+         CODE.replace("a:\n        b = a.sqrt()", "x:\n        b = 1")),
+        (["        a = b + a"], [], CODE.replace("        a = b + a\n", "")),
+        (["a = b + a"], ["a = b + a", "if b:", "    c = 1"],
+         CODE.replace("b + a\n", "b + a\n        if b:\n            c = 1\n")),
+        (["a + b.sqrt()"], ["b.sqrt()"], CODE.replace("a + b.sqrt()", "b.sqrt()")),
+    ],
+    ids=["part of a line", "two lines", "nested lines", "left out", "added", "the beginning of it"],
+)  # fmt: skip
+def test_a_piece_is_replaced_where_it_stands(old, new, expected):
+    assert patches.patch(CODE, [mistakes.place(CODE, old, new)]) == expected
+
+
+def test_an_edit_is_as_small_as_it_can_be():
+    assert mistakes.trim(10, "(1 - a).sqrt() * x", "(1 - a) * x") == (17, 24, "")
+    assert mistakes.trim(0, "alpha_bar[t]", "alphas[t]") == (0, 9, "alphas"), "words stay whole"
+
+
+def test_a_solution_gets_what_it_and_its_mistakes_use_of_the_cells_above(tmp_path):
+    page = ROOTLESS + "## more\n- y.sqrt()\n+ quarter(y).sqrt() + size\nIt adds the size.\n"
+    entry = mistakes.build(make(tmp_path, page), "01").entries["1.1"]
+    assert entry["given"].splitlines() == [
+        "def half(x):", "    return x / 2", "def quarter(x):", "    return half(half(x))", "size = 2 * 3"
+    ]  # fmt: skip
+    assert "#" not in entry["source"] and "TODO" not in entry["source"] and '"""' not in entry["source"]
+
+
+# What the build refuses -------------------------------------------------------------------------------
+
+REFUSED = {  # what stands on line 2 and below: the line that is named, and what is said
+    "- y.cbrt()\n+ y\nWords.": (3, "`y.cbrt()` does not stand in the solution"),
+    "- half\n+ quarter\nWords.": (3, "`half` stands in the solution 2 times: write more of the line"),
+    "- hal\n+ x\nWords.": (3, "`hal` does not stand"),
+    "- shrunk\n+ x\nWords.": (3, "`shrunk` does not stand"),
+    "- TODO\n+ x\nWords.": (3, "`TODO` does not stand"),
+    "- y.sqrt()\n+ y\n- y.cbrt()\n+ y\nWords.": (5, "`y.cbrt()` does not stand"),
+    "- y.sqrt()\n+ y.sqrt()\nWords.": (3, "`-` and `+` say the same"),
+    "+ y\nWords.": (3, "`+` needs a `-` before it"),
+    "Words.": (2, "no patch stands behind its name"),
+    "- y.sqrt()\n+ y": (2, "its message does not end like a sentence"),
+    "- y.sqrt()\n+ y\nWords": (2, "its message does not end like a sentence"),
+    "- y.sqrt()\n+ y\n- return y.sqrt()\n+ return x\nWords.": (2, "two of its pieces overlap"),
+    "- return y.sqrt()\n+ return y.sqrt(\nWords.": (2, "no valid Python ('(' was never closed"),
+    "- y.sqrt()\n+ y ** 0.5\nWords.": (2, "no case tells it from the solution"),
+    "- y.sqrt()\n+ y\nWords.\n## b\n- y.sqrt()\n+ 1 * y\nWords.": (6, "b: no case tells it from 'a'"),
+    "- y.sqrt()\n+ y\nWords.\n## a\n- y.sqrt()\n+ x\nWords.": (6, "a: stands here twice"),
+    "- y.sqrt()\n+ y.no_root()\nWords.": (2, "stops with AttributeError"),
+    "- y.sqrt()\n+ y + absent\nWords.": (2, "stops with NameError"),
+    "- y.sqrt()\n+ y + later\nWords.": (2, "stops with NameError"),
+    "- y.sqrt()\n+ y + points.sum()\nWords.": (2, "only running a cell makes `points`"),
+    "- return y.sqrt()\n+ import time\n+ time.sleep(1)\nWords.": (2, "not finished after 0.3 s"),
+    "- y.sqrt()\n+ y\nIt is {got.nope()}.": (2, "its message fails (ValueError: {got.nope()}"),
+    "- y.sqrt()\n+ y\nIt is {nope()}.": (2, "its message fails (KeyError: 'nope'"),
+    "- y.sqrt()\n+ y\nIt is {got[99]}.": (2, "its message fails (IndexError"),
+    "- y.sqrt()\n+ y\nIt is {got:.2f}.": (2, "its message fails (TypeError"),
+    "- y.sqrt()\n+ y\nWords.\n# 1.2 grow\n## b\n- y\n+ x\nWords.": (6, "1.2 grow is no exercise of its"),
+    "- y.sqrt()\n+ y\nWords.\n# 1.1 shrink\n## b\n- y\n+ x\nWords.": (6, "1.1 shrink stands here twice"),
+    "- y.sqrt()\n+ y\nWords.\n# shrink\n## b\n- y\n+ x\nWords.": (6, "an exercise begins like"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body, line, said", [(body, *told) for body, told in REFUSED.items()])
+def test_a_wrong_patch_stops_the_build_with_its_line(tmp_path, body, line, said):
+    course = make(tmp_path, f"# 1.1 shrink\n## a\n{body}\n")
+    with pytest.raises(BuildError) as refused:
+        mistakes.write_mistakes(course, say=lambda text: None)
+    assert f"01_mistakes.md, line {line}: " in str(refused.value) and said in str(refused.value)
+    assert not mistakes.target(course).exists()
+
+
+@pytest.mark.parametrize(
+    "name, patch, said",
+    [
+        ("a (stops with an error)", "+ y.no_root()", None),
+        ("a", "+ y.no_root()", "stops with"),
+        ("a (stops with an error)", "+ y", "does not stop with an error"),
+    ],
+)
+def test_a_variant_stops_with_an_error_where_its_page_says_so(tmp_path, name, patch, said):
+    course = make(tmp_path, f"# 1.1 shrink\n## {name}\n- y.sqrt()\n{patch}\nWords.\n")
+    if said is None:
+        mistakes.write_mistakes(course, say=lambda text: None)
+        assert mistakes.build(course, "01").entries["1.1"]["mistakes"][0][::3] == ["a", True]
+    else:
+        with pytest.raises(BuildError, match=f"line 2: a: {said}"):
+            mistakes.write_mistakes(course, say=lambda text: None)
+
+
+def test_everything_wrong_is_said_at_once_and_what_was_built_stays(tmp_path):
+    course = make(tmp_path, ROOTLESS)
+    mistakes.write_mistakes(course, say=lambda text: None)
+    before = mistakes.target(course).read_bytes()
+    page = course.sources / "01_mistakes.md"
+    page.write_text(f"{ROOTLESS}## b\n- z\n+ y\nWords.\n## c\n- q\n+ y\nWords\n")
+    with pytest.raises(BuildError) as refused:
+        mistakes.write_mistakes(course)
+    assert [line.split(":")[0] for line in str(refused.value).splitlines()] == [
+        "01_mistakes.md, line 7", "01_mistakes.md, line 10", "01_mistakes.md, line 11"
+    ]  # fmt: skip
+    assert mistakes.target(course).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "specs, said",
+    [
+        ("EXERCISES = []", 'has no Exercise("1.1", ...) of patches.py'),
+        ("x = 1\ny = z\n", "nb01.py, line 2: NameError: name 'z' is not defined"),
+        (SPECS.replace("torch.ones(2, 3)", "None"), "1.1: the solution stops with"),
+    ],
+    ids=["not there", "does not load", "a case that the solution does not survive"],
+)
+def test_specs_that_do_not_fit_the_page_are_named(tmp_path, specs, said):
+    with pytest.raises(BuildError) as refused:
+        mistakes.write_mistakes(make(tmp_path, ROOTLESS, specs=specs), say=lambda text: None)
+    assert said in str(refused.value)
+
+
+def test_an_exercise_that_is_not_on_the_page_is_named(tmp_path):
+    second = SOURCE[SOURCE.index("# %% exercise") : SOURCE.index("# %%\nlater")]
+    source = SOURCE + second.replace("shrink", "grow").replace("1.1", "1.2")
+    own = SPECS + "EXERCISES.append(Exercise('1.2', cases, 'it grows.'))\n"
+    course = make(tmp_path, ROOTLESS, source, own)
+    with pytest.raises(
+        BuildError, match=r"nb01\.py, line 12: .*has no exercise 1\.2: write `# 1\.2 \.\.\.` on 01_m"
+    ):
+        mistakes.write_mistakes(course, say=lambda text: None)
+    course.exercise_specs("01").write_text(own.replace("grows.'", "grows.', reference=quote, mistakes=[]"))
+    assert mistakes.write_mistakes(course, say=lambda text: None), "it may stand in Python as a whole"
+
+
+@pytest.mark.parametrize("name", ["01_mistakes.md", "01_toy.py"])
+def test_a_change_of_page_or_solution_is_noticed(tmp_path, name):
+    course = make(tmp_path, ROOTLESS)
+    assert mistakes.stale(course, "01"), "nothing is built yet"
+    mistakes.write_mistakes(course, say=lambda text: None)
+    assert mistakes.stale(course, "01") == []
+    path = course.sources / name
+    path.write_text(path.read_text().replace("half(y)", "quarter(y)").replace("the root.", "its root."))
+    assert mistakes.stale(course, "01") == [
+        "helpers/exercises/mistakes.json differs from 01_mistakes.md or the solutions"
+    ]
+
+
+def test_a_course_without_pages_gets_no_file(tmp_path):
+    course = make(tmp_path, "")
+    (course.sources / "01_mistakes.md").unlink()
+    assert mistakes.write_mistakes(course) == [] and not mistakes.target(course).exists()
+    assert mistakes.stale(course, "01") == []
+
+
+# Messages ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, filled",
+    [
+        ("{got.mean():.2f} for {want.mean()}.", "1.50 for 2.0."),
+        ("{got[-1]:.3g}, {got[1:].sum():.0f}, {got.shape[0]}.", "2, 2, 2."),
+        ("{(got - want).square().mean().sqrt():.1f} and {len(got)}.", "0.5 and 2."),
+        ("{quote()}: x_{t-1} in {a set} and {}.", "quoted 2: x_{t-1} in {a set} and {}."),
+    ],
+)
+def test_a_message_quotes_numbers(text, filled):
+    message = patches.word(text, {"quote": lambda got, want: f"quoted {len(got)}"})
+    assert message(torch.tensor([1.0, 2.0]), torch.tensor([1.5, 2.5])) == filled
+
+
+@pytest.mark.parametrize("text", ["No numbers.", "x_{t-1} {0 .. T} {T}."])
+def test_a_message_without_numbers_is_the_text_itself(text):
+    assert patches.word(text, {}) == text
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["got.__class__", "got.tofile('x')", "open(got)", "got if got else 1", "[got for got in want]",
+     "lambda: got", "got == want", "__import__('os').system(got)", "f'{got}'", "(got := 1)",
+     "got.mean(*want)", "got ** 9"],
+)  # fmt: skip
+def test_a_message_does_arithmetic_and_nothing_else(formula):
+    with pytest.raises((ValueError, SyntaxError)):
+        patches.evaluate(formula, torch.ones(2), torch.ones(2))
+
+
+# What ships -------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_run_before_it_is_asked_for():
+    entries = {"1.1": dict(name="f", source="1 / 0", mistakes=[["m", [[0, 1, "2"]], "M."]])}
+    with patches.reading(entries):
+        exercise = patches.Exercise("1.1", lambda: [], "it is.")
+        assert exercise.title == "f" and [m.name for m in exercise.mistakes] == ["m"]
+        for ask in (lambda: exercise.reference, lambda: exercise.mistakes[0].function):
+            with pytest.raises(ZeroDivisionError):
+                ask()
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [("{", "cannot be read"), ("[]", "cannot be read"), ('{"1.1": {}}', "cannot be read"),
+     ('{"1.1": 3}', "cannot be read"), ("{}", "has no exercise 1.1: write `# 1.1 ...` on 01_mistakes.md")],
+)  # fmt: skip
+def test_a_damaged_file_is_named(tmp_path, monkeypatch, text, said):
+    (tmp_path / "mistakes.json").write_text(text)
+    monkeypatch.setattr(patches, "FILE", tmp_path / "mistakes.json")
+    patches._shipped.cache_clear()
+    try:
+        with pytest.raises(ValueError, match="mistakes.json") as named:
+            patches.Exercise("1.1", lambda: [], "it is.")
+        assert said in str(named.value)
+    finally:
+        patches._shipped.cache_clear()
+
+
+def test_tracebacks_and_getsource_show_the_lines_of_a_variant():
+    step = {m.name: m.function for m in exercises("01")["1.3"].mistakes}
+    shown = inspect.getsource(step["alpha-bar not reshaped"])
+    assert "def q_sample(x0, t, noise, schedule):\n    a = schedule.alpha_bar[t]" in shown
+    with pytest.raises(AttributeError) as error:
+        step["alpha-bar not reshaped"](torch.ones(3, 2), 1, 0, SimpleNamespace())
+    assert "a = schedule.alpha_bar[t]" in "".join(traceback.format_exception(error.value))
+    lab = exercises("07")["7.1"]
+    assert "class LabSchedule" in inspect.getsource(lab.reference)
+    assert "T / 1000])" in inspect.getsource(lab.mistakes[1].function), lab.mistakes[1].name
+
+
+@pytest.mark.slow
+def test_a_student_needs_neither_the_sources_nor_jupytext(tmp_path):
+    shutil.copytree(ROOT / "helpers", tmp_path / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "import sys; sys.modules['jupytext'] = sys.modules['builder'] = None\n"
+        "from helpers.exercises import decide, exercises\n"
+        "e = exercises('01')['1.2']\n"
+        "print(decide(e, e.mistakes[0].function).mistake, decide(e, e.reference).state)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert done.stdout.strip() == "alpha for alpha-bar right", done.stderr
+
+
+# Pairs ------------------------------------------------------------------------------------------------
+
+
+def test_patches_of_the_same_piece_exclude_each_other():
+    assert patches.compose([(0, 4, "a")], [(4, 6, "b")]) == [(0, 4, "a"), (4, 6, "b")]
+    assert patches.compose([(0, 5, "a")], [(4, 6, "b")]) is None
+    assert patches.compose([(4, 4, "a")], [(2, 6, "b")]) is None
+    assert patches.compose([(4, 4, "a")], [(4, 4, "b")]) is None
+    assert patches.patch("0123456789", [(4, 6, "b"), (0, 4, "a"), (6, 6, "c")]) == "abc6789"
+
+
+def test_pairs_come_in_order_without_those_that_stop_with_an_error():
+    exercise = exercises("01")["1.3"]
+    names = [pair.name for pair in patches.pairs(exercise, 60)]
+    assert names[0] == "variance for standard deviation + missing sqrt on alpha-bar"
+    assert not any("not reshaped" in name for name in names)
+    assert not any("both roots missing" in name and "swapped" in name for name in names)
+    assert list(patches.pairs(exercise, 0)) == []
+    own = torch.ones(3, 2), torch.tensor([0, 500, 1000]), torch.ones(3, 2), exercise.cases()[0][3]
+    both = next(patches.pairs(exercise)).function(*own)
+    a = own[3].alpha_bar[own[1]][:, None]
+    torch.testing.assert_close(both, (a + 1 - a).expand(3, 2))
+
+
+def test_a_pair_says_what_both_say():
+    exercise = exercises("01")["1.1"]
+    pair = next(patches.pairs(exercise))
+    said = pair.message(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 2.0]))
+    first, second = (
+        m.message(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 2.0])) for m in exercise.mistakes[:2]
+    )
+    assert said == f"Two mistakes at once. First: {first} Second: {second}"
+
+
+def test_old_lists_of_mistakes_have_no_pairs():
+    exercise = exercises("01")["1.1"]
+    plain = [patches.exercise.Mistake(m.name, m.message, m.function) for m in exercise.mistakes]
+    assert list(patches.pairs(SimpleNamespace(mistakes=plain))) == []
+
+
+def test_what_is_built_is_recognised():
+    exercise = exercises("01")["1.5"]
+    verdict = decide(exercise, exercise.mistakes[0].function)
+    assert (verdict.state, verdict.mistake) == ("wrong", "not rescaled") and "0.02" in verdict.message
