@@ -19,7 +19,7 @@ def missing() -> str:
     try:
         import playwright.sync_api  # noqa: F401
     except ImportError:
-        return "playwright is not installed: pip install -r .ci/requirements-browser.txt"
+        return "no playwright here: pip install -c .ci/constraints.txt -r .ci/requirements-browser.txt"
     return "" if executable() else f"no browser on PATH ({', '.join(NAMES)}), nor CHROMIUM=/its/path"
 
 

@@ -55,7 +55,7 @@ def exercises(notebook: str) -> dict[str, Exercise]:
         path = Path(__file__).with_name(f"nb{notebook}.py")
         sys.modules.pop(f"{__name__}.{path.stem}", None)  # once it is mended, it loads without a restart
         why = f"{path.name} does not load ({type(error).__name__}: {error})"
-        raise SpecError(f"{why}: {restore_hint(path)}") from error
+        raise SpecError(f"{why}: mend it; or, if you did not change it, {restore_hint(path)}") from error
 
 
 def stubs() -> dict[str, str]:

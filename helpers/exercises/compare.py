@@ -1,8 +1,8 @@
-"""Do two results, plain copies, agree? If not, which property is the first that differs?"""
+"""Do two results, plain copies, agree? Are they of one form?"""
 
 import dataclasses
-import itertools
 import math
+import re
 from collections.abc import Coroutine, Iterator, Mapping
 from numbers import Complex, Integral, Number, Real
 
@@ -96,49 +96,49 @@ def leaves(value, path="") -> list:
 
 def form(expected, got, strict_dtype=False, path=""):
     """The first difference in kind, shape, dtype or device as (name, text); None where there is none."""
-    it, parts = (f"result{path}" if path else "the result"), items(expected)
+    it, parts = call(path), items(expected)
     if parts is not None:
         return _container(expected, got, parts, strict_dtype, path)
     if got is None and expected is not None:
-        return "returns None", f"{_cap(it)} is None where {kind(expected)} was expected: is there a `return`?"
+        return "returns None", f"{cap(it)} is None where {kind(expected)} was expected: is there a `return`?"
     if isinstance(expected, torch.Tensor):
         if not isinstance(got, torch.Tensor):
-            return "type", f"{_cap(it)} is {kind(got)} where a tensor was expected{_type_hint(got)}."
+            return "type", f"{cap(it)} is {kind(got)} where a tensor was expected{_type_hint(got)}."
         if got.shape != expected.shape:
             text = f"has shape {tuple(got.shape)} where {tuple(expected.shape)} was expected"
-            return "shape", f"{_cap(it)} {text}{shape_hint(expected, got)}."
+            return "shape", f"{cap(it)} {text}{shape_hint(expected, got)}."
         if _group(got) != _group(expected) or (strict_dtype and got.dtype != expected.dtype):
             text = f"has dtype {_dtype(got)} where {_dtype(expected)} was expected"
-            return "dtype", f"{_cap(it)} {text}: convert it, or make it with the dtype of the input."
+            return "dtype", f"{cap(it)} {text}: convert it, or make it with the dtype of the input."
         if got.device.type != expected.device.type:
             text = f"is on {got.device} where {expected.device} was expected"
-            return "device", f"{_cap(it)} {text}: keep the input's."
+            return "device", f"{cap(it)} {text}: keep the input's."
     elif isinstance(expected, Number):
         one = _is_array(got) and math.prod(got.shape) == 1 and not getattr(got, "is_meta", False)
         if not (isinstance(got, Number) or one):
-            return "type", f"{_cap(it)} is {kind(got)} where a number was expected{_type_hint(got)}."
+            return "type", f"{cap(it)} is {kind(got)} where a number was expected{_type_hint(got)}."
     elif type(got) is not type(expected):
-        return "type", f"{_cap(it)} is {kind(got)} where {kind(expected)} was expected."
+        return "type", f"{cap(it)} is {kind(got)} where {kind(expected)} was expected."
     return None
 
 
 def _container(expected, got, parts, strict_dtype, path):
-    it, others = (f"result{path}" if path else "the result"), items(got)
+    it, others = call(path), items(got)
     sequence = isinstance(expected, list | tuple)
     if got is None:
-        return "returns None", f"{_cap(it)} is None where {kind(expected)} was expected: is there a `return`?"
+        return "returns None", f"{cap(it)} is None where {kind(expected)} was expected: is there a `return`?"
     if others is None or (sequence != isinstance(got, list | tuple)):
-        return "type", f"{_cap(it)} is {kind(got)} where {kind(expected)} of {len(parts)} was expected."
+        return "type", f"{cap(it)} is {kind(got)} where {kind(expected)} of {len(parts)} was expected."
     if sequence and len(parts) != len(others):
-        return "length", f"{_cap(it)} has {_count(len(others))} where {_count(len(parts))} was expected."
+        return "length", f"{cap(it)} has {_count(len(others))} where {_count(len(parts))} was expected."
     mine = dict(others)
     for label, part in parts:
         if label not in mine:
-            return "missing part", f"{_cap(it)} has no {label.strip('.[]')}."
+            return "missing part", f"{cap(it)} has no {call(label)}."
         if found := form(part, mine[label], strict_dtype, path + label):
             return found
     extra = [label for label in mine if label not in dict(parts)]
-    return ("extra part", f"{_cap(it)} also has {extra[0].strip('.[]')}.") if extra else None
+    return ("extra part", f"{cap(it)} also has {call(extra[0])}.") if extra else None
 
 
 def shape_hint(expected, got) -> str:
@@ -167,23 +167,23 @@ def agree(exercise, expected, got) -> bool:
     if form(expected, got, exercise.strict_dtype):
         return False
     mine = dict(leaves(got))
-    return all(_leaf_agrees(exercise, part, mine[path]) for path, part in leaves(expected))
+    return all(leaf_agrees(exercise, part, mine[path]) for path, part in leaves(expected))
 
 
-def _leaf_agrees(exercise, expected, got):
+def leaf_agrees(exercise, expected, got):
     if not isinstance(expected, torch.Tensor | Number):
         return bool(expected == got)
-    e, g = _double(expected), _double(got)
-    if exercise.statistical and _is_sample(e):
+    e, g = double(expected), double(got)
+    if exercise.statistical and is_sample(e):
         return statistics_differ(e, g, exercise.statistical) is None
     return close(e, g, exercise)
 
 
 def close(e, g, exercise) -> bool:
-    return not _far(e, g, exercise).any()
+    return not far(e, g, exercise).any()
 
 
-def _far(e, g, exercise):
+def far(e, g, exercise):
     finite = e[e.isfinite()]
     rms = finite.abs().square().mean().sqrt().item() if finite.numel() else 0.0
     near = (g - e).abs() <= exercise.rtol * e.abs() + exercise.atol * max(rms, 0.01)
@@ -204,7 +204,8 @@ def statistics_differ(e, g, k: float):
         i = int(z.argmax())
         if z[i] > k:
             where = f" in feature {i}" if e.shape[1] > 1 else ""
-            text = f"{name} {_n(mg[i])}{where} where {_n(me[i])} was expected (standard error {_n(error[i])})"
+            text = f"{name} {short(mg[i])}{where} where {short(me[i])} was expected"
+            text += f" (standard error {short(error[i])})"
             if measure in (_mean, _std):
                 return name, f"The samples have {text}."
             return "distribution", (
@@ -235,97 +236,6 @@ STATISTICS = {
     "skewness": lambda x: _moment(x, 3),
     "kurtosis": lambda x: _moment(x, 4),  # 3 for a Gaussian, 1.8 for uniform numbers
 }
-
-
-def diagnose(exercise, cases) -> tuple[str, str]:
-    """Name and sentence of the first failing property; cases: [(args, expected, got)], one at least wrong."""
-    count = len(cases)
-    for number, (args, expected, got) in enumerate(cases, 1):
-        if found := form(expected, got, exercise.strict_dtype):
-            return found[0], f"{found[1]} {case_text(exercise, args, number, count)}"
-    wrong = [(n, *case) for n, case in enumerate(cases, 1) if not agree(exercise, case[1], case[2])]
-    number, args, expected, got = wrong[0]
-    where, mine = case_text(exercise, args, number, count), dict(leaves(got))
-    path, part = next((p, e) for p, e in leaves(expected) if not _leaf_agrees(exercise, e, mine[p]))
-    it = f"result{path}" if path else "the result"
-    if not isinstance(part, torch.Tensor | Number):
-        return "value", f"{_cap(it)} is {repr(mine[path])[:99]} where {part!r} was expected. {where}"
-    e, g = _double(part), _double(mine[path])
-    if bad := int((~g.isfinite() & e.isfinite()).sum()):
-        share = "" if g.numel() == 1 else f" in {bad} of its {g.numel()} elements"
-        why = f"{share}: a division by 0, a root or log below 0? {where}"
-        return "NaN or infinity", f"{_cap(it)} is NaN or infinite{why}"
-    for test in exercise.properties:
-        if text := test(got, expected, args):
-            return getattr(test, "__name__", "property").strip("<>").replace("_", " "), f"{text} {where}"
-    if exercise.statistical and _is_sample(e):
-        name, text = statistics_differ(e, g, exercise.statistical)
-        return name, f"{text} {where}"
-    pairs = [(dict(leaves(x)).get(path), dict(leaves(r)).get(path)) for _, _, x, r in wrong]
-    pairs = [(_double(x), _double(r)) for x, r in pairs if isinstance(x, torch.Tensor | Number)]
-    found = (
-        _layout(exercise, e, g, it)
-        or (len(pairs) > 1 and _constant(exercise, pairs, it, "In every case that fails, "))
-        or _constant(exercise, [(e, g)], it, "")
-        or _moments(e, g, it)
-        or ("values", f"{_cap(it)} differs.")
-    )
-    far = _far(e, g, exercise)
-    i = int(torch.where(far, (g - e).abs(), -1.0).argmax())
-    at = f" at [{', '.join(map(str, _index(i, e.shape)))}]" if e.ndim and e.numel() > 1 else ""
-    largest = f"Largest difference{at}: {_n(g.flatten()[i])} where {_n(e.flatten()[i])} was expected"
-    largest += f" ({int(far.sum())} of {e.numel()} elements differ)." if e.numel() > 1 else "."
-    return found[0], f"{found[1]} {largest} {where}"
-
-
-def _layout(exercise, e, g, it):
-    if e.numel() < 4:
-        return None
-    for order in itertools.permutations(range(e.ndim)) if e.ndim <= 4 else ():
-        if order != tuple(range(e.ndim)):
-            turned = e.permute(order)
-            if turned.shape == g.shape and close(turned, g, exercise) and not close(e, turned, exercise):
-                return "layout", f"{_cap(it)} has the right values, its dimensions in the order {order}."
-    for d in range(e.ndim):
-        if e.shape[d] > 1 and close(e.flip(d), g, exercise):
-            return "layout", f"{_cap(it)} is right but reversed along dimension {d}."
-        if e.shape[d] > 3:
-            (sooner, later), ours = ([x.narrow(d, i, x.shape[d] - 1) for i in (0, 1)] for x in (e, g))
-            for a, b, word in ((later, ours[0], "early"), (sooner, ours[1], "late")):
-                if close(a, b, exercise) and not close(later, sooner, exercise):
-                    text = f"is right but comes one place too {word} along dimension {d}."
-                    return "off by one", f"{_cap(it)} {text}"
-    return None
-
-
-def _constant(exercise, pairs, it, prefix):
-    """A constant factor, the sign or a constant offset, the same in all elements of all pairs."""
-    e, g = torch.cat([e.flatten() for e, _ in pairs]), torch.cat([g.flatten() for _, g in pairs])
-    if len(e) < 2 or e.is_complex() or g.is_complex() or not (e.any() and (e + g).isfinite().all()):
-        return None
-    say = (lambda text: prefix + text) if prefix else _cap
-    if not g.any():
-        return "all zeros", say(f"{it} is 0 everywhere.")
-    factor = ((e * g).sum() / (e * e).sum()).item()
-    if close(e * factor, g, exercise) and (e - e.mean()).abs().max() > 1e-6 * e.abs().max():
-        if abs(factor + 1) < 1e-3:
-            return "sign", say(f"{it} has the wrong sign.")
-        return "constant factor", say(f"{it} is {_n(factor)} times what was expected.")
-    offset = (g - e).mean().item()
-    if close(e + offset, g, exercise) and close(torch.full_like(e, offset), g - e, exercise):
-        return "constant offset", say(f"{it} is off by the constant {offset:+.4g}.")
-    return None
-
-
-def _moments(e, g, it):
-    if e.numel() < 8 or e.is_complex() or not (e.isfinite().all() and g.isfinite().all()):
-        return None
-    spread = e.std().item()
-    if abs(g.mean() - e.mean()).item() > 0.05 * spread:
-        return "mean", f"{_cap(it)} has mean {_n(g.mean())} where {_n(e.mean())} was expected."
-    if abs(g.var() - e.var()).item() > 0.05 * spread**2:
-        return "variance", f"{_cap(it)} has variance {_n(g.var())} where {_n(e.var())} was expected."
-    return None
 
 
 def changed(before, after, path="", depth=4):
@@ -370,7 +280,7 @@ def case_text(exercise, args, number, count) -> str:
 def _describe(value):
     if isinstance(value, torch.Tensor):
         if value.numel() <= 6 and value.ndim <= 1:
-            return f"= {[float(_n(x)) if value.is_floating_point() else int(x) for x in value.flatten()]}"
+            return f"= {[float(short(x)) if value.is_floating_point() else int(x) for x in value.flatten()]}"
         return f"of shape {tuple(value.shape)}"
     if isinstance(value, Number | str):
         return f"= {value:.4g}" if isinstance(value, float) else f"= {value!r}"
@@ -381,12 +291,12 @@ def _describe(value):
     return f"= {name}" if isinstance(name, str) else f"a {type(value).__name__}"
 
 
-def _double(value):
+def double(value):
     value = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.as_tensor(value)
     return value.to(torch.complex128 if value.is_complex() else torch.float64)
 
 
-def _is_sample(e):
+def is_sample(e):
     return e.ndim > 0 and len(e) >= 30
 
 
@@ -420,13 +330,22 @@ def _count(n):
     return f"{n} item{'s' * (n != 1)}"
 
 
-def _cap(text):
-    return text if text.startswith("result") else text[0].upper() + text[1:]
+def call(path: str) -> str:
+    """How a part of the result is called in a sentence: "the result", "`eps`", "`x[3]`", "item 3"."""
+    found = re.match(r"\['([^']*)'\]|\.(\w+)", path)
+    if found is None:
+        return f"item {path.strip('[]')} of the result" if path else "the result"
+    name, rest = found[1] or found[2], path[found.end() :]
+    return f"`{name}{rest}`" if name.isidentifier() else f"the {name}" + (f" (at {rest})" if rest else "")
 
 
-def _n(x):
+def cap(text):
+    return text[0].upper() + text[1:]
+
+
+def short(x):
     return f"{float(x.real if isinstance(x, torch.Tensor) and x.is_complex() else x):.4g}"
 
 
-def _index(i, shape):
+def index(i, shape):
     return [int(k) for k in np.unravel_index(i, shape)]

@@ -3,14 +3,16 @@
 import ast
 import copy
 import inspect
+import itertools
 import linecache
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import FunctionType
 
 import torch
 
-from . import compare, sandbox
+from . import clues, compare, patches, sandbox
 from .exercise import Exercise, name_of
 from .surroundings import as_before
 
@@ -87,10 +89,8 @@ def _decide(exercise, function, stub):
             return decline("generator not used", text)
         return Verdict("right", function, exercise.verified, "", printed)
     if len(outcomes) == len(expected):
-        for mistake in exercise.mistakes:
-            variant = run_trusted(exercise, mistake.function, f"mistake {mistake.name!r}", mistake.raises)
-            known = all(agree(exercise, v, o) for v, o in zip(variant, outcomes, strict=True))
-            if known and not all(agree(exercise, e, v) for e, v in zip(expected, variant, strict=True)):
+        for mistake in itertools.chain(exercise.mistakes, () if crash else patches.pairs(exercise)):
+            if _is_mistake(exercise, mistake, outcomes, expected):
                 return decline(mistake.name, _word_mistake(mistake, exercise, outcomes, expected))
     if crash:
         if crash.complaint:
@@ -99,7 +99,44 @@ def _decide(exercise, function, stub):
         where = compare.case_text(exercise, args, number + 1, len(expected)) if args else ""
         return decline(crash.name, f"{text[0].upper()}{text[1:]} {where}".strip(), "crashed")
     cases = [(e.args, e.result, o.result) for o, e in pairs]
-    return decline(*_trust(exercise, "a property", compare.diagnose, exercise, cases))
+    again = partial(_find_idle, exercise, function, outcomes, expected)
+    return decline(*_trust(exercise, "a property", clues.diagnose, exercise, cases, again))
+
+
+def _is_mistake(exercise, mistake, outcomes, expected):
+    """Whether it answers as the student does; asked case by case, until the two differ."""
+    variant = []
+    for i, (args, outcome) in enumerate(zip(cases_of(exercise), outcomes, strict=True)):
+        variant.append(run_case(exercise, mistake.function, args, i))
+        crash = variant[-1].crash
+        if crash and not mistake.raises and not crash.complaint:
+            raise SpecError(f"{exercise.id}: mistake {mistake.name!r} stops with {crash.name}: {crash.text}")
+        if not agree(exercise, variant[-1], outcome):
+            return False
+    return not all(agree(exercise, e, v) for e, v in zip(expected, variant, strict=True))
+
+
+def _find_idle(exercise, function, outcomes, expected, number):
+    """The arguments of a case that the reference's result depends on and the student's does not.
+
+    Each is changed alone; the function is run anew, with the same random numbers.
+    """
+
+    def cases():
+        args = exercise.cases()[number]
+        varied = [(i, clues.vary(x)) for i, x in enumerate(args) if names[i] != "__init__"]
+        return [(*args[:i], x, *args[i + 1 :]) for i, x in varied]
+
+    names = exercise.argument_names(outcomes[number].args)
+    changed, want, got = replace(exercise, cases=cases), expected[number], outcomes[number]
+    reference = [run_case(exercise, exercise.reference, args, number) for args in cases_of(changed)]
+    theirs, _ = run_watched(changed, function, number=number)
+    idle = []
+    for name, r, o in zip([n for n in names if n != "__init__"], reference, theirs, strict=False):
+        moved = not (r.crash or o.crash) and not agree(exercise, want, r)
+        if moved and agree(replace(exercise, rtol=0, atol=0), got, o):
+            idle.append(name)
+    return idle if len(idle) < len(names) else []
 
 
 def _is_class(value):
@@ -185,10 +222,11 @@ def run_trusted(exercise, function, name, raises=False) -> list[Outcome]:
     return outcomes
 
 
-def run_watched(exercise, function, look=lambda cases: True) -> tuple[list[Outcome], str]:
+def run_watched(exercise, function, look=lambda cases: True, number=None) -> tuple[list[Outcome], str]:
     """Answers of a student's function, from the sandbox, and what it printed; the last may be a crash.
 
-    look: asked there first, with the cases; without answers where it returns False.
+    look: asked there first, with the cases; without answers where it returns False. number: every case is
+    run with the random numbers of this one.
     """
     cases, outcomes, found = [], [], {}
 
@@ -200,7 +238,8 @@ def run_watched(exercise, function, look=lambda cases: True) -> tuple[list[Outco
         if crash:
             outcomes.append(Outcome((), crash=crash))
         for i, (args, fresh) in enumerate(zip(cases_of(exercise), cases, strict=True) if wanted else ()):
-            outcomes.append(run_case(exercise, function, args, i, found["file"], put_back, fresh))
+            seed = i if number is None else number
+            outcomes.append(run_case(exercise, function, args, seed, found["file"], put_back, fresh))
         found["all"] = True
 
     module = getattr(exercise.reference, "__module__", None)

@@ -194,7 +194,7 @@ ResBlock = check("3.1", ResBlock)
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `k.transpose(-1, -2)` is (B, heads, d, N) (a `reshape` would shuffle the numbers), and `@` multiplies the last two dimensions. $d$ is `q.shape[-1]`. Scale first, then `.softmax(-1)`.
+# `k.transpose(-1, -2)` is (B, heads, d, N), and `@` multiplies the last two dimensions. (`k.T` would reverse all four dimensions, and a `reshape` would shuffle the numbers.) $d$ is `q.shape[-1]`. Scale first, then `.softmax(-1)`.
 #
 # </details>
 #
@@ -313,7 +313,8 @@ class Layers(nn.Module):
 # ### Exercise 3.3: the forward pass of the U-Net
 #
 # `x` is (B, 1, H, W), `t` is (B,). Embed `t` with `timestep_embedding(t, self.emb_dim)` and pass it through `self.time`. Then walk through the layers: down, middle, up. Keep what `down1` and `down2` return:
-# these are the skips. On the way up, enlarge with `F.interpolate(h, scale_factor=2.0)`, each pixel copied four times, then `self.grow`. Every residual block gets the embedding.
+# these are the skips. On the way up, join with `torch.cat` along the channels, what comes from below first, then the skip;
+# enlarge with `F.interpolate(h, scale_factor=2.0)`, each pixel copied four times, then `self.grow`. Every residual block gets the embedding.
 #
 # Difficulty: ●●●○○, 20 minutes
 #
@@ -326,7 +327,7 @@ class Layers(nn.Module):
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `a = self.down1(self.enter(x), emb)`, `b = self.down2(self.shrink(a), emb)`, then `middle1`, `attention`, `middle2`. `torch.cat([h, b], dim=1)` joins along the channels, what comes from below first. `self.leave(h)` ends it.
+# `a = self.down1(self.enter(x), emb)`, `b = self.down2(self.shrink(a), emb)`, then `middle1`, `attention`, `middle2`. `torch.cat([h, b], dim=1)` joins what comes from below with the skip of `down2`. `self.leave(h)` ends it.
 #
 # </details>
 

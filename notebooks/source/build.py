@@ -257,4 +257,6 @@ def obey(course: Course, chosen) -> bool | None:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a terminal that has no ● shows \u25cf
     sys.exit(main())

@@ -84,6 +84,8 @@ def test_what_is_no_python_is_named_with_file_and_line_and_the_rest_is_built(cap
     assert course.student_path(SECOND).exists()
 
 
+CELL = SOURCE[SOURCE.index("# %% exercise=") : SOURCE.index("# %% expected=")]
+TWICE = f"{CELL}# %% expected="
 EXERCISE = 'exercise="1.1" slideshow={"slide_type": "subslide"}'
 RULES = {
     "a slide type that is no object": (
@@ -122,6 +124,7 @@ RULES = {
     "a slide on one line": ("# ## A line\n", "# ## A line\n#\n# <!--slide 4 min ## A -->\n", "<!--slide"),
     "a solution of comments": ("    y = double(x)\n    return y + 1\n", "    # y\n", "not valid Python"),
     "nothing but comments": ('line = check("1.1", line)', "# line", "must end with"),
+    "an exercise twice": ("# %% expected=", TWICE, "stands there twice"),
     "two headings that collide": ("# ## Results", "# ## A line", None),
     "a heading of signs": ("# ## Results", "# ## ☃ ???", None),
 }

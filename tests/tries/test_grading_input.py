@@ -368,7 +368,7 @@ def test_a_file_of_exercises_with(content, error, folder, capsys):
     text = said(capsys)
     assert text.startswith("90.1: could not be checked: its exercises did not load (nb90.py does not load (")
     assert error in text and text.endswith("Carrying on with your function, unchecked.\n")
-    assert "restore" in text or "put a whole copy of it back" in text
+    assert "mend it; or, if you did not change it, put a whole copy of it back" in text
     check.summary("90")
     assert "Summary of 90: not available (nb90.py does not load" in said(capsys)
     assert check("91.1", answer) is answer and "91.1 double: right." in said(capsys)
@@ -431,7 +431,7 @@ def test_a_syntax_error_in_a_real_file_of_exercises(tmp_path):
     lines = run.stdout.splitlines()
     assert run.returncode == 0 and not run.stderr and len(lines) == 3
     assert "nb03.py does not load (SyntaxError: invalid syntax (nb03.py, line" in lines[0]
-    assert "git checkout -- helpers/exercises/nb03.py" in lines[0]
+    assert "if you did not change it, restore it with `git checkout -- helpers/exercises/nb03.py`" in lines[0]
     assert lines[1].startswith("Summary of 03: not available") and lines[2].startswith(
         "1.3 q_sample: not yet."
     )

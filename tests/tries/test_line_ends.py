@@ -16,7 +16,8 @@ from toy_course import NAME
 from tries.commands import ROOT, assert_sentence, every_file, run_here
 
 GIT = pytest.mark.skipif(
-    not shutil.which("git") or not (ROOT / ".git").exists(), reason="no git, or no clone of the course"
+    not shutil.which("git") or subprocess.run(["git", "rev-parse"], cwd=ROOT, capture_output=True).returncode,
+    reason="no git, or no clone of the course",
 )
 
 CHANGES = {

@@ -153,6 +153,15 @@ def test_an_environment_of_any_name_is_made_where_it_is_wanted(folder, python, v
     assert make(folder, "setup", f"VENV={venv}", PYTHON=python).stdout == "" and installed(folder) is None
 
 
+@pytest.mark.long
+def test_python_itself_makes_an_environment_of_an_odd_name(folder):
+    for _ in range(2):  # the second finds it
+        made = make(folder, "setup", "VENV=-n 'my' $(touch evil) %s")
+        assert made.returncode == 0 and not (folder / "evil").exists(), made.stdout + made.stderr
+    pip = folder / "-n 'my' $(touch evil) %s" / "bin" / "python"
+    assert made.stdout == "" and subprocess.run([pip, "-m", "pip", "--version"]).returncode == 0
+
+
 ARGUMENTS = {
     "nothing": ("", []),
     "two words": ("--no-index --pre", ["--no-index", "--pre"]),
@@ -340,7 +349,6 @@ def test_clean_does_not_follow_a_link(folder, tmp_path, name):
     assert (kept / "__pycache__" / "x").read_text() == "keep"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
 def test_an_interrupt_reaches_the_builder_and_make_ends(folder, sent):
     program(folder, "trap 'echo told >> told; exit 130' INT TERM; touch began; sleep 30 & wait")
