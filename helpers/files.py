@@ -35,7 +35,7 @@ def whole_or_not_at_all(path):
 
             owner = left.name.rpartition(".part")[2]
             if left == part or owner.isdecimal() and owner not in map(str, psutil.pids()):
-                left.unlink()
+                left.unlink(missing_ok=True)
         part.touch(exist_ok=False)  # never a link that a stranger put there
         yield part
         with part.open("rb+") as file:

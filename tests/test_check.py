@@ -27,6 +27,7 @@ from helpers.exercises import (
     check,
     decide,
     exhaust,
+    read_cell,
 )
 from helpers.exercises import report as reporting
 
@@ -157,7 +158,12 @@ def test_mistake_known_by_its_error():
             "variance",
             "variance",
         ),
-        ("y = mix(x, t, noise).clone(); y[0, 0] += 0.01; return y", "values", "Largest difference"),
+        (
+            "y = mix(x, t, noise).clone(); y[0, 0] += 0.01; return y",
+            "wrong in some places",
+            "but for the first of 5 along dimension 0. Largest difference",
+        ),
+        ("y = mix(x, t, noise).clone(); y[1::2] += 0.01 * x[1::2].exp(); return y", "values", "Largest"),
         ("r = mix(x, t, noise); x.mul_(2); return r", "input changed in place", "`x`"),
         ("r = mix(x, t, noise); t += 1; return r", "input changed in place", "`t`"),
     ],
@@ -721,6 +727,48 @@ def test_html_says_the_same_and_is_escaped(monkeypatch):
     assert "<table>" in shown[1][1] and "crashed: NameError" in shown[1][1]
 
 
+# A cell that is no Python
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "words"),
+    [
+        ("return (x", "SyntaxError", "Line 2, `return (x`: SyntaxError: '(' was never closed."),
+        ("return x +", "SyntaxError", "Line 2, `return x +`: SyntaxError"),
+        ("y = x\n   return y", "IndentationError", "Line 3, `return y`: IndentationError"),
+        ("for x in t\n        pass", "SyntaxError", "expected ':'"),
+        ("y = 'x", "SyntaxError", "unterminated string"),
+        ("nonlocal y", "SyntaxError", "nonlocal"),
+        ("return x\0", "", "null bytes"),
+    ],
+)
+def test_a_cell_with_a_syntax_error_is_answered(body, name, words, capsys):
+    source = f"def f(x, t, noise):\n    {body}\nmix = check('90.1', f)"
+    [line] = read_cell(source.splitlines(keepends=True))
+    names = {"check": Check([MIX])}
+    exec(line, names)
+    verdict = names["check"].verdicts["90.1"]
+    assert names["mix"] is mix and verdict.state == "crashed" and (name in verdict.mistake)
+    out = capsys.readouterr().out
+    assert words in out and "Nothing of this cell has run." in out
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "f = check('1.3', f)",
+        "x = (1",
+        "%time\nf = check('1.3', f",
+        "f = check('1.3', f)\nawait g()",
+        "g?\nf = check('1.3',",
+    ],
+    ids=["Python", "hands in nothing", "magic", "await", "help"],
+)
+def test_other_cells_are_left_alone(source):
+    lines = source.splitlines(keepends=True)
+    assert read_cell(lines) is lines
+
+
 # In a real notebook kernel
 
 
@@ -742,6 +790,9 @@ def test_in_a_notebook_kernel(tmp_path):
         T_INIT := INIT + "        # TODO\n        ...\nBlock = check('90.3', Block)",
         T_INIT.replace("...", "return x + self.conv(x) + self.bias(emb)[:, :, None, None]"),
         "check.summary('90')",
+        "def mix(x, t, noise):\n    y = (x + 1\n    return y\nmix = check('90.1', mix)",
+        "def mix(x, t, noise):\n    y = x\n   return 'y\nmix = check('90.1', mix)",
+        "check.summary('90')",
     ]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     with warnings.catch_warnings():
@@ -756,6 +807,10 @@ def test_in_a_notebook_kernel(tmp_path):
     assert said[5].startswith("90.3 Block: not attempted.")
     assert said[6].startswith("90.3 Block: right.")
     assert said[7].endswith("1 of 2 still open.")
+    assert said[8].startswith("90.1 mix: crashed. Line 2, `y = (x + 1`: SyntaxError: '(' was never closed.")
+    assert "Nothing of this cell has run. Carrying on with the reference" in said[8]
+    assert said[9].startswith("90.1 mix: crashed. Line 3, `return 'y`: ")
+    assert "crashed: IndentationError" in said[10] or "crashed: SyntaxError" in said[10]
     assert not any("Block" not in s and "/" in s.replace("1 / 0", "") and "tmp" in s for s in said), (
         "no paths in what is said"
     )

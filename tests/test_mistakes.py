@@ -405,3 +405,18 @@ def test_what_is_built_is_recognised():
     exercise = exercises("01")["1.5"]
     verdict = decide(exercise, exercise.mistakes[0].function)
     assert (verdict.state, verdict.mistake) == ("wrong", "not rescaled") and "0.02" in verdict.message
+
+
+def test_two_mistakes_are_named_and_single_ones_before_them():
+    step = exercises("01")["1.3"]
+
+    def two_at_once(x0, t, noise, schedule):
+        a = schedule.alphas[t].reshape(-1, *[1] * (x0.ndim - 1))
+        return a.sqrt() * x0 + (1 - a) * noise
+
+    verdict = decide(step, two_at_once)
+    assert verdict.mistake == "variance for standard deviation + alpha for alpha-bar"
+    assert "Two mistakes at once. First: x_t has variance" in verdict.message and "Second:" in verdict.message
+    for mistake in step.mistakes:
+        assert decide(step, mistake.function).mistake == mistake.name
+    assert "+" not in decide(step, lambda x0, t, noise, schedule: 3.1 * x0).mistake

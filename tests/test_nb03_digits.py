@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from builder.source import exercises, read_source
 from helpers import checkpoints, data, metrics, models
-from helpers.exercises import nb03
+from helpers.exercises import decide, nb03
 from helpers.sampling import ddim, last, reverse
 from helpers.schedule import at, cosine, linear
 from helpers.training import EMA
@@ -178,6 +178,12 @@ def test_a_blurry_average_passes_the_pixels_and_fails_the_distance():
     assert abs(blurry.mean() - x.mean()) < 0.02 and abs(blurry.std() - x.std()) < 0.02
     assert blurry.min() == x.min() and blurry.max() == x.max()
     assert metrics.digits_frechet(blurry) > 5 * metrics.frechet_floor(x)[0]
+
+
+def test_a_target_in_float64_is_told():
+    e = next(e for e in nb03.EXERCISES if e.id == "3.4")
+    told = decide(e, lambda x0, t, noise, schedule: e.reference(x0, t, noise, schedule).double())
+    assert (told.state, told.mistake) == ("wrong", "dtype")
 
 
 def test_every_exercise_is_in_the_notebook():

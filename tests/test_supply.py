@@ -346,7 +346,7 @@ def test_one_wrong_wheel_of_two_and_nothing_is_taken(wheels, tmp_path, monkeypat
 
 
 def test_without_the_wheels_the_message_says_what_is_wanted(wheels, tmp_path):
-    with pytest.raises(BuildError, match="could not download sphinx_revealjs and sphinx_mathjax_offline"):
+    with pytest.raises(BuildError, match="could not download sphinx-revealjs and sphinx-mathjax-offline"):
         pages.fetch_assets(tmp_path / "assets", ["--no-index"])
 
 

@@ -5,13 +5,16 @@
     q_sample = check("1.3", q_sample)    # the student's function if it is right, else the reference
     check.summary("01")                  # what is done in notebook 01, and how many exercises are open
 
-``check`` never raises (only the reader's own interrupt passes), so Run All reaches the end; what it does not
-survive, sandbox.py says. With NOISE_TO_DIGITS_STRICT_CHECKS=1 a broken exercise raises SpecError: for tests.
+``check`` never raises (only the reader's own interrupt passes), so Run All reaches the end, also past a cell
+that hands in an answer with a syntax error; what it does not survive, sandbox.py says. With
+NOISE_TO_DIGITS_STRICT_CHECKS=1 a broken exercise raises SpecError: for tests.
 """
 
+import ast
 import importlib
 import json
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -19,7 +22,7 @@ from pathlib import Path
 from ..files import restore_hint
 from . import report
 from .exercise import Complaint, Exercise, Mistake, as_module, exhaust
-from .sandbox import WORKER
+from .sandbox import WORKER, Crash
 from .verdict import SpecError, Verdict, decide
 
 __all__ = [
@@ -106,6 +109,10 @@ class Check:
         report.show_verdict(exercise, verdict)
         return verdict.function
 
+    def unread(self, id: str, *crash):
+        """What a cell becomes that hands in an answer and is no Python; crash: what sandbox.Crash takes."""
+        return self(id, Crash(*crash))
+
     def _stubs(self, id):
         """The stubs; where they are damaged, that is said, and a body of `...` counts as one."""
         try:
@@ -154,3 +161,28 @@ class Check:
 
 
 check = Check()
+
+
+def read_cell(lines: list[str]) -> list[str]:
+    """For IPython: a cell with a syntax error that hands in an answer becomes one line that says so.
+
+    Otherwise IPython would stop Run All before `check` is reached.
+    """
+    source = "".join(lines)
+    handed_in = re.search(r"""^(\w+) *= *check\( *["']([\d.]+)["']""", source, re.MULTILINE)
+    if handed_in is None or re.search(r"^\s*[%!?]|\?\s*$", source, re.MULTILINE):
+        return lines
+    try:
+        compile(source, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        number = getattr(error, "lineno", None)
+        line = source.splitlines()[number - 1].strip() if number else ""
+        words = f"{getattr(error, 'msg', error)}. Nothing of this cell has run."
+        name, id = handed_in.groups()
+        return [f"{name} = check.unread({id!r}, {type(error).__name__!r}, {words!r}, {number}, {line!r})\n"]
+    return lines
+
+
+if shell := "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
+    known = shell.input_transformers_cleanup
+    known[:] = [f for f in known if getattr(f, "__name__", "") != read_cell.__name__] + [read_cell]

@@ -16,7 +16,7 @@ from numbers import Number
 import torch
 
 from . import compare
-from .compare import case_text, close, double, far, leaf_agrees, leaves, short
+from .compare import case_text, close, digits, double, far, leaf_agrees, leaves
 from .sandbox import attempt
 
 
@@ -25,7 +25,8 @@ class Part:
     """One part of a result, in the cases where it is wrong.
 
     it: how it is called in a sentence. cases: [(arguments by name, expected, got)], numbers as float64.
-    listed: it is a list, joined along dimension 0. again: () -> names of arguments without influence.
+    listed: it is a list, joined along dimension 0. again: (number in cases) -> [(argument, expected, got)]
+    with that argument changed.
     """
 
     exercise: object
@@ -39,22 +40,23 @@ class Part:
 
     def every(self, relation):
         """Whether relation(expected) is the result in every case."""
-        return all(self.alike(relation(e), g) for _, e, g in self.cases)
+        pairs = [(relation(e), g) for _, e, g in self.cases]
+        return all(bool(e.isfinite().all()) and self.alike(e, g) for e, g in pairs)
 
     def joined(self):
         return (torch.cat([case[i].flatten() for case in self.cases]) for i in (1, 2))
 
 
-def diagnose(exercise, cases, again=lambda number: ()) -> tuple[str, str]:
+def diagnose(exercise, cases, again=lambda number: ([], None)) -> tuple[str, str]:
     """Name and sentence of the first clue that holds; cases: [(args, expected, got)], one at least wrong.
 
-    again: (number of a case) -> names of the arguments that its result does not depend on.
+    again: (number of a case) -> ([(argument, expected, got)] with that argument changed, a crash or None).
     """
     count = len(cases)
     if order := _find_order(exercise, cases):
         return "results in another order", order
     names = name_parts(exercise.reference)
-    cases = [(args, *(_named(names, x, e) for x in (e, g))) for args, e, g in cases]
+    cases = [(args, *_named(names, e, g)) for args, e, g in cases]
     right = [n for n, (_, e, g) in enumerate(cases) if compare.agree(exercise, e, g)]
     wrong = [n for n in range(count) if n not in right]
     which = _say_which(exercise, cases, right, wrong)
@@ -84,21 +86,31 @@ def diagnose(exercise, cases, again=lambda number: ()) -> tuple[str, str]:
     if exercise.statistical and compare.is_sample(e):
         name, text = compare.statistics_differ(e, g, exercise.statistical)
         return name, f"{text} {where}"
-    those = []
-    for n in wrong:
-        mine = {p: (double(x), double(y)) for p, x, y in _pairs(split, *cases[n][1:]) if p == path}
-        if path in mine and not close(*mine[path], exercise):
-            those.append(
-                (dict(zip(exercise.argument_names(cases[n][0]), cases[n][0], strict=True)), *mine[path])
-            )
-    part = Part(exercise, it, those, listed, lambda: again(max(wrong, key=lambda n: len(cases[n][0]))))
-    name, text = next(filter(None, (clue(part) for clue in CLUES)))
+
+    def pick(*results):
+        """This part of an expected result and of a student's, as numbers; None where it is not there."""
+        found = [(double(x), double(y)) for p, x, y in _pairs(split, *_named(names, *results)) if p == path]
+        return found[0] if found else None
+
+    numbers = [n for n in wrong if (two := pick(*cases[n][1:])) and not close(*two, exercise)]
+    those = [
+        (dict(zip(exercise.argument_names(cases[n][0]), cases[n][0], strict=True)), *pick(*cases[n][1:]))
+        for n in numbers
+    ]
+
+    def ask(i):
+        tried, crash = again(numbers[i])
+        return [] if crash else [(name, *two) for name, *results in tried if (two := pick(*results))]
+
+    part = Part(exercise, it, those, listed, ask)
+    tried = (attempt(clue, part)[0] for clue in CLUES)  # one that fails on an odd result is left out
+    name, text = next(filter(None, tried), ("values", f"{it} differs."))
     if name in ("mean", "variance", "values") and which:
         name = "right in some cases"
     off = far(e, g, exercise)
     i = int(torch.where(off, (g - e).abs(), -1.0).argmax())
     at = f" at [{', '.join(map(str, compare.index(i, e.shape)))}]" if e.ndim and e.numel() > 1 else ""
-    largest = f"Largest difference{at}: {short(g.flatten()[i])} where {short(e.flatten()[i])} was expected"
+    largest = f"Largest difference{at}: {digits(g.flatten()[i])} where {digits(e.flatten()[i])} was expected"
     largest += f" ({int(off.sum())} of {e.numel()} elements differ)." if e.numel() > 1 else "."
     return name, f"{compare.cap(text)} {largest} {where}"
 
@@ -109,16 +121,19 @@ def diagnose(exercise, cases, again=lambda number: ()) -> tuple[str, str]:
 def name_parts(function) -> list[str]:
     """The names in a function's last `return a, b`; [] where it returns something else."""
     source, crash = attempt(lambda: ast.parse(textwrap.dedent(inspect.getsource(function))))
-    values = [n.value for n in ast.walk(source) if isinstance(n, ast.Return)] if not crash else []
-    parts = values[-1].elts if values and isinstance(values[-1], ast.Tuple) else []
+    returns = [n for n in ast.walk(source) if isinstance(n, ast.Return)] if not crash else []
+    last = max(returns, key=lambda n: n.lineno).value if returns else None
+    parts = last.elts if isinstance(last, ast.Tuple) else []
     names = [part.id if isinstance(part, ast.Name) else "" for part in parts]
     ordinals = ("first", "second", "third", "fourth", "fifth")
     return [name or f"{ordinals[i]} result" for i, name in enumerate(names)] if len(names) <= 5 else []
 
 
-def _named(names, value, expected):
-    fits = isinstance(expected, tuple) and isinstance(value, tuple | list)
-    return dict(zip(names, value, strict=True)) if fits and len(names) == len(value) else value
+def _named(names, expected, got):
+    fit = isinstance(expected, tuple) and isinstance(got, tuple | list) and len(got) == len(expected)
+    if not fit or len(names) != len(expected):
+        return expected, got
+    return (dict(zip(names, value, strict=True)) for value in (expected, got))
 
 
 def join(value, path="") -> list:
@@ -145,7 +160,8 @@ def _find_order(exercise, cases):
     names = name_parts(exercise.reference)
     for order in itertools.permutations(range(len(e))):
         if all(compare.agree(exercise, tuple(e[i] for i in order), tuple(g)) for _, e, g in cases):
-            told = f"({', '.join(names)})" if len(names) == len(e) else "the order of the docstring"
+            known = len(names) == len(e) and all(name.isidentifier() for name in names)
+            told = f"({', '.join(names)})" if known else "the order of the docstring"
             return f"The results are right but in another order: {told} was expected."
     return None
 
@@ -207,7 +223,7 @@ def _turn(part, e, g):
         along = "" if part.listed else f" along dimension {d}"
         if e.shape[d] > 1 and part.alike(e.flip(d), g):
             return "layout", f"is right but reversed{along}."
-        if e.shape[d] > 3:
+        if e.shape[d] > 2:
             (sooner, later), ours = ([x.narrow(d, i, x.shape[d] - 1) for i in (0, 1)] for x in (e, g))
             for a, b, word in ((later, ours[0], "early"), (sooner, ours[1], "late")):
                 if part.alike(a, b) and not part.alike(later, sooner):
@@ -227,7 +243,7 @@ POWERS = {
 
 def _find_power(part):
     e, g = part.joined()
-    if e.is_complex() or g.is_complex() or len(e.unique()) < 3:
+    if e.is_complex() or g.is_complex() or len(e.unique()) < 2:
         return None
     for name, (function, hint) in POWERS.items():
         if part.every(function):
@@ -236,34 +252,19 @@ def _find_power(part):
 
 
 def _find_clamp(part):
-    """Clipped where it should not be, or the other way round: two elements at a bound, more inside."""
-    for word, hint, (a, b) in (
-        ("clamped", "is what was expected, clipped to [{}, {}]: leave out the clamp", (1, 2)),
-        ("not clamped", "is right but for what lies outside [{}, {}]: clip it (clamp)", (2, 1)),
+    """Clipped where it should not be, or the other way round: two elements beyond a bound, more inside."""
+    e, g = part.joined()
+    for name, whole, cut, words in (
+        ("clamped", e, g, "is what was expected, clipped to [{}, {}]: leave out the clamp"),
+        ("not clamped", g, e, "is right but for what lies outside [{}, {}]: clip it (clamp)"),
     ):
-        told = []
-        for case in part.cases:
-            whole, cut = case[a], case[b]
-            if whole.is_complex() or cut.is_complex() or whole.shape != cut.shape:
-                return None
-            low, high = cut.min(), cut.max()
-            outside, inside = (whole < low) | (whole > high), (whole > low) & (whole < high)
-            fits = (
-                part.alike(whole.clamp(low, high), cut)
-                and outside.sum() > 1
-                and len(cut[inside].unique()) > 2
-            )
-            told.append(
-                fits
-                and hint.format(
-                    *(
-                        short(x) if (y > 1) else "..."
-                        for x, y in ((low, (whole < low).sum()), (high, (whole > high).sum()))
-                    )
-                )
-            )
-        if all(told):
-            return word, f"{part.it} {told[0]}."
+        if e.is_complex() or g.is_complex() or not part.alike(whole.clamp(cut.min(), cut.max()), cut):
+            continue
+        low, high = (whole < cut.min()).sum(), (whole > cut.max()).sum()
+        inside = cut[(whole > cut.min()) & (whole < cut.max())].unique()
+        if low + high > 1 and len(inside) > 2:
+            ends = [digits(x) if n else "..." for x, n in ((cut.min(), low), (cut.max(), high))]
+            return name, f"{part.it} {words.format(*ends)}."
     return None
 
 
@@ -281,7 +282,7 @@ def _find_constant(part):
     if len(e) > 1 and part.every(lambda e: e * factor) and (e - e.mean()).abs().max() > 1e-6 * e.abs().max():
         if abs(factor + 1) < 1e-3:
             return "sign", f"{always}{part.it} has the wrong sign."
-        return "constant factor", f"{always}{part.it} is {short(factor)} times what was expected."
+        return "constant factor", f"{always}{part.it} is {digits(factor)} times what was expected."
     offset = (g - e).mean().item()
     if (
         len(e) > 1
@@ -322,48 +323,51 @@ def _find_sum(part):
     return None
 
 
-def _find_no_influence(part):
-    if names := part.again():
-        told = " and ".join(f"`{name}`" for name in names)
+def _find_idle(part):
+    """An argument that changes the expected result and not the student's, in all of (at most three) cases."""
+    idle, active = [], set()
+    for i, (_, e, g) in enumerate(part.cases[:3]):
+        for name, expected, got in part.again(i):
+            if not g.equal(got):
+                active.add(name)
+            elif expected.isfinite().all() and not part.alike(e, expected):
+                idle.append(name)
+    names = [f"`{name}`" for name in dict.fromkeys(idle) if name not in active]
+    if names and active:
         return "argument without influence", (
-            f"{part.it} stays the same whatever {told} is: does the code use something else in its place, "
-            "numbers of its own, a global or a fixed value?"
+            f"{part.it} stays the same whatever {' and '.join(names)} {'are' if names[1:] else 'is'}: "
+            "used at all, or does something else stand in its place (own numbers, a global, a fixed value)?"
         )
     return None
 
 
 def _find_place(part):
     """Wrong only in a few places along one dimension: the first, the last, those with a certain t."""
-    found = [_locate(part, args, far(e, g, part.exercise)) for args, e, g in part.cases]
-    same = found[0] and all(found) and found[0].split(" of ")[0] == found[-1].split(" of ")[0]
-    return ("wrong in some places", f"{part.it} is right but for {found[0]}.") if same else None
+    found = [dict(_locate(part.listed, args, far(e, g, part.exercise))) for args, e, g in part.cases]
+    same = [text for key, text in found[0].items() if all(key in other for other in found)]
+    return ("wrong in some places", f"{part.it} is right {same[0]}.") if same else None
 
 
-def _locate(part, args, off):
-    for d in range(off.ndim):
-        n = off.shape[d]
+def _locate(listed, args, off):
+    """(key, words) for every place that holds all that is wrong and nothing else."""
+    for d, n in enumerate(off.shape):
         rows = off.movedim(d, 0).reshape(n, -1).any(1)
-        k = int(rows.sum())
-        if d == 0 and k < n:
-            for name, t in args.items():
-                if (
-                    isinstance(t, torch.Tensor)
-                    and t.shape == (n,)
-                    and not t.is_floating_point()
-                    and k <= n / 3
-                ):
-                    values, others = set(t[rows].tolist()), set(t[~rows].tolist())
-                    if len(values) == 1 and not values & others:
-                        return f"`{name}` = {values.pop()}"
-        if n >= 3 and k == 1 and (rows[0] or rows[-1]):
-            what = f"{n} items" if part.listed and d == 0 else f"{n} along dimension {d}"
-            return f"the {'first' if rows[0] else 'last'} of {what}"
-    return None
+        k, items = int(rows.sum()), "items" if listed and d == 0 else f"along dimension {d}"
+        for name, t in args.items() if d == 0 and k <= n / 3 else ():
+            if isinstance(t, torch.Tensor) and t.shape == (n,) and not t.is_floating_point():
+                values = set(t[rows].tolist())
+                if len(values) == 1 and not values & set(t[~rows].tolist()):
+                    yield (name, *values), f"but for `{name}` = {values.pop()}"
+        for end, i in (("first", 0), ("last", -1)):
+            if n >= 3 and k == 1 and rows[i]:
+                yield (end, d), f"but for the {end} of {n} {items}"
+        if listed and d == 0 and off.ndim > 1 and 1 < k < n and rows[n - k :].all():
+            yield "from", f"up to item {n - k - 1}, and wrong from item {n - k} on (of 0 .. {n - 1})"
 
 
 def _find_bracket(part):
     """Off by a factor that is one number for each example (or case); or only the share of one argument is."""
-    for name in (None, *part.cases[0][0]):
+    for name in (None, *part.cases[0][0]) if not part.listed else ():
         factors, told = [], ""
         for args, e, g in part.cases:
             base = e if name is None else args.get(name)
@@ -396,7 +400,7 @@ def _depends(args, share):
     for name, t in args.items():
         if isinstance(t, torch.Tensor) and t.shape == share.shape and not t.is_floating_point():
             i, j = int((share - share.mean()).abs().argmax()), int((share - share.mean()).abs().argmin())
-            said = [f"{short(1 + share[k])} at `{name}` = {int(t[k])}" for k in (i, j)]
+            said = [f"{digits(1 + share[k])} at `{name}` = {int(t[k])}" for k in (i, j)]
             alike = all((share[t == x] - share[t == x][0]).abs().max() < 1e-3 for x in t.unique())
             return f" and depends on `{name}` only ({', '.join(said)})" if alike and i != j else ""
     return ""
@@ -407,19 +411,22 @@ def _find_moments(part):
     if e.numel() >= 8 and not e.is_complex() and e.isfinite().all() and g.isfinite().all():
         spread = e.std().item()
         if abs(g.mean() - e.mean()).item() > 0.05 * spread:
-            return "mean", f"{part.it} has mean {short(g.mean())} where {short(e.mean())} was expected."
+            return "mean", f"{part.it} has mean {digits(g.mean())} where {digits(e.mean())} was expected."
         if abs(g.var() - e.var()).item() > 0.05 * spread**2:
-            return "variance", f"{part.it} has variance {short(g.var())} where {short(e.var())} was expected."
+            return (
+                "variance",
+                f"{part.it} has variance {digits(g.var())} where {digits(e.var())} was expected.",
+            )
     return "values", f"{part.it} differs."
 
 
 CLUES = [
-    _find_input,
     _find_layout,
     _find_constant,
+    _find_input,
     _find_power,
     _find_clamp,
-    _find_no_influence,
+    _find_idle,
     _find_place,
     _find_bracket,
     _find_moments,
@@ -433,7 +440,8 @@ def vary(value, depth=3):
     """Another value of the same kind, for an argument; the same object where none is known."""
     if isinstance(value, torch.Tensor):
         if value.is_floating_point():
-            return 0.9 * value.flatten().roll(1).reshape(value.shape) if value.numel() else value
+            turned = value.roll(1) if value.numel() else value
+            return 0.6 * turned + 0.1 * turned.tanh()  # 0 .. 1 stays so; ratios and what is rounded change
         turned = value.flip(0) if value.ndim else value
         return turned if not turned.equal(value) else (value + 1) // 2
     if isinstance(value, bool):
@@ -441,22 +449,26 @@ def vary(value, depth=3):
     if isinstance(value, int):
         return value // 2 if value > 2 else value + 1
     if isinstance(value, float):
-        return 0.9 * value or 0.1
+        return 0.5 * value or 0.1
     if isinstance(value, list) and depth:
         return [vary(part, depth - 1) for part in value]
     if isinstance(value, torch.nn.Module):
         value = copy.deepcopy(value)
         with torch.no_grad():
             for p in value.parameters():
-                p *= 0.9
+                p *= 0.6
         return value
     inner = getattr(value, "__dict__", None)
     if inner and not isinstance(value, type) and not callable(value) and depth:
         other = copy.copy(value)
         other.__dict__.update(
-            {k: 0.9 * v for k, v in inner.items() if isinstance(v, torch.Tensor) and v.is_floating_point()}
+            {
+                k: 0.6 * v + 0.1 * v.tanh()
+                for k, v in inner.items()
+                if torch.is_tensor(v) and v.is_floating_point()
+            }
         )
         return other
     if inspect.isfunction(value):
-        return lambda *args, **named: 0.9 * value(*args, **named)
+        return lambda *args, **named: 0.6 * value(*args, **named)
     return value

@@ -60,7 +60,9 @@ def _plain_tensor(value):
                 copy = torch.empty(
                     tensor.shape, dtype=tensor.dtype, device="meta" if large else tensor.device
                 )
-                return copy if large else copy.copy_(tensor)
+                copy = copy if large else copy.copy_(tensor)
+                copy.learns = tensor.requires_grad
+                return copy
     except Exception:  # sparse, and what only looks like a tensor
         pass
     return Odd("a sparse, nested, quantised or other special tensor", " (return an ordinary one)")
@@ -110,6 +112,8 @@ def form(expected, got, strict_dtype=False, path=""):
         if _group(got) != _group(expected) or (strict_dtype and got.dtype != expected.dtype):
             text = f"has dtype {_dtype(got)} where {_dtype(expected)} was expected"
             return "dtype", f"{cap(it)} {text}: convert it, or make it with the dtype of the input."
+        if not expected.ndim and getattr(expected, "learns", False) and not getattr(got, "learns", False):
+            return "no gradient", f"{cap(it)} carries no gradient: leave out `detach`, `item`, `no_grad`."
         if got.device.type != expected.device.type:
             text = f"is on {got.device} where {expected.device} was expected"
             return "device", f"{cap(it)} {text}: keep the input's."
@@ -204,8 +208,8 @@ def statistics_differ(e, g, k: float):
         i = int(z.argmax())
         if z[i] > k:
             where = f" in feature {i}" if e.shape[1] > 1 else ""
-            text = f"{name} {short(mg[i])}{where} where {short(me[i])} was expected"
-            text += f" (standard error {short(error[i])})"
+            text = f"{name} {digits(mg[i])}{where} where {digits(me[i])} was expected"
+            text += f" (standard error {digits(error[i])})"
             if measure in (_mean, _std):
                 return name, f"The samples have {text}."
             return "distribution", (
@@ -280,7 +284,7 @@ def case_text(exercise, args, number, count) -> str:
 def _describe(value):
     if isinstance(value, torch.Tensor):
         if value.numel() <= 6 and value.ndim <= 1:
-            return f"= {[float(short(x)) if value.is_floating_point() else int(x) for x in value.flatten()]}"
+            return f"= {[float(digits(x)) if value.is_floating_point() else int(x) for x in value.flatten()]}"
         return f"of shape {tuple(value.shape)}"
     if isinstance(value, Number | str):
         return f"= {value:.4g}" if isinstance(value, float) else f"= {value!r}"
@@ -343,8 +347,8 @@ def cap(text):
     return text[0].upper() + text[1:]
 
 
-def short(x):
-    return f"{float(x.real if isinstance(x, torch.Tensor) and x.is_complex() else x):.4g}"
+def digits(x):
+    return f"{float(x.real if isinstance(x, torch.Tensor) and x.is_complex() else x) + 0.0:.4g}"
 
 
 def index(i, shape):

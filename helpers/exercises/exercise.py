@@ -1,28 +1,10 @@
 """What an exercise is: what ``check`` needs to say whether a student's function is right.
 
-A notebook's exercises stand in ``helpers/exercises/nbNN.py`` as a list ``EXERCISES``. A spec in full:
+A notebook's exercises stand in ``helpers/exercises/nbNN.py`` as a list ``EXERCISES``. Those whose
+mistakes are patches are described in patches.py; in a test, a spec in full:
 
-    def reference(x0, t, noise, schedule):
-        a = at(schedule.alpha_bar, t, x0)
-        return a.sqrt() * x0 + (1 - a).sqrt() * noise
-
-    def no_root(x0, t, noise, schedule):
-        a = at(schedule.alpha_bar, t, x0)
-        return a.sqrt() * x0 + (1 - a) * noise
-
-    def cases():
-        g = torch.Generator().manual_seed(0)
-        x0, noise = torch.randn(2, 5, 2, generator=g)
-        return [(x0, torch.tensor([0, 10, 500, 700, 1000]), noise, linear(1000))]
-
-    EXERCISES = [
-        Exercise(
-            "1.3", "q_sample", reference, cases,
-            verified="it equals the closed form at t = 0 and at t = 1000.",
-            mistakes=[Mistake("variance for standard deviation",
-                              "The noise is scaled by (1 - alpha_bar): take its square root.", no_root)],
-        ),
-    ]
+    Exercise("1.3", "q_sample", reference, cases, verified="it equals the closed form.",
+             mistakes=[Mistake("no root", "The noise is scaled by a variance: take its root.", no_root)])
 """
 
 import inspect
@@ -113,16 +95,21 @@ class Exercise:
         return function(*args)
 
     def argument_names(self, args) -> list[str]:
-        """Names for a case's arguments, from the reference's signature; args[1] and so on elsewhere."""
-        target, first = self.reference, []
-        if inspect.isclass(target):  # forward's ``self`` stands where the case has the init arguments
-            target = getattr(target, "forward", target)
-        try:
-            kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-            parameters = inspect.signature(target).parameters.values()
-            first = ["__init__" if p.name == "self" else p.name for p in parameters if p.kind in kinds]
-        except (TypeError, ValueError):
-            pass
+        """Names for a case's arguments, from the signature of ``call`` or the reference; else args[1] ..."""
+        for target in (self.call, self.reference):
+            own, first = target is self.call, []
+            if inspect.isclass(target):  # forward's ``self`` stands where the case has the init arguments
+                target = getattr(target, "forward", target)
+            try:
+                kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+                parameters = inspect.signature(target).parameters.values() if target else ()
+                first = ["__init__" if p.name == "self" else p.name for p in parameters if p.kind in kinds][
+                    own:
+                ]
+            except (TypeError, ValueError):
+                pass
+            if len(first) >= len(args):
+                break
         return [first[i] if i < len(first) else f"args[{i}]" for i in range(len(args))]
 
 

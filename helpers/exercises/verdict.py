@@ -59,6 +59,8 @@ def _decide(exercise, function, stub):
     def decline(mistake, message, state="wrong"):
         return Verdict(state, reference, message, mistake, printed)
 
+    if type(function) is sandbox.Crash:
+        return decline(function.name, compare.cap(str(function)), "crashed")
     if _is_class(reference) != _is_class(function) or not callable(function):
         what = "a class" if _is_class(reference) else "a function"
         given = "a class" if _is_class(function) else f"a value of type {name_of(type(function))}"
@@ -99,7 +101,7 @@ def _decide(exercise, function, stub):
         where = compare.case_text(exercise, args, number + 1, len(expected)) if args else ""
         return decline(crash.name, f"{text[0].upper()}{text[1:]} {where}".strip(), "crashed")
     cases = [(e.args, e.result, o.result) for o, e in pairs]
-    again = partial(_find_idle, exercise, function, outcomes, expected)
+    again = partial(sandbox.attempt, _ask_again, exercise, function)
     return decline(*_trust(exercise, "a property", clues.diagnose, exercise, cases, again))
 
 
@@ -116,27 +118,22 @@ def _is_mistake(exercise, mistake, outcomes, expected):
     return not all(agree(exercise, e, v) for e, v in zip(expected, variant, strict=True))
 
 
-def _find_idle(exercise, function, outcomes, expected, number):
-    """The arguments of a case that the reference's result depends on and the student's does not.
+def _ask_again(exercise, function, number):
+    """[(argument, result of the reference, of the student)], with that argument of the case changed alone.
 
-    Each is changed alone; the function is run anew, with the same random numbers.
+    Both draw the random numbers they had before; what stops with an error is left out.
     """
 
-    def cases():
+    def change():
         args = exercise.cases()[number]
-        varied = [(i, clues.vary(x)) for i, x in enumerate(args) if names[i] != "__init__"]
-        return [(*args[:i], x, *args[i + 1 :]) for i, x in varied]
+        return [(*args[:i], clues.vary(args[i]), *args[i + 1 :]) for i in free]
 
-    names = exercise.argument_names(outcomes[number].args)
-    changed, want, got = replace(exercise, cases=cases), expected[number], outcomes[number]
-    reference = [run_case(exercise, exercise.reference, args, number) for args in cases_of(changed)]
-    theirs, _ = run_watched(changed, function, number=number)
-    idle = []
-    for name, r, o in zip([n for n in names if n != "__init__"], reference, theirs, strict=False):
-        moved = not (r.crash or o.crash) and not agree(exercise, want, r)
-        if moved and agree(replace(exercise, rtol=0, atol=0), got, o):
-            idle.append(name)
-    return idle if len(idle) < len(names) else []
+    names = exercise.argument_names(exercise.cases()[number])
+    free = [i for i, name in enumerate(names) if name != "__init__"]
+    changed = replace(exercise, cases=change, time_limit=1.0)
+    ours, theirs = (run_watched(changed, f, number=number)[0] for f in (exercise.reference, function))
+    told = zip(free, ours, theirs, strict=False)
+    return [(names[i], r.result, o.result) for i, r, o in told if not (r.crash or o.crash)]
 
 
 def _is_class(value):

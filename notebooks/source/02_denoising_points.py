@@ -409,7 +409,7 @@ simple_loss = check("2.2", simple_loss)
 #
 # ### Exercise 2.3: read one prediction in the two other ways
 #
-# Return the pair $(\hat x_0, \text{score})$, each shaped like `x_t`, for points (B, 2) and images (B, 1, H, W) alike.
+# Return the pair $(\hat x_0, \text{score})$, each in the shape and dtype of `x_t`, for points (B, 2) and images (B, 1, H, W) alike.
 #
 # Difficulty: ●●○○○, 8 minutes
 #

@@ -1,6 +1,7 @@
 """Build, execute and check the notebooks. One source NN_name.py here makes both editions.
 
     python notebooks/source/build.py editions         write notebooks/ and notebooks/student/ from the sources
+    python notebooks/source/build.py mistakes         build the pages NN_mistakes.md and say what pairs
     python notebooks/source/build.py execute --stale  execute what is stale and save the outputs
     python notebooks/source/build.py check            name what is out of step or stale
     python notebooks/source/build.py numbers          rewrite the marked numbers and tables in prose
@@ -10,7 +11,8 @@
     python notebooks/source/build.py start            fill my-work/ with copies of the student edition
     python notebooks/source/build.py new 09 "A title" write the skeleton of a new notebook
 
-`editions`, `execute`, `check`, `slides`, `run` take `--only NN`. README.md and builder/__init__.py say more.
+`editions`, `mistakes`, `execute`, `check`, `slides`, `run` take `--only NN`. README.md says more, and so does
+builder/__init__.py.
 """
 
 from __future__ import annotations
@@ -90,10 +92,13 @@ def orphans(course: Course) -> list[str]:
 
 def check(course: Course, only: str | None) -> bool:
     """Say of each notebook whether it is in step with its source and its outputs are fresh."""
+    from builder import mistakes  # it brings torch, which most commands do without
+
     wrong = orphans(course) if only is None else []
     for path in course.source_paths(only):
         try:
             step, stale = reasons(course, path.stem)
+            step += mistakes.stale(course, path.name[:2])
         except BuildError as err:
             wrong.append(str(err))
             continue
@@ -142,8 +147,9 @@ def run(course: Course, only: str | None, out: Path, mode: str) -> None:
     make_folder(out)
     try:
         fetch_assets(out / "assets", more)
-    except BuildError:
+    except BuildError as err:
         offline = False
+        say(str(err).splitlines()[0])
         say("MathJax could not be fetched: the pages will take it from the web when they are read")
     for i, path in enumerate(paths, start=1):
         notebook = complete_edition(read_source(path))
@@ -155,6 +161,12 @@ def run(course: Course, only: str | None, out: Path, mode: str) -> None:
         say(f"{seconds['all']:.0f} s")
     kinds = [f"{len(list(out.glob(f'*.{kind}')))} {kind}" for kind in ("ipynb", "html", "gif", "png")]
     say(f"{len(paths)} notebooks in {total:.0f} s; in {out}: {', '.join(kinds)}")
+
+
+def write_mistakes(course: Course, only: str | None, always=False, say=lambda text: None) -> list[str]:
+    from builder import mistakes  # it brings torch, which most commands do without
+
+    return mistakes.write_mistakes(course, only, always, say)
 
 
 def pip_args() -> list[str]:
@@ -188,9 +200,9 @@ def main(arguments=None) -> int:
     )
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    names = ("editions", "execute", "check", "numbers", "slides", "links", "run", "start", "new")
+    names = ("editions", "mistakes", "execute", "check", "numbers", "slides", "links", "run", "start", "new")
     made = {name: commands.add_parser(name) for name in names}
-    for name in ("editions", "execute", "check", "slides", "run"):
+    for name in ("editions", "mistakes", "execute", "check", "slides", "run"):
         made[name].add_argument("--only", metavar="NN", help="this notebook alone")
     for name in ("editions", "execute", "slides"):
         made[name].add_argument("--draft", action="store_true", help="say which rules are broken, but go on")
@@ -230,7 +242,11 @@ def obey(course: Course, chosen) -> bool | None:
         write_grading_editions(course, out / "grading", chosen.only, say)
     elif command == "editions":
         changed = write_editions(course, chosen.only, chosen.draft, say)
+        changed += write_mistakes(course, chosen.only)
+    elif command == "mistakes":
+        changed = write_mistakes(course, chosen.only, always=True, say=say)
     elif command == "execute":
+        write_mistakes(course, chosen.only)
         execute(course, chosen.only, chosen.stale, chosen.draft)
     elif command == "check":
         return check(course, chosen.only)

@@ -493,7 +493,7 @@ def test_a_new_notebook_that_was_cut_short_is_named_and_nothing_of_it_is_overwri
     monkeypatch.setitem(build.write_skeleton.__globals__, "write_text", fail_at_the_second)
     code, said = run_here(capsys, built, "new", "09", "Straight paths")
     assert code == 1
-    assert_sentence(said, "nb09.py", "No space left")
+    assert_sentence(said, "09_mistakes.md", "No space left")
     before = every_file(built.root)
     code, said = run_here(capsys, built, "new", "09", "Straight paths")
     assert code == 1 and every_file(built.root) == before

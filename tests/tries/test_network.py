@@ -258,7 +258,9 @@ def test_the_server_of_the_browser_tests_lets_nobody_in_without_its_token(monkey
 
 
 def test_a_wheel_with_the_wrong_name_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(pages.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+    monkeypatch.setattr(
+        pages.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, stderr="")
+    )
     with pytest.raises(BuildError) as refused:
         pages.fetch_assets(tmp_path)
     assert_sentence(str(refused.value), "sphinx_revealjs")

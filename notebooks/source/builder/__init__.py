@@ -3,6 +3,7 @@
 course.py       where things lie, and writing files whole or not at all
 source.py       reading a source; what is inside an exercise cell; the rules a source keeps
 editions.py     source -> complete edition and student edition
+mistakes.py     the pages NN_mistakes.md -> helpers/exercises/mistakes.json
 fingerprint.py  what the saved outputs were made from, and what of it has changed since
 execute.py      running notebooks and tidying their outputs
 saved.py        what a saved notebook must not contain

@@ -1,6 +1,6 @@
 """A new notebook: a skeleton that builds, runs and passes its tests, and every list that has to name it.
 
-templates/new/ holds the three files of the skeleton; @NN@, @N@ and @TITLE@ in them are the notebook's number
+templates/new/ holds the four files of the skeleton; @NN@, @N@ and @TITLE@ in them are the notebook's number
 ("09" and "9") and title.
 """
 
@@ -26,7 +26,7 @@ By hand: its row in README.md, its line in the table at the end of notebook 00, 
 
 
 def write_skeleton(course: Course, number: str, title: str, say=print) -> None:
-    """Write source, exercises and test of a new notebook, and name it wherever all of them are listed.
+    """Write source, mistakes, exercises and test of a new notebook; name it wherever all of them are listed.
 
     number: two digits, "09". title: without its number, "Straight paths".
     Raises BuildError in one sentence, before anything is written, for a number that is taken or not two
@@ -37,6 +37,7 @@ def write_skeleton(course: Course, number: str, title: str, say=print) -> None:
     short = name_file(title)
     targets = {
         course.sources / f"{number}_{short}.py": "notebook.py.txt",
+        course.sources / f"{number}_mistakes.md": "mistakes.md.txt",
         course.exercise_specs(number): "exercises.py.txt",
         course.root / "tests" / f"test_nb{number}_{short}.py": "test.py.txt",
     }

@@ -15,14 +15,16 @@ from .course import BuildError, write_text
 FOLDER = Path(__file__).parent / "templates"
 # how nbconvert finds our templates page/ and deck/, and what both share
 TEMPLATES = dict(extra_template_basedirs=[str(FOLDER)], extra_template_paths=[str(FOLDER / "shared")])
+# The two wheels with their SHA-256, for pip.
+WHEELS = Path(__file__).parent / "wheels.txt"
 # wheel -> the files of it that decks need (a name that ends with / is a folder): their place in assets/
 _REVEAL, _FONT = "sphinx_revealjs/_static/revealjs/", "dist/theme/fonts/source-sans-pro/"
 _MATHJAX = "sphinx-mathjax-offline/static/mathjax/"
 _STYLES = ("dist/reveal.css", "dist/theme/white.css", _FONT)
 _USED = ("dist/reveal.js", *_STYLES, "plugin/notes/notes.js", "LICENSE")
 ASSETS = {
-    "sphinx-revealjs==3.2.1": {_REVEAL + name: name for name in _USED},
-    "sphinx-mathjax-offline==0.0.2": {_MATHJAX + "tex-svg.js": "mathjax/tex-svg.js"},
+    "sphinx_revealjs": {_REVEAL + name: name for name in _USED},
+    "sphinx_mathjax_offline": {_MATHJAX + "tex-svg.js": "mathjax/tex-svg.js"},
 }
 
 
@@ -38,22 +40,27 @@ def write_page(notebook, name: str, folder: Path, offline: bool) -> None:
 def fetch_assets(folder: Path, pip_args=()) -> None:
     """Put reveal.js and MathJax into `folder`, out of two wheels that pip downloads; once.
 
-    Raises BuildError when pip cannot get them.
+    Raises BuildError when pip cannot get them, or what it gets has another SHA-256 than WHEELS says.
     """
     if all((folder / place).exists() for files in ASSETS.values() for place in files.values()):
         return
     with tempfile.TemporaryDirectory() as wheels:
         words = "-m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest"
-        words = [sys.executable, *words.split(), wheels, *pip_args, *ASSETS]
+        words = [sys.executable, *words.split(), wheels, *pip_args, "--require-hashes", "-r", str(WHEELS)]
         done = subprocess.run(words, capture_output=True, text=True, errors="replace")
-        if done.returncode:
+        if "DO NOT MATCH THE HASHES" in done.stderr:
             raise BuildError(
-                f"pip could not download {' and '.join(ASSETS)}, from which the slides take reveal.js and "
-                f"MathJax (once; with them in {folder} no network is needed):\n{done.stderr.strip()[-500:]}"
+                "What pip downloaded for reveal.js and MathJax is not what it should be (its SHA-256 is not "
+                f"the one in {WHEELS}), so nothing of it was used: try again from another index or network."
+            )
+        if done.returncode:
+            names = " and ".join(ASSETS).replace("_", "-")
+            raise BuildError(
+                f"pip could not download {names}, from which the slides take reveal.js and MathJax "
+                f"(once; with them in {folder} no network is needed):\n{done.stderr.strip()[-500:]}"
             )
         for wheel, files in ASSETS.items():
-            stem = wheel.split("==")[0].replace("-", "_")
-            wheel = next(Path(wheels).glob(f"{stem}-*.whl"), Path(f"{stem}.whl"))
+            wheel = next(Path(wheels).glob(f"{wheel}-*.whl"), Path(f"{wheel}.whl"))
             _unpack(wheel, files, folder)
 
 
