@@ -113,7 +113,8 @@ CHANGED = [
     ),
     (
         "a mistake's words",
-        "from helpers.exercises import nb01\nobject.__setattr__(nb01.EXERCISES[2].mistakes[0], 'message', 3)",
+        "from helpers.exercises import nb01\nfor e in nb01.EXERCISES:\n"
+        "    for m in e.mistakes: object.__setattr__(m, 'message', 3)",
     ),
     (
         "the tolerance of its own exercise",
