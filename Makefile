@@ -56,7 +56,7 @@ test: ready  ## style, tests, and both editions in smoke mode
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
 	@$(SMOKE) $(PY) -m pytest --nbmake --nbmake-timeout=300 -m "not long" tests notebooks
 
-test-long: ready  ## the long tries of accidents and hostile input, which CI runs after make test
+test-long: ready  ## the tries of accidents and hostile input, which CI runs after make test
 	@$(SMOKE) $(PY) -m pytest -m long tests
 
 test-fast: ready  ## style and the quick tests, in about a minute: what to run before each commit

@@ -5,7 +5,7 @@ has to survive (bytes, answers, settings) and on what is said: one sentence that
 do, never a bare traceback. Where something is not held and cannot be, a try shows what happens, and its
 docstring says why.
 
-One file is one area. Most are tables for `pytest.mark.parametrize`: a new try is a new row. Those that take
-more than about two seconds are marked `long`: `make test` leaves them out, `make test-long` and CI run them.
+One file is one area. Most are tables for `pytest.mark.parametrize`: a new try is a new row. All are
+marked `long`: `make test` leaves them out, `make test-long` and CI run them.
 Every case that pytest collects in this folder counts; test_count.py asks for at least 300 of them.
 """
