@@ -23,9 +23,7 @@ class NetworkUsed(RuntimeError):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes seconds to minutes; make test-fast leaves it out")
-    config.addinivalue_line(
-        "markers", "long: a try (tests/tries); not in make test, but in test-long and CI"
-    )
+    config.addinivalue_line("markers", "long: a try (tests/tries); not in make test, but in test-long and CI")
 
 
 @pytest.fixture(autouse=True)
