@@ -1,11 +1,8 @@
 """Files written whole or not at all, and clear errors for those that were not."""
 
-import contextlib
 import json
 import math
 import os
-import resource
-import signal
 from pathlib import Path
 
 import pytest
@@ -26,6 +23,7 @@ from helpers.checkpoints import (
 )
 from helpers.files import whole_or_not_at_all
 from helpers.models import LabUNet, PointMLP, UNet
+from tries.powers import full_disk
 
 
 def network(seed=0):
@@ -38,19 +36,6 @@ def file(tmp_path):
     path = tmp_path / "checkpoints" / "points.safetensors"
     save_model(path, network(), {"steps": 3}, {"loss": [1.0, 0.5]})
     return path
-
-
-@contextlib.contextmanager
-def full_disk(size=2000):
-    """Writes beyond `size` bytes a file fail, in this process, for real (a limit on file sizes)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 # --- there and back
@@ -167,7 +152,7 @@ def test_full_disk(tmp_path, what, older):
         save(1)
         before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
         assert before
-    with full_disk(), pytest.raises(OSError, match=r"could not write it\..*Free some space.*untouched"):
+    with full_disk(2000), pytest.raises(OSError, match=r"could not write it\..*Free some space.*untouched"):
         save(64)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
     save(64)

@@ -34,7 +34,7 @@
 # Notes:
 # Say: most networks of this course used the cosine schedule, predicted v and weighted all levels alike. Each of these was a choice. Today we learn what each is worth, and to read such measurements.
 # Ask: of prediction, schedule and weighting, which one do you expect to matter most? (Collect votes; the ablation gives the answer: the schedule.)
-# Have run before class: the whole notebook once; it takes about one and a half minutes on two cores, most of it the live training of section 5.
+# Have run before class: the whole notebook once; it takes about half a minute on two cores, most of it the live training of section 5.
 # -->
 
 # %% tags=["setup"] slideshow={"slide_type": "skip"}

@@ -7,13 +7,13 @@ import os
 import shutil
 import tempfile
 import zlib
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from helpers import data, files, metrics
+from tries.powers import as_somebody_else
 
 NAMES = {"images": "t10k-images-idx3-ubyte.gz", "labels": "t10k-labels-idx1-ubyte.gz"}
 HEADS = {"images": 16, "labels": 8}
@@ -68,19 +68,6 @@ def assert_read(shelf: Path) -> None:
     images, labels = data.mnist(train=False)
     assert labels.tolist() == LABELS
     assert torch.equal(images[:, 0, 9, 9], torch.arange(6) / 127.5 - 1)
-
-
-@contextmanager
-def as_somebody_else():
-    """The superuser may do anything: while this lasts, permissions hold for these tests too."""
-    root = os.name == "posix" and os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 # --- archives

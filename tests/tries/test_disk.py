@@ -4,7 +4,6 @@ A writer either leaves the whole new file, or the old one to the byte and a sent
 """
 
 import base64
-import contextlib
 import errno
 import os
 import resource
@@ -23,6 +22,7 @@ from data.experiments import networks, runner
 from data.experiments.runner import Work
 from helpers import checkpoints, files, modes, show
 from helpers.models import PointMLP
+from tries.powers import as_somebody_else, full_disk
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -141,19 +141,6 @@ def test_a_disk_that_fails(tmp_path, monkeypatch, writer, what, when):
     assert list(content(tmp_path)) == [path] and content(tmp_path) != before
 
 
-@contextlib.contextmanager
-def full_disk(size=100):
-    """Writes beyond `size` bytes a file fail, for real (a limit on file sizes)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("older", [True, False], ids=["over an older file", "a new file"])
 @writers
 def test_a_disk_that_is_really_full(tmp_path, writer, older):
@@ -203,19 +190,6 @@ def test_a_name_that_is_too_long(tmp_path, writer):
         write(path)
     assert_sentence(err, path, "File name too long")
     assert list(tmp_path.iterdir()) == []
-
-
-@contextlib.contextmanager
-def as_somebody_else():
-    """The superuser may do anything: while this lasts, permissions hold for these tests too."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 @pytest.fixture
