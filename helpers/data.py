@@ -1,4 +1,4 @@
-"""The data sets, as tensors in [-1, 1]: digits, moons, checkerboard, MNIST, Fashion-MNIST, and one photo.
+"""Data sets as tensors in [-1, 1]: digits, moons, checkerboard, MNIST, Fashion-MNIST, one photo, one's own.
 
 MNIST and Fashion-MNIST ship compressed under data/ and are read from there, without network.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import gzip
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from sklearn import datasets
 from torch import Tensor
 
@@ -73,6 +75,46 @@ def mnist(train: bool = True) -> tuple[Tensor, Tensor]:
 def fashion_mnist(train: bool = True) -> tuple[Tensor, Tensor]:
     """Fashion-MNIST, same shapes as mnist(); labels index FASHION_NAMES. Raises as mnist() does."""
     return _read("FashionMNIST", train)
+
+
+def folder(path, size: int = 28) -> tuple[Tensor, Tensor]:
+    """Your own pictures: all of a folder, grey, cut square from the middle: (N, 1, size, size), labels 0.
+
+    float32 in [-1, 1], as mnist() gives them, in the order of their names; what is transparent becomes white.
+    Files that are no pictures by their names are left out, and so are folders in it.
+    Raises FileNotFoundError where there is no such folder or no picture in it, ValueError naming a picture
+    that cannot be read.
+    """
+    _check(size=(size, 1, 4096))
+    place, known = Path(path), Image.registered_extensions()
+    if not place.is_dir():
+        kind = "not a folder" if place.exists() else "not there"
+        raise FileNotFoundError(f"{path} is {kind}: name a folder of pictures")
+    try:
+        found = sorted(p for p in place.iterdir() if p.name[0] != "." and p.suffix.lower() in known)
+    except OSError as err:
+        raise ValueError(f"{path} cannot be read ({err.strerror or err}): name another folder") from err
+    found = [file for file in found if file.is_file()]
+    if not found:
+        raise FileNotFoundError(f"{path} has no pictures in it (.png, .jpg, .gif ..): put some there")
+    x = torch.stack([_read_picture(file, size) for file in found])[:, None]
+    return x, torch.zeros(len(x), dtype=torch.int64)
+
+
+def _read_picture(file: Path, size: int) -> Tensor:
+    try:
+        with Image.open(file) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode[0] in "IF":  # more than 8 bits
+                grey = np.asarray(image, np.float32)
+                grey = grey / 257 if grey.max() > 255 else grey
+                image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("L")
+            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
+        raise ValueError(f"{file} cannot be read as a picture: take it out of this folder") from err
+    return torch.tensor(np.array(image), dtype=torch.float32) / 127.5 - 1
 
 
 def _read(name: str, train: bool) -> tuple[Tensor, Tensor]:

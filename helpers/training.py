@@ -121,6 +121,27 @@ def min_snr_weights(schedule: Schedule, prediction: str, gamma: float = 5.0) -> 
     return torch.cat([torch.zeros(1), (snr.clamp(max=gamma) / per_x0).float()])
 
 
+def draw_batch(images: Tensor, T: int, batch_size: int, generator: torch.Generator):
+    """What one training step draws: which examples (B,), then their levels t, 1 .. T, then their noise."""
+    pick = torch.randint(len(images), (batch_size,), generator=generator)
+    t = torch.randint(1, T + 1, (batch_size,), generator=generator).to(images.device)
+    noise = torch.randn(batch_size, *images.shape[1:], generator=generator).to(images.device)
+    return pick, t, noise
+
+
+def batches(
+    images: Tensor, T: int, steps: int, batch_size: int = 128, seed: int = 0
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What train() meets with Run(model, seed=seed): x0 (B, ..), levels t (B,) in 1 .. T and noise like x0.
+
+    images: (N, ..). For a training step of one's own, with the same losses.
+    """
+    g = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        pick, t, noise = draw_batch(images, T, batch_size, g)
+        yield images[pick.to(images.device)], t, noise
+
+
 def train(
     run: Run,
     schedule: Schedule,
@@ -154,10 +175,8 @@ def train(
         lr = learning_rate(run.step, steps, run.lr)
         for group in run.optimizer.param_groups:
             group["lr"] = lr
-        pick = torch.randint(len(x), (batch_size,), generator=g)
-        t = torch.randint(1, schedule.T + 1, (batch_size,), generator=g).to(device)
+        pick, t, noise = draw_batch(x, schedule.T, batch_size, g)
         x0 = x[pick.to(device)]
-        noise = torch.randn(x0.shape, generator=g).to(device)
         y = None if labels is None else drop_labels(labels[pick.to(labels.device)], drop, model.classes, g)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses = denoising_loss(model, schedule, x0, t, noise, y)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["NOISE_TO_DIGITS_MINE"] = ""  # answers that tests give go to no my-work/
 ROOT = Path(__file__).resolve().parent.parent
 for folder in (ROOT / "notebooks" / "source", ROOT):
     if str(folder) not in sys.path:

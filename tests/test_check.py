@@ -269,6 +269,19 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_threads_that_are_started_after_the_answer_are_stopped_too():
+    f = write(
+        "def f(x, t, noise):\n    import threading\n    def go(left=3):\n        try:\n"
+        "            while True:\n                time.sleep(0.01)\n        finally:\n"
+        "            left and threading.Thread(target=go, args=(left - 1,), name='late').start()\n"
+        "    threading.Thread(target=go, name='late').start()\n    return mix(x, t, noise)",
+        mix=mix,
+    )
+    assert decide(MIX, f).state == "right"
+    assert not [t for t in threading.enumerate() if t.name == "late"]
+
+
 def test_the_readers_own_interrupt_passes_and_stops_the_code(interruptible):
     f = write("def f(x, t, noise):\n    while True:\n        pass")
     before = set(threading.enumerate())

@@ -10,8 +10,10 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers import data, files
 from helpers.metrics import share_inside, squares
@@ -107,6 +109,57 @@ def test_photo():
     assert image.shape == (1, 1, 64, 64) and image.dtype == torch.float32
     assert -1 <= float(image.min()) < float(image.max()) <= 1 and float(image.std()) > 0.2
     assert data.photo(32).shape == (1, 1, 32, 32)
+
+
+# --- a folder of one's own pictures
+
+
+def test_a_folder_of_pictures(tmp_path):
+    """Grey, square, in the order of their names; what is no picture is left out."""
+    grey = np.full((40, 30), 51, np.uint8)
+    Image.fromarray(grey).save(tmp_path / "b.png")
+    Image.new("RGB", (60, 20), "white").save(tmp_path / "a.JPG")
+    Image.new("RGBA", (28, 28), (0, 0, 0, 0)).save(tmp_path / "c.png")
+    Image.new("1", (5, 5), 0).save(tmp_path / "d.gif")
+    Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / "e.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / ".hidden.png").write_text("")
+    (tmp_path / "deeper.png").mkdir()
+    x, y = data.folder(tmp_path)
+    assert x.shape == (5, 1, 28, 28) and x.dtype == torch.float32
+    assert torch.equal(y, torch.zeros(5, dtype=torch.int64))
+    expected = torch.tensor([1, 51 / 127.5 - 1, 1, -1, 1])
+    assert torch.allclose(x.mean((1, 2, 3)), expected, atol=1e-6)
+    assert data.folder(str(tmp_path), size=8)[0].shape == (5, 1, 8, 8)
+
+
+def test_a_picture_is_cut_from_the_middle_and_not_squeezed(tmp_path):
+    wide = np.zeros((28, 84), np.uint8)
+    wide[:, 28:56] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    assert torch.equal(data.folder(tmp_path)[0], torch.ones(1, 1, 28, 28))
+
+
+def test_a_folder_that_is_none_or_empty(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere is not there: name a folder of pictures"):
+        data.folder(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(FileNotFoundError, match="has no pictures in it"):
+        data.folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match="notes.txt is not a folder"):
+        data.folder(tmp_path / "notes.txt")
+    with pytest.raises(ValueError, match="size is a whole number"):
+        data.folder(tmp_path, size=0)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", "half"])
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, content):
+    if content == "half":
+        Image.effect_noise((99, 99), 50).save(tmp_path / "good.png")
+        content = (tmp_path / "good.png").read_bytes()[:2000]
+    (tmp_path / "bad.png").write_bytes(content)
+    with pytest.raises(ValueError, match="bad.png cannot be read as a picture: take it out"):
+        data.folder(tmp_path)
 
 
 # --- files that are not as they should be (more in tests/tries/test_data.py)

@@ -48,16 +48,17 @@ def test_each_notebook_opens_itself_at_the_one_repository(path):
     here, name = links.read_links(COURSE), path.relative_to(COURSE.root).as_posix()
     title, code = first_cells(path)
     assert here.colab(name) in title.source and here.binder(name) in title.source
-    assert tags(code) == [BOOTSTRAP] and code.source == here.bootstrap()
+    student = path.parent == COURSE.student
+    assert tags(code) == [BOOTSTRAP] and code.source == here.bootstrap(student)
     assert read_notebook(path).metadata[RECORD]["edition"] == here.edition
 
 
 def test_the_first_cell_is_a_few_lines_and_installs_nothing():
-    code = links.read_links(COURSE).bootstrap()
-    assert len(code.splitlines()) <= 17 and max(map(len, code.splitlines())) <= 110
+    code = links.read_links(COURSE).bootstrap(student=True)
+    assert len(code.splitlines()) <= 18 and max(map(len, code.splitlines())) <= 110
     assert "pip" not in code and "install" not in code
     statements = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
-    assert len(statements) <= 15
+    assert len(statements) <= 16
 
 
 # The edition ----------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ def test_one_command_re_points_badges_and_first_cells(fork):
     here = links.read_links(fork)
     assert here == links.Links("grace/copy.2", "v2.1", "1")
     for path in fork.complete.rglob("*.ipynb"):
-        assert first_cells(path)[1].source == here.bootstrap()
+        assert first_cells(path)[1].source == here.bootstrap(path.parent == fork.student)
 
 
 def test_back_again_gives_the_same_bytes(fork):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from builder import mistakes
+from builder import mistakes, placing
 from builder.course import BuildError, Course
 from helpers.exercises import decide, exercises, patches
 
@@ -131,12 +131,12 @@ CODE = "def f(x):\n    a = g(x)\n    if a:\n        b = a.sqrt()\n        a = b 
     ids=["part of a line", "two lines", "nested lines", "left out", "added", "the beginning of it"],
 )  # fmt: skip
 def test_a_piece_is_replaced_where_it_stands(old, new, expected):
-    assert patches.patch(CODE, [mistakes.place(CODE, old, new)]) == expected
+    assert patches.patch(CODE, [placing.place(CODE, old, new)]) == expected
 
 
 def test_an_edit_is_as_small_as_it_can_be():
-    assert mistakes.trim(10, "(1 - a).sqrt() * x", "(1 - a) * x") == (17, 24, "")
-    assert mistakes.trim(0, "alpha_bar[t]", "alphas[t]") == (0, 9, "alphas"), "words stay whole"
+    assert placing.trim(10, "(1 - a).sqrt() * x", "(1 - a) * x") == (17, 24, "")
+    assert placing.trim(0, "alpha_bar[t]", "alphas[t]") == (0, 9, "alphas"), "words stay whole"
 
 
 def test_a_solution_gets_what_it_and_its_mistakes_use_of_the_cells_above(tmp_path):
@@ -420,3 +420,242 @@ def test_two_mistakes_are_named_and_single_ones_before_them():
     for mistake in step.mistakes:
         assert decide(step, mistake.function).mistake == mistake.name
     assert "+" not in decide(step, lambda x0, t, noise, schedule: 3.1 * x0).mistake
+
+
+# Predictions, breaks, hunts ---------------------------------------------------------------------------
+
+TASKS = SOURCE.replace(
+    "# %%\nlater = 5",
+    """# %% expected="1.1"
+print(shrink(points, 1))
+
+# %% exercise="1.2" kind="predict"
+### BEGIN SOLUTION
+guess = 0.5, 0.75
+### END SOLUTION
+check.predict("1.2", guess)
+
+# %% exercise="1.3" kind="break"
+def fade(x):
+    ### BEGIN SOLUTION
+    # given: return half(x) + 1
+    return half(x)
+    ### END SOLUTION
+why = "b"  # "a" or "b"
+fade = check.changed("1.3", fade, why)
+
+# %% exercise="1.4" kind="hunt"
+check.hunt("1.4")
+
+# %% kind="answer" of="1.4"
+line = 2
+check.found("1.4", line)
+""",
+)
+TASKS_SPECS = (
+    SPECS
+    + """
+from helpers.exercises.hunt import Hunt, Measurement
+from helpers.exercises.patches import Break, solve
+from helpers.exercises.predict import Prediction
+
+def flat(written):
+    return written[0] == written[1]
+
+def small(results):
+    return None if results[0] < 1 else f"It is {results[0]:.1f}: make it less than 1."
+
+def pipeline(n):
+    x = torch.zeros(n)
+    # lines
+    x = x + start()
+    y = 2 * x
+    z = solve("1.1")(y, 0)
+    # end
+    return dict(y=y, z=z)
+
+def start():
+    return 4
+
+def setting():
+    return (3,)
+
+MEASURED = [
+    Measurement("y", lambda r: r["y"].mean(), 0.1),
+    Measurement("z", lambda r: last(r), 0.1),
+]
+
+def last(r):
+    return r["z"].mean()
+
+EXERCISES += [
+    Prediction("1.2", "2 numbers"),
+    Break("1.3", lambda: [(torch.tensor(1.0),)], "it is small.", wanted=small, why="b", options="ab"),
+    Hunt("1.4", pipeline, setting, MEASURED, print),
+]
+"""
+)
+TASKS_PAGE = (
+    ROOTLESS
+    + """
+# 1.2 two steps
+## the same
+answer: flat()
+No.
+## without the first
+answer: 0.5, ..
+You wrote {written}.
+## right
+Yes.
+
+# 1.3 too large
+## doubled
+- half(x)
++ half(x) * 3
+It is {got:.1f}.
+## no sign
+answer: a
+The sign is as before.
+## right
+So it is.
+
+# 1.4 three lines
+## times three
+- 2 * x
++ 3 * x
+It is doubled.
+## too much
+- start()
++ 2 * start()
+Once is enough.
+## line 3
+answer: 3
+Line 3 shrinks.
+"""
+)
+
+
+def make_tasks(folder, old="", new="", where="page"):
+    texts = dict(page=TASKS_PAGE, source=TASKS, specs=TASKS_SPECS)
+    assert old in texts[where]
+    texts[where] = texts[where].replace(old, new, 1)
+    return make(folder, texts["page"], texts["source"], texts["specs"])
+
+
+def build_tasks(course):
+    mistakes.write_mistakes(course, say=lambda text: None)
+    return json.loads(mistakes.target(course).read_text())
+
+
+def test_what_is_built_of_tasks(tmp_path):
+    built = build_tasks(make_tasks(tmp_path))
+    assert built["1.1"]["expected"] == "print(shrink(points, 1))" and "kind" not in built["1.1"]
+    assert built["1.2"] == {
+        "kind": "predict",
+        "name": "two steps",
+        "right": "Yes.",
+        "mistakes": [["the same", "flat()", "No."], ["without the first", "0.5, ..", "You wrote {written}."]],
+    }
+    fade = built["1.3"]
+    assert (fade["kind"], fade["name"], fade["title"], fade["right"]) == (
+        "break", "fade", "too large", "So it is."
+    )  # fmt: skip
+    assert fade["source"] == "def fade(x):\n    return half(x)"
+    assert fade["stub"] == "def fade(x):\n    return half(x) + 1" and "def half" in fade["given"]
+    assert fade["reasons"] == [["a", "The sign is as before."]] and fade["mistakes"][0][0] == "doubled"
+    hunt = built["1.4"]
+    assert hunt["lines"] == 'x = x + start()\ny = 2 * x\nz = solve("1.1")(y, 0)'
+    assert [case[:2] for case in hunt["cases"]] == [["times three", 2], ["too much", 1]]
+    assert patches.patch(hunt["lines"], hunt["cases"][0][2]).splitlines()[1] == "y = 3 * x"
+    assert hunt["others"] == [["3", "Line 3 shrinks."]]
+    assert hunt["table"] == {"right": [8.0, 2.0], "cases": [[12.0, 2.449], [16.0, 2.828]]}
+
+
+@pytest.mark.parametrize(
+    "where, old, new, line, said",
+    [
+        ("page", "answer: 0.5, ..", "answer: 0.5", 11, "is not of the form '2 numbers'"),
+        ("page", "answer: flat()", "answer: round()", 8, "have no round"),
+        ("page", "answer: flat()\n", "", 8, "write `answer: ...`"),
+        ("page", "Yes.", "Yes", 14, "does not end like a sentence"),
+        ("page", "answer: a", "answer: b", 22, "is no letter of a wrong reason"),
+        ("page", "answer: a", "- half(x)\n+ x", 1, "no sentence for reason a" ),
+        ("page", "* 3", "* 1", 18, "no case tells it from the solution"),
+        ("specs", "< 1 else", "< 0.1 else", 1, "its solution has not the wanted effect: It is 0.5"),
+        ("specs", "< 1 else", "< 3 else", 1, "the given function has the wanted effect already"),
+        ("specs", 'options="ab"', 'options="abc"', 1, "no sentence for reason c"),
+        ("page", "- 2 * x\n", "- 5 * x\n", 30, "`5 * x` does not stand in the lines"),
+        ("page", "+ 3 * x", "+ 2 * (1 * x)", 29, "no measurement changes by more than its resolution"),
+        ("page", "+ 3 * x", "+ 4 * x", 33, "no measurement tells it from times three (line 2)"),
+        ("page", "+ 3 * x", "+ 3 * nowhere", 29, "stops with NameError"),
+        ("page", "+ 3 * x", "+ 3 * x\n+ y = y", 29, "a patch keeps the number of lines"),
+        ("page", "answer: 3", "answer: 7", 37, "the number of one of the 3 lines"),
+        ("page", "answer: 3", "answer: 2", 37, "line 2 has a patch"),
+        ("page", "## line 3\nanswer: 3\nLine 3 shrinks.\n", "", 28, "line 3 has neither patch nor sentence"),
+        ("source", "line = 2", "line = 1", 28, "the answer's cell says line 1, the first case is in line 2"),
+        ("specs", "    # lines\n", "", 28, "pipeline needs a line `# lines`"),
+        ("specs", "    y = 2", "\n    y = 2", 28, "is an empty one or a comment"),
+        ("specs", 'Hunt("1.4"', 'Hunt("1.5"', 28, "nb01.py has no Hunt('1.4', ...)"),
+    ],
+)  # fmt: skip
+def test_a_wrong_task_stops_the_build_with_its_line(tmp_path, where, old, new, line, said):
+    course = make_tasks(tmp_path, old, new, where)
+    with pytest.raises(BuildError) as refused:
+        build_tasks(course)
+    assert f"01_mistakes.md, line {line}: " in str(refused.value) and said in str(refused.value)
+
+
+def test_a_table_is_measured_again_only_when_something_of_it_has_changed(tmp_path, monkeypatch):
+    course = make_tasks(tmp_path)
+    before, measured = build_tasks(course), []
+    monkeypatch.setattr(mistakes.hunting, "prove", lambda *a: measured.append(a[0].id) or [])
+    assert mistakes.stale(course, "01") == [] and build_tasks(course) == before and not measured
+    page, specs = course.sources / "01_mistakes.md", course.exercise_specs("01")
+    page.write_text(page.read_text().replace("Once is enough", "Once will do"))
+    assert build_tasks(course)["1.4"]["table"] == before["1.4"]["table"]
+    for path, old, new in (
+        (specs, "return 4", "return 5"),
+        (specs, 'r["z"].mean()', 'r["z"].sum()'),
+        (page, "+ 3 * x", "+ 5 * x"),
+        (course.sources / "01_toy.py", "y = half(x)", "y = half(x) + 1"),
+    ):
+        path.write_text(path.read_text().replace(old, new))
+        (entry,) = [e for id, e in mistakes.build(course, "01").entries.items() if id == "1.4"]
+        assert "table" not in entry and mistakes.stale(course, "01"), new
+        path.write_text(path.read_text().replace(new, old))
+    specs.write_text(specs.read_text().replace("return 4", "return 4  # four"))
+    assert mistakes.stale(course, "01") == []
+
+
+def test_a_table_stays_where_another_machine_measures_nearly_the_same(tmp_path):
+    course = make_tasks(tmp_path)
+    before = build_tasks(course)
+    near = json.loads(json.dumps(before).replace("2.449", "2.46"))
+    mistakes.target(course).write_text(json.dumps(near))
+    mistakes.write_mistakes(course, always=True, say=lambda text: None)
+    assert json.loads(mistakes.target(course).read_text()) == near
+    far = json.dumps(before).replace("2.449", "2.9")
+    mistakes.target(course).write_text(far)
+    mistakes.write_mistakes(course, always=True, say=lambda text: None)
+    assert json.loads(mistakes.target(course).read_text()) == before
+
+
+@pytest.mark.parametrize(
+    "one, other, told",
+    [([1.0, 2.0], [1.0, 2.05], False), ([1.0, 2.0], [1.0, 2.2], True), ([None, 2.0], [1.0, 2.0], True),
+     ([None, 2.0], [None, 2.0], False)],
+)  # fmt: skip
+def test_two_cases_are_told_apart_by_one_measurement(one, other, told):
+    assert mistakes.hunting.tell_apart(one, other, [0.1, 0.1]) is told
+
+
+@pytest.mark.parametrize("number", PAGES)
+def test_every_hunt_that_ships_has_a_table_that_tells_its_lines_apart(number):
+    for id, entry in mistakes.stands(Course(ROOT), number).items():
+        if entry.get("kind") == "hunt":
+            resolutions = [m.resolution for m in exercises(number)[id].measurements]
+            lines, table = [case[1] for case in entry["cases"]], entry["table"]
+            for i, one in enumerate(table["cases"]):
+                assert mistakes.hunting.tell_apart(one, table["right"], resolutions)
+                for j, other in enumerate(table["cases"][:i]):
+                    assert lines[i] == lines[j] or mistakes.hunting.tell_apart(one, other, resolutions)

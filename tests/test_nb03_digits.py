@@ -31,15 +31,15 @@ def result(name):
 
 @pytest.fixture(scope="module")
 def built():
-    """What the notebook's cells define: the exercises with their solutions, and the layers."""
+    """What the notebook's cells define: the exercises with their solutions, and the given layers."""
     cells = read_source(SOURCE)
-    space = dict(torch=torch, nn=nn, F=F, at=at, SelfAttention=models.SelfAttention)
-    space["timestep_embedding"] = models.timestep_embedding
+    space = dict(torch=torch, nn=nn, F=F, at=at, timestep_embedding=models.timestep_embedding)
     solutions = exercises(cells)
     for cell in cells:
-        if number := cell.metadata.get("exercise"):
+        number = cell.metadata.get("exercise")
+        if number and solutions[number].kind == "write":
             exec(compile(solutions[number].solution, "<cell>", "exec"), space)
-        elif cell.source.startswith("class Layers"):
+        elif cell.cell_type == "code" and cell.source.startswith(("class ", "def way_")):
             exec(compile(cell.source, "<cell>", "exec"), space)
     return space
 
@@ -51,15 +51,6 @@ def shake(module, seed=0):
         for p in module.parameters():
             p += 0.1 * torch.randn(p.shape, generator=g)
     return module.eval()
-
-
-def names_of_helpers():
-    """The table of layer names in the notebook's cell that renames the shipped weights."""
-    cell = next(c for c in read_source(SOURCE) if "def translate" in c.source)
-    start = cell.source.index("theirs = ")
-    space = {}
-    exec(cell.source[start:].split("\n\n")[0], space)
-    return space["theirs"]
 
 
 @pytest.mark.parametrize("c_in, c_out", [(8, 16), (16, 16)])
@@ -78,40 +69,53 @@ def test_a_block_starts_as_no_correction(built):
 
 def test_attention_is_that_of_pytorch_and_of_helpers(built):
     layer = shake(models.SelfAttention(16, heads=2))
+    ours = built["SelfAttention"](16, heads=2)
+    ours.load_state_dict(layer.state_dict())
     x = randn(0, 3, 16, 4, 2)
     q, k, v = layer.split(x)
     mixed, weights = built["attention"](q, k, v)
     assert torch.allclose(mixed, F.scaled_dot_product_attention(q, k, v), atol=1e-6)
     assert torch.allclose(weights, layer.weights(x), atol=1e-6)
-    by_hand = x + layer.out(mixed.transpose(-1, -2).reshape(x.shape))
-    assert torch.allclose(layer(x), by_hand, atol=1e-6)
+    assert torch.allclose(layer(x), ours(x), atol=1e-6)
 
 
-def test_the_unet_is_that_of_helpers(built):
-    theirs, rename = shake(models.UNet(channels=(32, 64))), names_of_helpers()
-    ours = built["SmallUNet"]()
-    weights = theirs.state_dict()
-
-    def translate(key):
-        layer, rest = key.split(".", 1)
-        return f"{rename.get(layer, layer)}.{rest}"
-
-    ours.load_state_dict({key: weights[translate(key)] for key in ours.state_dict()})
+@pytest.mark.parametrize("channels, side", [((32, 64), 8), ((16, 48, 96), 28), ((8,), 5)])
+def test_the_unet_is_that_of_helpers(built, channels, side):
+    theirs, ours = shake(models.UNet(channels=channels)), built["UNet"](channels)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
     assert models.parameter_count(ours) == models.parameter_count(theirs)
-    x, t = randn(0, 4, 1, 8, 8), torch.tensor([1, 10, 500, 1000])
-    assert torch.allclose(ours.eval()(x, t), theirs(x, t), atol=1e-5)
+    x, t = randn(0, 4, 1, side, side), torch.tensor([1, 10, 500, 1000])
+    assert torch.allclose(ours.eval()(x, t), theirs(x, t), atol=1e-4)
+
+
+@pytest.mark.parametrize("name, channels", [("digits_unet", (32, 64)), ("mnist_unet", (16, 48, 96))])
+def test_the_shipped_weights_fit_strictly(built, name, channels):
+    built["UNet"](channels).load_state_dict(checkpoints.load_model(name).state_dict(), strict=True)
 
 
 def test_one_seed_makes_the_same_first_weights(built):
     """Else the live training could not be the shipped one."""
-    rename = names_of_helpers()
     torch.manual_seed(0)
-    ours = built["SmallUNet"]().state_dict()
+    ours = built["UNet"]().state_dict()
     torch.manual_seed(0)
     theirs = models.UNet(channels=(32, 64)).state_dict()
-    for key, value in ours.items():
-        layer, rest = key.split(".", 1)
-        assert torch.equal(value, theirs[f"{rename.get(layer, layer)}.{rest}"]), key
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+def test_what_the_blocks_on_the_way_up_take(built):
+    """3.5."""
+    taken = [blocks[0].conv1.in_channels for blocks in built["UNet"](channels=(16, 48, 96)).up]
+    assert taken == [192, 96, 32]
+
+
+def test_the_four_places_by_hand(built):
+    """3.2: rows 1 and 2 as the text works them, rows 3 and 4 as they are asked for."""
+    q, k, v = (x[0, 0] for x in nb03.make_attention_cases()[2])
+    mixed, weights = built["attention"](q, k, v)
+    rows = [[0.71, 0.10, 0.10, 0.10], [0.44, 0.44, 0.06, 0.06], [0.25] * 4, [0.02, 0.95, 0.02, 0.02]]
+    assert torch.allclose(weights, torch.tensor(rows), atol=0.006)
+    assert torch.allclose(mixed[:3, 0], torch.tensor([1.58, 1.74, 2.5]), atol=0.005)
 
 
 @pytest.mark.parametrize("schedule", [cosine(1000), linear(100)])
@@ -120,9 +124,10 @@ def test_v_and_back(built, schedule):
     x0, noise = randn(0, 4, 1, 5, 4), randn(1, 4, 1, 5, 4)
     x_t, v = schedule.q_sample(x0, t, noise), built["v_target"](x0, t, noise, schedule)
     assert torch.allclose(v, schedule.target(x0, t, noise, "v"), atol=2e-5)  # alpha_bar in float32
-    eps, back = built["from_v"](v, x_t, t, schedule)
-    helpers_say = schedule.from_output(v, x_t, t, "v")
-    for ours, theirs, truth in zip((eps, back), helpers_say, (noise, x0), strict=True):
+    helpers_say = reversed(schedule.from_output(v, x_t, t, "v"))  # theirs are (eps, x0)
+    for ours, theirs, truth in zip(
+        built["from_v"](v, x_t, t, schedule), helpers_say, (x0, noise), strict=True
+    ):
         assert torch.allclose(ours, theirs, atol=2e-5)
         assert torch.allclose(ours, truth, atol=1e-5)
 
@@ -152,14 +157,14 @@ def test_the_average_of_the_weights_is_that_of_helpers(built):
 
 
 def test_scores_of_dot_products_spread_like_the_root_of_d():
-    """The folded derivation of exercise 3.2."""
+    """The fold behind exercise 3.3."""
     for d in (4, 64, 1024):
         scores = (randn(d, 4000, d) * randn(d + 1, 4000, d)).sum(1)
         assert scores.std().item() == pytest.approx(math.sqrt(d), rel=0.1)
 
 
 def test_v_weighs_the_noise_error_by_the_inverse_of_alpha_bar():
-    """The folded derivation of exercise 3.5: |v - w|^2 = |eps_v - eps_w|^2 / alpha_bar at the same x_t."""
+    """The fold behind exercise 3.7: |v - w|^2 = |eps_v - eps_w|^2 / alpha_bar at the same x_t."""
     schedule, t = cosine(1000), torch.tensor([100, 500, 900])
     x_t, v, other = randn(0, 3, 4), randn(1, 3, 4), randn(2, 3, 4)
     (eps, _), (eps_other, _) = (schedule.from_output(w, x_t, t, "v") for w in (v, other))
@@ -181,13 +186,49 @@ def test_a_blurry_average_passes_the_pixels_and_fails_the_distance():
 
 
 def test_a_target_in_float64_is_told():
-    e = next(e for e in nb03.EXERCISES if e.id == "3.4")
+    e = next(e for e in nb03.EXERCISES if e.id == "3.6")
     told = decide(e, lambda x0, t, noise, schedule: e.reference(x0, t, noise, schedule).double())
     assert (told.state, told.mistake) == ("wrong", "dtype")
 
 
 def test_every_exercise_is_in_the_notebook():
     assert list(exercises(read_source(SOURCE))) == [e.id for e in nb03.EXERCISES]
+
+
+@pytest.mark.parametrize(
+    "guess, told",
+    [("cd", ("right", "")), ("CDE", ("right", "")), ("bcd", ("off", "pixel statistics"))]
+    + [("cdf", ("off", "distance to the training set")), ("ce", ("off", "one not trusted"))],
+)
+def test_the_scores_that_notice(guess, told):
+    prediction = next(e for e in nb03.EXERCISES if e.id == "3.9")
+    noted = prediction.write_down(guess, {})[1]
+    verdict = prediction.compare("cde", noted)
+    assert (verdict.state, verdict.mistake) == told
+
+
+@pytest.fixture(scope="module")
+def hunt():
+    return next(e for e in nb03.EXERCISES if e.id == "3.10")
+
+
+def test_the_hunt_runs_the_network_of_the_course(hunt):
+    """The twelve lines are the forward pass of 3.4."""
+    result = hunt.run()
+    network, x0, noise, schedule = hunt.setting()
+    t = torch.full((len(x0),), 300)
+    _, estimate = schedule.from_output(network(result.x_t, t), result.x_t, t, "v")
+    assert torch.allclose(result.estimate, estimate, atol=1e-5)
+
+
+def test_mistakes_in_the_attention_are_not_seen_in_the_samples(hunt):
+    """What the text behind the hunt says: three of six."""
+    right = metrics.confident_share(hunt.run().samples)
+    shares = {
+        name: metrics.confident_share(hunt.run(edits).samples) for name, _, edits, _ in hunt.built.cases
+    }
+    hidden = [name for name, share in shares.items() if share > right - 0.04]
+    assert hidden == ["no scale", "softmax over queries", "attention left out"]
 
 
 # What the stored results hold ---------------------------------------------------------------------

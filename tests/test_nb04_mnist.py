@@ -6,31 +6,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from helpers import checkpoints, metrics, show
-from helpers.exercises import decide, exercises
+from helpers import checkpoints, classifiers, data, metrics
+from helpers.exercises import decide, exercises, patches
 from helpers.models import UNet
 from helpers.sampling import ancestral, ddim, last, reverse
-from helpers.schedule import at, cosine, linear
+from helpers.schedule import cosine, linear
+from helpers.training import Run, batches, learning_rate, train
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCE = ROOT / "notebooks" / "source" / "04_mnist_sampling.py"
 RESULTS = ROOT / "data" / "results" / "mnist.json"
+WRITTEN = {"4.1": "train_step", "4.3": "clamp_x0", "4.4": "ddim_levels", "4.5": "walk", "4.7": "frechet"}
 
 
 @pytest.fixture(scope="module")
 def opened():
-    """The functions that the notebook's exercise cells define, without their check."""
-    from builder.source import exercises as cells_of
-    from builder.source import read_source
-
-    names = {"torch": torch, "at": at}
-    for parsed in cells_of(read_source(SOURCE)).values():
-        exec(parsed.solution, names)
-    return names
+    """The functions that the notebook's cells define."""
+    return {name: patches.solve(id) for id, name in WRITTEN.items()}
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +42,54 @@ def small_network():
     return model.eval().requires_grad_(False)
 
 
-def test_the_solutions_are_right(opened):
-    for exercise in exercises("04").values():
-        verdict = decide(exercise, opened[exercise.title])
-        assert verdict.state == "right", verdict.message
+def from_v(v, x_t, t, schedule):
+    return schedule.from_output(v, x_t, t, "v")[::-1]
+
+
+def ddim_step(x0, eps, t, t_next, noise, schedule):
+    return schedule.q_sample(x0, t_next, eps)
+
+
+def ancestral_step(x0, eps, t, t_next, noise, schedule):
+    x_t = schedule.q_sample(x0, t, eps)
+    mean, var = schedule.posterior(x0, x_t, torch.full((len(x_t),), t))
+    return mean + var.sqrt() * noise
+
+
+def test_the_tasks_are_of_their_kinds():
+    kinds = {id: task.kind for id, task in exercises("04").items()}
+    assert {id for id, kind in kinds.items() if kind == "write"} == WRITTEN.keys()
+    assert (kinds["4.2"], kinds["4.6"], kinds["4.8"], kinds["4.9"]) == ("predict", "predict", "break", "hunt")
+
+
+@pytest.mark.parametrize("id", WRITTEN)
+def test_the_solutions_are_right(opened, id):
+    exercise = exercises("04")[id]
+    assert exercise.title == WRITTEN[id]
+    verdict = decide(exercise, opened[exercise.title])
+    assert verdict.state == "right", verdict.message
 
 
 @pytest.mark.parametrize("schedule", [cosine(1000), linear(200)], ids=lambda s: s.name)
-def test_clamp_is_that_of_the_loop(opened, schedule):
-    """A walk of two steps with the open clamp lands where the loop's clip_x0 lands."""
-    model, rule = small_network(), ddim(2)
-    x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    finished = last(reverse(model, schedule, rule, x_T=x, clip_x0=1.0))
-    levels = [*rule.levels(schedule.T), 0]
-    for t, t_next in zip(levels, levels[1:], strict=False):
-        t = torch.full((3,), t)
-        _, x0 = schedule.from_output(model(x, t), x, t, "v")
-        eps, x0 = opened["clamp_x0"](x, t, x0, schedule)
-        x = schedule.q_sample(x0, t_next, eps)
-    torch.testing.assert_close(x, finished, rtol=1e-4, atol=1e-5)
+def test_the_walk_is_that_of_the_loop(opened, schedule):
+    """The same states as `reverse` with clip_x0, and as many of them."""
+    model, x = small_network(), torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    levels = opened["ddim_levels"](schedule.T, 7)
+    theirs = list(reverse(model, schedule, ddim(7), x_T=x, clip_x0=1.0))[1:]
+    ours = list(opened["walk"](model, schedule, x, levels, ddim_step, from_v))
+    for (t, x, x0), state in zip(ours, theirs, strict=True):
+        assert t == state.t
+        torch.testing.assert_close(x, state.x, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(x0, state.x0, rtol=1e-4, atol=1e-5)
+
+
+def test_the_ancestral_walk_is_that_of_the_loop(opened):
+    model, schedule, shape = small_network(), cosine(60), (3, 1, 8, 8)
+    theirs = last(reverse(model, schedule, ancestral(), shape, seed=3, clip_x0=1.0))
+    g = torch.Generator().manual_seed(3)
+    x, levels = torch.randn(shape, generator=g), list(range(60, 0, -1))
+    *_, (_, ours, _) = opened["walk"](model, schedule, x, levels, ancestral_step, from_v, g)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("T", "steps"), [(1000, 50), (1000, 7), (200, 30), (100, 100)])
@@ -74,31 +97,66 @@ def test_levels_are_trailing(opened, T, steps):
     assert opened["ddim_levels"](T, steps) == ddim(steps, spacing="trailing").levels(T)
 
 
-@pytest.mark.parametrize(("states", "frames"), [(51, 42), (51, 5), (1001, 48), (7, 20)])
-def test_frames_are_those_of_show(opened, states, frames):
-    numbers = opened["frame_numbers"](states, frames)
-    assert numbers == show.evenly(list(range(states)), frames)
-    assert (numbers[0], numbers[-1]) == (0, states - 1)
+def test_the_training_is_that_of_helpers(opened):
+    """The loop of the notebook around the opened step finds the losses of `train`."""
+    images, schedule = torch.rand(40, 1, 8, 8) * 2 - 1, cosine(1000)
+    losses, network = [], UNet(channels=(8, 16), emb_dim=16, heads=2, prediction="v")
+    run = Run(UNet(channels=(8, 16), emb_dim=16, heads=2, prediction="v"), lr=1e-3, seed=0)
+    run.model.load_state_dict(network.state_dict())
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01, fused=True)
+    for n, (x0, t, noise) in enumerate(batches(images, 1000, 12, 16, seed=0)):
+        optimizer.param_groups[0]["lr"] = learning_rate(n, 12, 1e-3)
+        step = opened["train_step"](network, optimizer, schedule, x0, t, noise, v_target)
+        losses.append(step)
+    theirs = [step.loss for step in train(run, schedule, images, 12, batch_size=16)]
+    assert losses == pytest.approx(theirs, rel=1e-3)
 
 
-def test_bytes_are_those_of_show(opened):
-    images = 1.3 * torch.randn(5, 1, 6, 7, generator=torch.Generator().manual_seed(0))
-    np.testing.assert_array_equal(opened["to_bytes"](images)[:, 0].numpy(), show.to_grey(images))
+def v_target(x0, t, noise, schedule):
+    return schedule.target(x0, t, noise, "v")
 
 
-def test_nearest_is_that_of_metrics(opened):
+def test_the_distance_is_that_of_metrics_and_of_the_closed_form(opened):
     g = torch.Generator().manual_seed(0)
-    a, b = torch.randn(4, 1, 6, 7, generator=g), torch.randn(9, 1, 6, 7, generator=g)
-    for ours, theirs in zip(opened["nearest"](a, b), metrics.nearest_neighbours(a, b), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    a, b = torch.randn(40, 5, generator=g), 2 * torch.randn(30, 5, generator=g) + 1
+    ours = opened["frechet"](a, b)
+    assert ours.dtype == torch.float64 and ours.item() == pytest.approx(metrics.frechet_between(a, b))
+    line = torch.zeros(40, 2)
+    line[:, 0] = a[:, 0]
+    other = 3 * line[:30] - torch.tensor([1.0, 0.0])
+    means = (line[:, 0].mean() - other[:, 0].mean()) ** 2
+    widths = (line[:, 0].std() - other[:, 0].std()) ** 2
+    assert opened["frechet"](line, other).item() == pytest.approx((means + widths).item(), rel=1e-4)
 
 
-def test_chi_square_is_that_of_scipy(opened):
-    from scipy.stats import chisquare
+@pytest.mark.slow
+def test_what_spoils_a_set_is_accepted_and_what_spoils_the_pictures_is_not():
+    wanted = exercises("04")["4.8"].wanted
+    images, labels = data.mnist(train=False)
 
-    counts, shares = torch.tensor([90, 110, 100, 80]), torch.tensor([0.25, 0.25, 0.3, 0.2])
-    theirs = chisquare(counts.numpy(), 380 * shares.double().numpy()).statistic
-    assert float(opened["chi_square"](counts, shares)) == pytest.approx(theirs, rel=1e-4)
+    def some(pictures):
+        return pictures[torch.randperm(len(pictures), generator=torch.Generator().manual_seed(1))[:1000]]
+
+    thin = images[images.mean((1, 2, 3)).argsort()[:2000]]
+    for good in (
+        some(images[labels >= 5]),
+        some(images[labels == 1]),
+        images[:1].repeat(1000, 1, 1, 1),
+        some(thin),
+    ):
+        assert wanted([good]) is None
+    blurred = torch.nn.functional.avg_pool2d(some(images), 3, 1, 1)
+    assert "pictures themselves" in wanted([blurred])
+    assert "three times the floor" in wanted([some(images)])
+    assert "1,000 pictures" in wanted([images[:10]])
+
+
+def test_the_floor_of_the_spoilt_set_is_the_stored_one(results):
+    from helpers.exercises import nb04
+
+    assert results["floor"]["mean"] == pytest.approx(nb04.FLOOR, abs=0.005)
+    assert results["real"]["confident"] == pytest.approx(nb04.SURE, abs=0.005)
+    assert classifiers.FEATURES == 64  # the notebook's answer counts the entries of its covariance
 
 
 def test_diffusers_draws_the_same():

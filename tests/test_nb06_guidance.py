@@ -7,29 +7,28 @@ import pytest
 import torch
 from torch import nn
 
+from builder.source import read_source
 from data.experiments import guidance
 from helpers import checkpoints, training
-from helpers.exercises import decide, exercises
+from helpers.exercises import decide, exercises, mine, patches
 from helpers.guidance import Guided
-from helpers.models import PointMLP, UNet, embed_label, timestep_embedding
+from helpers.models import PointMLP, UNet, embed_label
 from helpers.sampling import ddim, dpm_solver, last, reverse
 from helpers.schedule import cosine
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "notebooks" / "source" / "06_guidance.py"
 RESULTS = ROOT / "data" / "results" / "guidance.json"
+WRITTEN = {"6.1": "Labelled", "6.2": "drop_labels", "6.3": "guide", "6.4": "guided", "6.7": "diversity"}
 
 
 @pytest.fixture(scope="module")
 def opened():
-    """What the notebook's exercise cells define, without their check."""
-    from builder.source import exercises as cells_of
-    from builder.source import read_source
-
-    names = {"torch": torch, "nn": nn, "timestep_embedding": timestep_embedding}
-    for parsed in cells_of(read_source(SOURCE)).values():
-        exec(parsed.solution, names)
-    return names
+    """What the notebook's cells define: the solutions, and scale_at, which is given."""
+    given = {"torch": torch}
+    [cell] = [c for c in read_source(SOURCE) if c.source.startswith("def scale_at")]
+    exec(cell.source, given)
+    return given | {name: patches.solve(id) for id, name in {**WRITTEN, "6.5": "guided_too"}.items()}
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +61,62 @@ def batch(model, n=6):
     return torch.randn(shape, generator=g), torch.randint(1000, (n,), generator=g), y
 
 
-def test_the_solutions_are_right(opened):
-    for exercise in exercises("06").values():
-        verdict = decide(exercise, opened[exercise.title])
-        assert verdict.state == "right", verdict.message
+def test_the_tasks_are_of_their_kinds():
+    kinds = {id: task.kind for id, task in exercises("06").items()}
+    assert {id for id, kind in kinds.items() if kind == "write"} == WRITTEN.keys()
+    assert [kinds[f"6.{i}"] for i in (5, 6, 8, 9, 10)] == ["break", "predict", "predict", "predict", "hunt"]
 
 
-def test_told_is_what_the_networks_are_told(opened):
-    """The open module with a PointMLP's layers gives the PointMLP's embedding, with and without labels."""
+@pytest.mark.parametrize("id", WRITTEN)
+def test_the_solutions_are_right(opened, id):
+    exercise = exercises("06")[id]
+    assert exercise.title == WRITTEN[id]
+    verdict = decide(exercise, opened[exercise.title])
+    assert verdict.state == "right", verdict.message
+
+
+def test_labelled_takes_the_weights_of_the_course(opened):
+    """Strictly; and it answers what the course's network answers, with and without labels."""
+    shipped = checkpoints.load_model("mnist_classes").eval().requires_grad_(False)
+    ours = opened["Labelled"]().eval().requires_grad_(False)
+    ours.load_state_dict(shipped.state_dict(), strict=True)
+    g = torch.Generator().manual_seed(0)
+    x, t, y = torch.randn(3, 1, 28, 28, generator=g), torch.tensor([1, 500, 1000]), torch.tensor([3, 10, 0])
+    for labels in ((y,), ()):
+        torch.testing.assert_close(ours(x, t, *labels), shipped(x, t, *labels), rtol=1e-4, atol=1e-5)
+
+
+def test_labelled_adds_what_the_networks_add(opened):
+    ours = opened["Labelled"](channels=(8,), classes=4)
+    t, y = torch.tensor([1, 20, 1000]), torch.tensor([0, 4, 2])
+    level = ours.time(mine.references().timestep_embedding(t, ours.emb_dim))
+    for ours.y in (y, None):
+        torch.testing.assert_close(ours.embed(t), level + embed_label(ours, t, ours.y))
+
+
+def test_the_wrong_half_is_the_other_scale(opened):
     model = points_network()
-    told = opened["Told"](model.classes, 16)
-    told.time, told.label = model.time, model.label
-    _, t, y = batch(model)
-    level = model.time(timestep_embedding(t, 16))
-    for labels in (y, torch.full_like(y, model.classes), None):
-        torch.testing.assert_close(told(t, labels), level + embed_label(model, t, labels))
+    x, t, y = batch(model)
+    for s in (2.0, -1.0, 0.5):
+        turned = opened["guided_too"](model, x, t, y, s)
+        torch.testing.assert_close(turned, opened["guided"](model, x, t, y, 1 - s))
+
+
+@pytest.mark.parametrize(
+    ("guess", "state", "name"),
+    [
+        ((10, 90, 100, 100, 100, 1), "right", ""),
+        ((0.1, 0.9, 1, 1, 1, 1), "right", ""),
+        ((10, 90, 100, 100, 100, 2), "off", "best above 1"),
+        ((10, 90, 100, 100, 100, 0), "off", "best without label"),
+        ((50, 90, 100, 100, 100, 1), "off", "knows without label"),
+        ((10, 60, 100, 100, 100, 1), "off", "little at 1"),
+        ((10, 90, 100, 90, 60, 1), "off", "falls again"),
+    ],
+)
+def test_sketches_of_the_accuracy(guess, state, name):
+    verdict = exercises("06")["6.8"].compare((10.1, 93.8, 99.8, 100, 100, 1), dict(first=guess))
+    assert (verdict.state, verdict.mistake) == (state, name)
 
 
 def test_a_network_with_labels_starts_as_one_without():

@@ -1,38 +1,41 @@
 """Notebook 07: what the lab builds agrees with helpers and diffusers, and its figures are there."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from helpers import checkpoints, show
-from helpers.exercises import decide, exercises
-from helpers.exercises.nb07 import LabSchedule, T
+from helpers import checkpoints
+from helpers.exercises import decide, exercises, patches
+from helpers.exercises.nb07 import Network, T, is_cured, lonely, noise_target
 from helpers.models import LabUNet, parameter_count
 from helpers.sampling import ancestral, ddim, last, reverse
-from helpers.schedule import at, linear
+from helpers.schedule import linear
+from helpers.training import batches
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "notebooks" / "source" / "07_fashion_lab.py"
 RESULTS = ROOT / "data" / "results"
 
 
+WRITTEN = {"7.3": "fit", "7.5": "read_eps", "7.7": "half_way", "7.8": "nearest"}
+
+
 @pytest.fixture(scope="module")
 def opened():
-    """What the notebook defines up to its exercises: the given classes and the solutions, without checks."""
-    from builder.source import exercises as cells_of
+    """The functions that the notebook's cells define, the network among them, and `my`."""
     from builder.source import read_source
 
-    names = {"__name__": "lab", "torch": torch, "F": torch.nn.functional, "nn": torch.nn, "at": at}
-    cells = read_source(SOURCE)
-    solved = cells_of(cells)
-    for cell in cells:
-        if cell.cell_type == "code" and ("class Block(" in cell.source or "class Layers(" in cell.source):
+    my = patches.solve("7.3").__globals__["my"]
+    names = {"__name__": "lab", "torch": torch, "F": torch.nn.functional, "nn": torch.nn, "my": my}
+    for cell in read_source(SOURCE):
+        if cell.cell_type == "code" and any(
+            f"class {c}(" in cell.source for c in ("Block", "Layers", "LabUNet")
+        ):
             exec(cell.source, names)
-        elif "exercise" in cell.metadata:
-            exec(solved[cell.metadata["exercise"]].solution, names)
-    return names
+    return names | {name: patches.solve(id) for id, name in WRITTEN.items()}
 
 
 @pytest.fixture(scope="module")
@@ -58,32 +61,89 @@ def noise(n=2, seed=0):
     return torch.randn(n, 1, 12, 8, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_solutions_are_right(opened):
-    for exercise in exercises("07").values():
-        verdict = decide(exercise, opened[exercise.title])
-        assert verdict.state == "right", verdict.message
+@pytest.mark.parametrize("id", WRITTEN)
+def test_the_solutions_are_right(opened, id):
+    verdict = decide(exercises("07")[id], opened[WRITTEN[id]])
+    assert verdict.state == "right", verdict.message
 
 
-@pytest.mark.parametrize("levels", [100, 300, 1000])
-def test_the_schedule_is_that_of_helpers(opened, levels):
-    ours, theirs = opened["LabSchedule"](levels), linear(levels)
-    torch.testing.assert_close(ours.betas, theirs.betas)
-    torch.testing.assert_close(ours.alpha_bar, theirs.alpha_bar, rtol=1e-4, atol=1e-8)
-    x0, fresh = noise(), noise(seed=1)
-    for t in (torch.tensor([0, levels]), torch.tensor([1, levels // 2])):
-        expected = theirs.q_sample(x0, t, fresh)
-        torch.testing.assert_close(ours.q_sample(x0, t, fresh), expected, rtol=1e-4, atol=1e-5)
+def test_the_tasks_are_of_their_kinds():
+    kinds = [task.kind for task in exercises("07").values()]
+    assert kinds == ["predict", "predict", "write", "hunt", "write", "break", "write", "write"]
 
 
-@pytest.mark.parametrize("name", ["betas", "alpha_bar"])
-def test_a_schedule_without_level_0_is_named(name):
-    class Short(LabSchedule):
-        def __init__(self, T=300):
-            super().__init__(T)
-            setattr(self, name, getattr(self, name)[1:])
+@pytest.mark.parametrize(
+    ("id", "guess", "truth", "state"),
+    [
+        ("7.1", 0.22, 0.2192, "right"),
+        ("7.1", 22, 0.2192, "right"),
+        ("7.1", 0.2, 0.2192, "right"),
+        ("7.1", 0.05, 0.2192, "the square of the amplitude"),
+        ("7.1", 0.006, 0.2192, "with the factor"),
+        ("7.1", 0.5, 0.2192, "the root twice"),
+        ("7.1", 0.35, 0.2192, ""),
+        ("7.2", (7, 28), (7, 28), "right"),
+        ("7.2", (7, 27), (7, 28), "right"),
+        ("7.2", (9, 28), (7, 28), "one layer too many"),
+        ("7.2", (3, 28), (7, 28), "one layer only"),
+        ("7.2", (7, 12), (7, 28), "halving overlooked"),
+    ],
+)
+def test_predictions(id, guess, truth, state):
+    verdict = exercises("07")[id].compare(truth, {"first": guess})
+    assert state in (verdict.state, verdict.mistake) and verdict.state in ("right", "off")
 
-    verdict = decide(exercises("07")["7.1"], Short)
-    assert (verdict.state, verdict.mistake) == ("wrong", "level 0 left out") and name in verdict.message
+
+def test_the_amplitude_that_is_left():
+    assert torch.cumprod(1 - torch.linspace(1e-4, 0.02, T), 0)[-1].sqrt().item() == pytest.approx(
+        0.219, abs=1e-3
+    )
+
+
+def test_fit_draws_as_the_course_does(opened):
+    """Its losses are those of the same steps on the batches of helpers."""
+    g, losses = torch.Generator().manual_seed(3), []
+    images = torch.rand(20, 1, 12, 8, generator=g) * 2 - 1
+    for own in (True, False):
+        torch.manual_seed(0)
+        model = opened["LabUNet"](a=8, b=8, c=8, emb_dim=8)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        if own:
+            generator = torch.Generator().manual_seed(5)
+            rounds = opened["fit"](
+                model, optimizer, linear(T), images, 3, lambda i: 1e-3, noise_target, generator, batch=4
+            )
+        else:
+            step = partial(opened["my"].train_step, model, optimizer, linear(T), target=noise_target)
+            rounds = (step(x0, t, noise) for x0, t, noise in batches(images, T, 3, 4, seed=5))
+        losses.append(list(rounds))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and len(losses[0]) == 3
+
+
+def test_a_list_is_no_loop():
+    fit = patches.solve("7.3")
+    verdict = decide(exercises("07")["7.3"], lambda *args, **more: list(fit(*args, **more)))
+    assert (verdict.state, verdict.mistake) == ("wrong", "a list at the end")
+
+
+def test_specks():
+    """Fresh noise cures them; nothing but noise, or grey, is no cure; more evaluations are refused."""
+    task = exercises("07")["7.6"]
+    assert decide(task, patches.solve("7.6"), task.stub).state == "right"
+    grey, noise = torch.zeros(16, 1, 28, 28), torch.randn(16, 1, 28, 28)
+    assert "no garments" in is_cured([None, dict(x=grey)]) and "lonely" in is_cured([None, dict(x=noise)])
+    network = Network(most=2)
+    network(grey[:2], 5), network(grey[:2], torch.tensor([4, 4]))
+    with pytest.raises(Exception, match="more than 30 times"):
+        network(grey[:2], 3)
+
+
+def test_lonely_pixels(opened):
+    x = torch.zeros(1, 1, 5, 4)
+    x[0, 0, 1, 1], x[0, 0, 3, 3] = 0.5, -0.5
+    assert lonely(x) == pytest.approx(2 / 20)
+    x[0, 0, 1, 2] = 0.4  # a neighbour nearly as bright
+    assert lonely(x) == pytest.approx(1 / 20)
 
 
 def test_the_open_network_takes_the_shipped_weights(opened):
@@ -114,39 +174,53 @@ def test_a_real_u_net():
     assert (x.grad[0, 0, ::4, ::4] != 0).float().mean() > 0.9
 
 
-def test_ancestral_is_that_of_the_loop(opened, network):
+def drawn(opened, network, levels, x, step, seed):
+    """The end of a walk by the notebook's parts."""
+    g = torch.Generator().manual_seed(seed)
+    *_, (level, x, _) = opened["my"].walk(
+        network, lab(opened, levels[0]), x, levels, step, opened["read_eps"], g
+    )
+    assert level == 0
+    return x
+
+
+def lab(opened, levels):
+    return opened["my"].Schedule(opened["my"].linear_betas(levels))
+
+
+def test_the_walk_is_ancestral(opened, network):
     g = torch.Generator().manual_seed(0)
     x_T = torch.randn(2, 1, 12, 8, generator=g)
-    walk = opened["ancestral"](network, LabSchedule(30), x_T, lambda x: torch.randn(x.shape, generator=g))
-    *_, (level, ours) = walk
+    *_, (_, ours, _) = opened["my"].walk(
+        network, lab(opened, 30), x_T, range(30, 0, -1), opened["my"].ancestral_step, opened["read_eps"], g
+    )
     theirs = last(reverse(network, linear(30), ancestral(), x_T.shape, seed=0, clip_x0=1.0))
-    assert level == 0
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("levels", "k"), [(30, 10), (300, 10), (100, 25)])
-def test_every_kth_is_ddim(opened, network, levels, k):
-    *_, (level, ours) = opened["every_kth"](network, LabSchedule(levels), noise(), k)
+def test_every_kth_level_is_ddim(opened, network, levels, k):
+    ours = drawn(opened, network, range(levels, 0, -k), noise(), opened["my"].ddim_step, 0)
     theirs = last(reverse(network, linear(levels), ddim(levels // k), x_T=noise(), clip_x0=1.0))
-    assert level == 0
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_the_sheet_is_that_of_helpers(opened):
-    """Without the white lines between the pictures."""
-    images = 0.8 * torch.randn(6, 1, 5, 4, generator=torch.Generator().manual_seed(0))
-    assert opened["sheet"](images, 3).numpy().tolist() == show.tiles(images, 3, pad=0).tolist()
+def test_half_way_from_level_1_is_nearly_the_picture(opened, network):
+    real, g = torch.rand(2, 1, 12, 8) * 2 - 1, torch.Generator().manual_seed(0)
+    parts = opened["my"].ddim_step, opened["read_eps"], g
+    near = opened["half_way"](network, lab(opened, 300), real, [1], *parts)
+    far = opened["half_way"](network, lab(opened, 300), real, [300, 150], *parts)
+    assert (near - real).abs().mean() < 0.1 < (far - real).abs().mean()
 
 
 def test_it_learns(opened):
-    """Thirty steps of the open training step on sixteen pictures halve the loss."""
+    """Thirty steps of the loop on sixteen pictures halve the loss."""
     torch.manual_seed(0)
-    model, schedule = opened["LabUNet"](a=8, b=8, c=8, emb_dim=8), opened["LabSchedule"](T)
-    optimizer, g = torch.optim.AdamW(model.parameters(), lr=5e-3), torch.Generator().manual_seed(0)
-    x0, losses = torch.ones(16, 1, 12, 12), []
-    for _ in range(30):
-        t, fresh = torch.randint(1, T + 1, (16,), generator=g), torch.randn(x0.shape, generator=g)
-        losses.append(opened["train_step"](model, optimizer, schedule, x0, t, fresh))
+    model, x0 = opened["LabUNet"](a=8, b=8, c=8, emb_dim=8), torch.ones(16, 1, 12, 12)
+    optimizer, g = torch.optim.AdamW(model.parameters()), torch.Generator().manual_seed(0)
+    losses = list(
+        opened["fit"](model, optimizer, linear(T), x0, 30, lambda i: 5e-3, noise_target, g, batch=16)
+    )
     assert losses[0] > 0.8 and sum(losses[-5:]) / 5 < 0.5 * losses[0]
 
 
@@ -156,7 +230,7 @@ def test_diffusers_draws_the_same(opened, network):
 
     import_torchvision()
     diffusers = pytest.importorskip("diffusers")
-    schedule, x_T = LabSchedule(30), noise()
+    schedule, x_T = lab(opened, 30), noise()
     betas = dict(trained_betas=schedule.betas[1:].tolist())
 
     def library(scheduler, **options):
@@ -165,15 +239,14 @@ def test_diffusers_draws_the_same(opened, network):
             x = scheduler.step(network(x, (t + 1).expand(len(x))), t, x, **options).prev_sample
         return x
 
-    g = torch.Generator().manual_seed(1)
-    *_, (_, ours) = opened["ancestral"](network, schedule, x_T, lambda x: torch.randn(x.shape, generator=g))
+    ours = drawn(opened, network, range(30, 0, -1), x_T, opened["my"].ancestral_step, 1)
     for variance in ("fixed_small", "fixed_large"):
         for clip in (True, False):
             scheduler = diffusers.DDPMScheduler(30, variance_type=variance, clip_sample=clip, **betas)
             gap = (library(scheduler, generator=torch.Generator().manual_seed(1)) - ours).abs().max()
             assert gap < 1e-3 if (variance, clip) == ("fixed_small", True) else gap > 1e-2, (variance, clip)
 
-    *_, (_, ours) = opened["every_kth"](network, schedule, x_T, 10)
+    ours = drawn(opened, network, range(30, 0, -10), x_T, opened["my"].ddim_step, 1)
     for spacing in ("trailing", "leading"):
         for follow in (True, False):
             scheduler = diffusers.DDIMScheduler(30, clip_sample=True, timestep_spacing=spacing, **betas)

@@ -7,7 +7,9 @@ import torch
 
 from builder.source import exercises, read_source
 from helpers import checkpoints
-from helpers.schedule import Schedule, at, cosine, linear, sigmoid, zero_terminal_snr
+from helpers.exercises import decide, nb08, patches
+from helpers.exercises import exercises as tasks_of
+from helpers.schedule import Schedule, cosine, linear, sigmoid, zero_terminal_snr
 from helpers.training import min_snr_weights
 
 SOURCE = Path(__file__).resolve().parents[1] / "notebooks" / "source" / "08_schedules_objectives.py"
@@ -32,24 +34,22 @@ def all_levels(schedule):
 @pytest.fixture(scope="module")
 def built():
     """What the notebook's exercise cells and its schedule_of define."""
-    cells, space = read_source(SOURCE), dict(torch=torch, Schedule=Schedule, at=at)
+    cells, space = read_source(SOURCE), dict(torch=torch, Schedule=Schedule)
     solutions = exercises(cells)
     for cell in cells:
-        if number := cell.metadata.get("exercise"):
+        number = cell.metadata.get("exercise")
+        if number and solutions[number].kind in ("write", "break"):
             exec(compile(solutions[number].solution, "<cell>", "exec"), space)
         elif cell.source.startswith("def schedule_of"):
             exec(compile(cell.source.split("\n\n\n")[0], "<cell>", "exec"), space)
     return space
 
 
-@pytest.mark.parametrize("given", ["eps", "x0", "v"])
-def test_all_three_agree_with_helpers(built, given):
-    s, t = cosine(), torch.tensor([5, 300, 600, 900])
-    x0, noise = randn(0, 4, 1, 8, 8), randn(1, 4, 1, 8, 8)
-    x_t = s.q_sample(x0, t, noise)
-    parts = built["all_three"](s.target(x0, t, noise, given), given, x_t, t, s)
-    for ours, name in zip(parts, ("eps", "x0", "v"), strict=True):
-        assert torch.allclose(ours, s.target(x0, t, noise, name), atol=1e-4)
+def test_the_solutions_are_right(built):
+    for task in tasks_of("08").values():
+        if task.kind == "write":
+            verdict = decide(task, built[task.title])
+            assert verdict.state == "right", verdict.message
 
 
 @pytest.mark.parametrize("given", ["eps", "x0", "v"])
@@ -60,23 +60,27 @@ def test_units_are_those_of_real_errors(built, given, wanted):
     x0, noise = randn(0, 3, 2, 9).double(), randn(1, 3, 2, 9).double()
     x_t = s.q_sample(x0, t, noise)
     wrong = s.target(x0, t, noise, given) + 0.1 * randn(2, 3, 2, 9)
-    estimates = dict(zip(("eps", "x0", "v"), built["all_three"](wrong, given, x_t, t, s), strict=True))
+    eps, clean = s.from_output(wrong, x_t, t, given)
 
     def error(name):
-        return (estimates[name] - s.target(x0, t, noise, name)).square().mean((1, 2))
+        return (s.target(clean, t, eps, name) - s.target(x0, t, noise, name)).square().mean((1, 2))
 
     snr = s.exact(t) / (1 - s.exact(t))
     assert torch.allclose(built["in_unit"](error(given), given, wanted, snr), error(wanted), rtol=1e-4)
 
 
-@pytest.mark.parametrize("T", [50, 1000])
-def test_sigmoid_schedule_is_that_of_helpers(built, T):
-    ours = built["schedule_of"](built["sigmoid_alpha_bar"](T), "sigmoid", 0.999)
-    assert torch.allclose(all_levels(ours), all_levels(sigmoid(T)), rtol=1e-9, atol=1e-12)
-    other = built["sigmoid_alpha_bar"](T, 0.0, 3.0, 0.7)
-    assert len(other) == T + 1 and other[0] == 1 and other[-1] == 0
-    # helpers cut the last beta, so that the last alpha_bar is not 0
-    assert torch.allclose(all_levels(sigmoid(T, 0.0, 3.0, 0.7))[:-1], other[:-1], rtol=1e-9)
+def test_alpha_bar_from_gives_back_every_schedule(built):
+    for s in (linear(), cosine(200), sigmoid(50)):
+        alpha_bar = all_levels(s)
+        log_snr = (alpha_bar[1:] / (1 - alpha_bar[1:])).log()
+        assert torch.allclose(built["alpha_bar_from"](log_snr), alpha_bar, rtol=1e-9, atol=1e-15)
+
+
+def test_a_straight_log_snr_is_a_schedule(built):
+    line = torch.linspace(10, -10, 1000, dtype=torch.float64)
+    ours = built["schedule_of"](built["alpha_bar_from"](line), "straight", 0.999)
+    exact = all_levels(ours)
+    assert torch.allclose((exact[1:] / (1 - exact[1:])).log(), line, atol=1e-6)
 
 
 def test_zero_terminal_is_that_of_helpers(built):
@@ -127,3 +131,81 @@ def test_stored_results_are_whole(name):
     assert "quick" not in stored and all(len(row[score]["values"]) == len(seeds) for row in rows)
     if name == "objectives":
         assert len(stored["settings"]) == 22 and len(seeds) == 3
+
+
+def test_the_worst_reading_of_a_perfect_answer():
+    """8.1: x_0 from eps at the top, by far; with other noises too."""
+    s, x0 = cosine(), randn(0, 60, 1, 8, 8).clamp(-1, 1)
+    for seed in range(3):
+        noise, gaps = randn(seed + 1, *x0.shape), {}
+        for given in ("eps", "x0", "v"):
+            for level in (1, 1000):
+                t = torch.full((60,), level)
+                answer, x_t = s.target(x0, t, noise, given), s.q_sample(x0, t, noise)
+                eps, clean = s.from_output(answer, x_t, t, given)
+                gaps[given, level] = float(max((eps - noise).abs().max(), (clean - x0).abs().max()))
+        first, second, *_ = sorted(gaps.values(), reverse=True)
+        assert gaps["eps", 1000] == first > 20 * second and gaps["x0", 1] == second
+
+
+@pytest.mark.parametrize(
+    "sketch, said",
+    [
+        ((0.5, 0.1, 0.03, 0.005, 0.002), ("right", "")),
+        ((0.3, 0.2, 0.01, 0.004, 0.004), ("right", "")),
+        ((0.1,) * 5, ("off", "flat")),
+        ((0.001, 0.01, 0.1, 0.3, 0.9), ("off", "rises")),
+        ((0.6, 0.5, 0.4, 0.2, 0.1), ("off", "falls too little")),
+        ((1, 0.1, 0.01, 0.001, 0.0001), ("off", "falls too far")),
+        ((1, 0.5, 0.1, 0.01, 0), ("off", "not above zero")),
+    ],
+)
+def test_sketches_of_the_loss(sketch, said):
+    by_level = checkpoints.load_results("objectives")["settings"]["eps_linear_uniform"]["levels"]["eps"]
+    truth = tuple(by_level[k] for k in (0, 5, 10, 15, 19))
+    assert tasks_of("08")["8.6"].judge(sketch, truth)[:2] == said
+
+
+def test_paired_gain_does_not_see_what_seeds_share(built):
+    before, after = randn(0, 6, 3), randn(1, 6, 3)
+    gain, error = built["paired_gain"](before, after)
+    shared = 100 * randn(2, 3)
+    moved = built["paired_gain"](before + shared, after + shared)
+    assert torch.allclose(torch.stack(moved), torch.stack((gain, error)), atol=1e-4)
+
+
+def test_one_seed_says_the_opposite(built):
+    """8.9: of all single changes of the given headline, only another seed does it, and only seed 1."""
+    rows = nb08.real_distances()
+    gain, _ = built["paired_gain"](
+        *(
+            torch.tensor([v for key, v in rows.items() if key.startswith(name)], dtype=torch.float64)
+            for name in ("x0_", "v_")
+        )
+    )
+    assert gain < -1 and built["headline"](rows) < -0.5
+
+    def gap(seed, rest):
+        return rows[f"x0_{rest}"][seed] - rows[f"v_{rest}"][seed]
+
+    rests = [key.removeprefix("x0_") for key in rows if key.startswith("x0_")]
+    pick, rest = nb08.GIVEN
+    assert gap(pick, rest) > 0.5 and [s for s in range(3) if gap(s, rest) <= -0.5] == [1]
+    assert all(gap(pick, other) > -0.5 for other in rests)
+
+
+def test_the_hunt_tells_its_lines_apart_in_the_order_of_its_table():
+    """The bold numbers of the plan: each line has a measurement of its own."""
+    hunt = tasks_of("08")["8.10"]
+    table, names = patches.find("8.10", "hunt").table, [m.name for m in hunt.measurements]
+    own = dict(
+        zip(
+            range(7),
+            ("bins", "different", "kurtosis", "variance", "highest", "lowest", "sum of"),
+            strict=True,
+        )
+    )
+    for case, word in own.items():
+        row = next(i for i, name in enumerate(names) if word in name)
+        m, right, here = hunt.measurements[row], table["right"][row], table["cases"][case][row]
+        assert m.distance(right, here) > 3, (case, word)

@@ -15,7 +15,7 @@ import toy_course
 from builder import editions, numbers, saved, source, start
 from builder.course import BuildError, read_notebook, write_text
 from builder.fingerprint import artifacts, fingerprint, helper_files, strip_comments
-from toy_course import NAME, SOURCE, edit
+from toy_course import KINDS, NAME, SOURCE, edit
 
 
 @pytest.fixture
@@ -135,6 +135,103 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="could not write file: no space left.*untouched"):
         write_text(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+# The other kinds ----------------------------------------------------------------------------------
+
+
+def test_a_prediction_a_break_and_a_hunt_in_both_editions(tmp_path):
+    course = toy_course.make_kinds(tmp_path)
+    assert command(course, "editions") == 0
+    complete, student = (
+        {cell.id: cell for cell in read_notebook(path).cells}
+        for path in (course.complete_path(NAME), course.student_path(NAME))
+    )
+    todo = "# TODO 1.2: the line at 1, and at 2"
+    assert complete["exercise-1-2"].source == f'{todo}\nguess = 3, 5\ncheck.predict("1.2", guess)'
+    assert student["exercise-1-2"].source == f'{todo}\nguess = ...\ncheck.predict("1.2", guess)'
+    shown, asked = complete["exercise-1-3"].source, student["exercise-1-3"].source
+    assert "    if x > 1:\n        return line(x)\n    return 0\n" in shown and "given" not in shown
+    assert asked == shown.replace("x > 1", "x > 0").replace('why = "b"', "why = ...")
+    assert asked.endswith('why = ...  # "a" or "b"\nbent = check.changed("1.3", bent, why)')
+    assert complete["exercise-1-10"].source == student["exercise-1-10"].source == 'check.hunt("1.10")'
+    assert "line_number = 2   # TODO" in complete["exercise-1-10-answer"].source
+    assert "line_number = ...   # TODO" in student["exercise-1-10-answer"].source
+    folded = {name for name in student if name.endswith("-solution")}
+    assert folded == {"exercise-1-1-solution", "exercise-1-3-solution"}
+    assert "if x > 1" in student["exercise-1-3-solution"].source
+    graded = {name for name, cell in student.items() if "nbgrader" in cell.metadata}
+    assert graded == {"exercise-1-1", "exercise-1-2", "exercise-1-3", "exercise-1-10-answer"}
+    stubs = json.loads(course.stubs.read_text())
+    assert list(stubs) == ["1.1", "1.2", "1.3", "1.10"]
+    assert stubs["1.2"] == f"{todo}\nguess = ..." and stubs["1.10"].startswith("line_number = ...")
+    assert stubs["1.3"].startswith("def bent(x):") and "x > 0" in stubs["1.3"] and "why" not in stubs["1.3"]
+
+
+def test_points_are_for_what_is_written(tmp_path):
+    course = toy_course.make_kinds(tmp_path)
+    assert command(course, "editions", "--grading") == 0
+    notebook = read_notebook(course.root / "out" / "grading" / f"{NAME}.ipynb")
+    assert [cell.id for cell in notebook.cells if cell.id.endswith("-test")] == ["exercise-1-1-test"]
+    assert "x > 1" not in nbformat.writes(notebook) and "guess = 3" not in nbformat.writes(notebook)
+
+
+def test_what_mistakes_json_says_of_a_hunt_counts_in_the_fingerprint(tmp_path):
+    course = toy_course.make_kinds(tmp_path)
+    notebook = editions.complete_edition(source.read_source(course.sources / f"{NAME}.py"))
+    path, found = course.helpers / "exercises" / "mistakes.json", []
+    for entry in ({"name": "line"}, {"kind": "hunt", "name": "a"}, {"kind": "hunt", "name": "b"}):
+        path.write_text(json.dumps({"1.10": entry, "2.1": {"kind": "hunt"}}))
+        found.append(fingerprint(course, NAME, notebook))
+    assert len({json.dumps(parts) for parts in found}) == 3
+    assert "helpers/exercises/mistakes.json" not in found[0]
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ('kind="predict"', 'kind="guess"', 'has kind="guess", which is none of write'),
+        ('kind="predict" ', "", "must end with  name = check("),
+        ('kind="predict"', 'kind="break"', 'kind="break" here, "predict" in nb01.py'),
+        ("guess = 3, 5\n", "guess = 3\nmore = 5\n", "a prediction is one line"),
+        ('check.predict("1.2", guess)', 'check.predict("1.3", guess)', 'not "1.2"'),
+        ('check.predict("1.2", guess)', 'x = check.predict("1.2", guess)', "must end with"),
+        ('check.truth("1.2"', 'check.truth("1.3"', 'no cell behind it has check.truth("1.2", ...)'),
+        ("<details><summary>Hint<", "<details><summary>Help<", "1.2: no <details><summary>Hint"),
+        ("# given: if", "# here: if", "must stand the line that is given"),
+        ('why = "b"', 'why = "bb"', 'needs one line  why = "b"'),
+        ('why = "b"  # "a" or "b"\n', "", 'needs one line  why = "b"'),
+        ('bent = check.changed("1.3", bent, why)', 'check.changed("1.3", bent, why)', "must end with"),
+        ('check.hunt("1.10")', 'check.hunt("1.10", 3)', 'must end with  check.hunt("1.10")'),
+        (' of="1.10"', "", "needs both"),
+        (' kind="answer"', "", "needs both"),
+        ('kind="answer" of="1.10"', 'kind="answer" of="1.2"', 'of="1.2" but there is no hunt 1.2'),
+        ('kind="answer" of="1.10" ', "", "1.10: behind it must stand the cell of its answer"),
+        ("line_number = 2 ", "line_number = two ", "needs one line  line_number = 4"),
+    ],
+)
+def test_a_wrong_task_is_refused(tmp_path, capsys, old, new, message):
+    assert old in KINDS
+    course = toy_course.make_kinds(tmp_path, KINDS.replace(old, new, 1))
+    assert command(course, "editions") == 1
+    assert message in capsys.readouterr().err
+
+
+def test_an_expected_picture_uses_what_stands_above(tmp_path, capsys):
+    wrong = SOURCE.replace("for x in range(9)])", "for x in range(later)])").replace(
+        "print(load", "later = 9\nprint(load"
+    )
+    course = toy_course.make(tmp_path, wrong)
+    assert command(course, "editions") == 1
+    assert "1.1: its expected picture uses `later`, which nothing above makes" in capsys.readouterr().err
+
+
+def test_cells_of_tasks_are_not_counted(tmp_path):
+    cells = source.read_source(toy_course.make_kinds(tmp_path).sources / f"{NAME}.py")
+    texts = [source.first_line(cell) for cell in cells if not source.of_a_task(cell)]
+    assert texts == ["# A toy", "import sys", "## Results", 'print("noise", file=sys.stderr)',
+                     "## Looking inside", '(Path.cwd() / "dirt").exists()',
+                     'check.truth("1.2", [line(1), line(2)])']  # fmt: skip
 
 
 # Executing ----------------------------------------------------------------------------------------
@@ -379,10 +476,10 @@ FIGURES = "\n".join(["show.stripe([1])"] * 13)
         ('print("10%\\r100%")', LONG, "lines of code, at most 15"),
         ('print("10%\\r100%")', "x = '" + "a" * 120 + "'", "at most 110"),
         ('print("10%\\r100%")', "x = (", "not valid Python"),
-        ('print("10%\\r100%")', FIGURES, "draws 14 figures, at most 12"),
+        ('print("10%\\r100%")', FIGURES, "draws 13 figures beside its tasks, at most 12"),
         (
             "# ## Results\n",
-            "# ## Results\n\n" + '# %% slideshow={"slide_type": "-"}\n1\n\n' * 40,
+            "# ## Results\n\n" + '# %% slideshow={"slide_type": "-"}\n1\n\n' * 43,
             "at most 45",
         ),
         ("y = double(x)", "y = double(x", "not valid Python"),

@@ -94,26 +94,44 @@ def test_the_complete_edition_is_executed_from_top_to_bottom(name):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
 
 
+SAID = {
+    "write": "right. Verified:",
+    "predict": "written down",
+    "break": "right. Verified:",
+    "hunt": "one line is wrong",
+    "answer": "found, line",
+}
+
+
 @each_notebook
 def test_every_check_of_the_complete_edition_is_right(name):
     for cell in complete(name).cells:
-        if "exercise" in cell.metadata:
+        if "exercise" in cell.metadata or "of" in cell.metadata:
             words = "".join(output_words(output) for output in cell.outputs)
-            assert "right. Verified:" in words, f"exercise {cell.metadata['exercise']}: {words[:300]}"
+            assert SAID[source.kind_of(cell)] in words, f"{cell.id}: {words[:300]}"
 
 
 @each_notebook
-def test_each_exercise_has_stub_solution_and_hints_in_the_student_edition(name):
-    exercises = source.exercises(source.read_source(COURSE.sources / f"{name}.py"))
+def test_each_exercise_has_its_parts_in_the_student_edition(name):
+    read = source.read_source(COURSE.sources / f"{name}.py")
+    exercises, answers = source.exercises(read), source.answers(read)
     cells = student(name).cells
     for i, cell in enumerate(cells):
+        if "of" in cell.metadata:
+            answer = answers.pop(cell.metadata["of"])
+            assert cell.source == answer.student and cell.metadata.nbgrader.solution
         if "exercise" not in cell.metadata:
             continue
         exercise = exercises.pop(cell.metadata["exercise"])
-        assert cell.source == exercise.student and cell.metadata.nbgrader.solution
-        assert exercise.solution in cells[i + 1].source and "<summary>Solution" in cells[i + 1].source
-        assert "Hint 1" in cells[i - 1].source and "Hint 2" in cells[i - 1].source
-    assert not exercises, f"not in the student edition: {list(exercises)}"
+        assert cell.source == exercise.student
+        hints = ("Hint 1", "Hint 2") if exercise.kind == "write" else ("<summary>Hint",)
+        assert all(hint in cells[i - 1].source for hint in hints), exercise.id
+        if exercise.kind != "hunt":
+            assert cell.metadata.nbgrader.solution
+        folded = "<summary>Solution" in cells[i + 1].source
+        assert folded is (exercise.kind in ("write", "break")), exercise.id
+        assert not folded or exercise.solution in cells[i + 1].source
+    assert not exercises and not answers, f"not in the student edition: {[*exercises, *answers]}"
 
 
 @each_notebook
@@ -124,9 +142,29 @@ def test_expected_pictures_are_in_the_student_edition(name):
     assert all("![](" not in c.source for c in there), "an expected picture has no alt text"
 
 
+def kinds(name):
+    """The kinds of a notebook's tasks; skips one of the first edition, with neither hunt nor prediction."""
+    found = [e.kind for e in source.exercises(source.read_source(COURSE.sources / f"{name}.py")).values()]
+    if not {"hunt", "predict"} & set(found):
+        pytest.skip("its tasks are still those of the first edition")
+    return found
+
+
 @each_taught
-def test_four_to_six_exercises(name):
-    assert 4 <= len(source.exercises(source.read_source(COURSE.sources / f"{name}.py"))) <= 6
+def test_seven_to_ten_tasks_about_half_of_them_written(name):
+    found = kinds(name)
+    assert 7 <= len(found) <= 10
+    assert 0.4 <= found.count("write") / len(found) <= 0.65, found
+
+
+@each_taught
+def test_there_is_a_hunt(name):
+    assert "hunt" in kinds(name)
+
+
+def test_three_tasks_to_start_with():
+    for name in sorted(set(NAMES) - set(TAUGHT)):
+        assert len(kinds(name)) == 3
 
 
 @each_taught
@@ -259,6 +297,10 @@ def test_every_stub_names_what_its_solution_defines():
         except BuildError as err:
             pytest.fail(f"{name}: {err}")
         for exercise in found.values():
+            if exercise.kind in ("predict", "hunt"):
+                assert re.search(r"(?m)^\w+ = \.\.\.", stubs[exercise.id]), exercise.id
+                continue
             assert re.search(rf"(?m)^(def|class) {exercise.name}\b", stubs[exercise.id]), exercise.id
             assert re.search(r"(?m)^\s*# TODO ", stubs[exercise.id]), f"{exercise.id}: no # TODO in its stub"
-            assert re.search(r"(?m)^\s*\.\.\.$", stubs[exercise.id]), exercise.id
+            blank = re.search(r"(?m)^\s*\.\.\.$", stubs[exercise.id])
+            assert bool(blank) is (exercise.kind == "write"), exercise.id

@@ -7,7 +7,7 @@ import lab_page
 from builder.course import Course, notebook_text, read_notebook
 
 COURSE = Course(Path(__file__).resolve().parents[1])
-NUMBER, EXERCISE = "01", "1.3"
+NUMBER, EXERCISE = "01", "1.5"
 WRONG = """\
     a = at(schedule.alpha_bar, t, x0)
     return a.sqrt() * x0 + (1 - a) * noise"""
@@ -22,7 +22,8 @@ def test_a_wrong_answer_is_named_and_run_all_reaches_the_summary(tmp_path):
     cell = exercises[EXERCISE]
     cell.source = cell.source.replace("    ...", WRONG)
     (folder / f"{NUMBER}.ipynb").write_text(notebook_text(notebook), encoding="utf-8")
-    environment = {"NOISE_TO_DIGITS_MODE": "smoke", "NOISE_TO_DIGITS_OUT": str(tmp_path / "out")}
+    mine = {"NOISE_TO_DIGITS_MINE": str(tmp_path / "mine")}
+    environment = mine | {"NOISE_TO_DIGITS_MODE": "smoke", "NOISE_TO_DIGITS_OUT": str(tmp_path / "out")}
     with (
         lab_page.server(folder, tmp_path / "log", **environment) as address,
         browser.page(tmp_path / "profile", 1400, 1000) as page,

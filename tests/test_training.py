@@ -11,7 +11,16 @@ from torch import nn
 from helpers.data import moons
 from helpers.models import PointMLP
 from helpers.schedule import cosine, linear, zero_terminal_snr
-from helpers.training import EMA, Run, denoising_loss, drop_labels, learning_rate, min_snr_weights, train
+from helpers.training import (
+    EMA,
+    Run,
+    batches,
+    denoising_loss,
+    drop_labels,
+    learning_rate,
+    min_snr_weights,
+    train,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -467,3 +476,38 @@ def test_a_state_saved_before_the_fused_optimiser_goes_on():
     for _ in train(resumed, cosine(100), POINTS, 20, 16):
         pass
     assert torch.allclose(weights(resumed.model), weights(whole.model), atol=1e-6)
+
+
+# --- batches for a training step of one's own
+
+
+def test_batches_are_those_of_train():
+    """Twenty losses by hand, with the draws of `batches`, are those of `train`."""
+    schedule, by_hand = cosine(100), Run(small())
+    theirs = [s.loss for s in train(Run(small(), seed=4), schedule, POINTS, 20, 16)]
+    losses, model = [], by_hand.model.train()
+    for i, (x0, t, noise) in enumerate(batches(POINTS, schedule.T, 20, 16, seed=4)):
+        by_hand.optimizer.param_groups[0]["lr"] = learning_rate(i, 20, by_hand.lr)
+        loss = denoising_loss(model, schedule, x0, t, noise).mean()
+        by_hand.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        by_hand.optimizer.step()
+        losses.append(loss.item())
+    assert losses == theirs
+
+
+def test_batches_by_hand():
+    """The examples, then the levels, then the noise, from one generator."""
+    g, pictures = (
+        torch.Generator().manual_seed(7),
+        torch.arange(10.0)[:, None, None, None].expand(10, 1, 3, 2),
+    )
+    found = list(batches(pictures, 50, 3, 4, seed=7))
+    assert len(found) == 3
+    for x0, t, noise in found:
+        assert torch.equal(x0, pictures[torch.randint(10, (4,), generator=g)])
+        assert torch.equal(t, torch.randint(1, 51, (4,), generator=g)) and t.dtype == torch.int64
+        assert torch.equal(noise, torch.randn(4, 1, 3, 2, generator=g))
+    first = next(batches(POINTS, 10, 1))
+    assert len(first[0]) == 128 and torch.equal(first[2], next(batches(POINTS, 10, 1, seed=0))[2])

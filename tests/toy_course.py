@@ -62,6 +62,65 @@ print(load_results("toy")["board"])
 (Path.cwd() / "dirt").exists()
 """
 
+KINDS = """
+# %% [markdown] exercise_text="1.2" slideshow={"slide_type": "slide"}
+# ## Other kinds
+#
+# <details><summary>Hint</summary>
+#
+# Think.
+#
+# </details>
+
+# %% exercise="1.2" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 1.2: the line at 1, and at 2
+### BEGIN SOLUTION
+guess = 3, 5
+### END SOLUTION
+check.predict("1.2", guess)
+
+# %% slideshow={"slide_type": "-"}
+check.truth("1.2", [line(1), line(2)])
+
+# %% [markdown] exercise_text="1.3" slideshow={"slide_type": "slide"}
+# <details><summary>Hint</summary>
+#
+# Think.
+#
+# </details>
+
+# %% exercise="1.3" kind="break" slideshow={"slide_type": "skip"}
+def bent(x):
+    # TODO 1.3: change one thing
+    ### BEGIN SOLUTION
+    # given: if x > 0:
+    # given:     return line(x)
+    if x > 1:
+        return line(x)
+    ### END SOLUTION
+    return 0
+why = "b"  # "a" or "b"
+bent = check.changed("1.3", bent, why)
+
+# %% [markdown] exercise_text="1.10" slideshow={"slide_type": "slide"}
+# <details><summary>Hint</summary>
+#
+# Think.
+#
+# </details>
+
+# %% exercise="1.10" kind="hunt" slideshow={"slide_type": "skip"}
+check.hunt("1.10")
+
+# %% kind="answer" of="1.10" slideshow={"slide_type": "skip"}
+line_number = 2   # TODO 1.10: the number of the wrong line
+check.found("1.10", line_number)
+"""
+
+KINDS_SPECS = """\
+EXERCISES = [Exercise("1.1"), Prediction("1.2", "2 numbers"), Break("1.3"), Hunt("1.10", None)]
+"""
+
 FILES = {
     "pyproject.toml": """\
 [tool.noise-to-digits]
@@ -128,6 +187,13 @@ def make(root, source: str = SOURCE) -> Course:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return Course(root)
+
+
+def make_kinds(root, kinds: str = KINDS) -> Course:
+    """The made-up course with an exercise of every kind."""
+    course = make(root, SOURCE + kinds)
+    course.exercise_specs("01").write_text(KINDS_SPECS)
+    return course
 
 
 def edit(path, old: str, new: str) -> None:

@@ -3,11 +3,17 @@
     from helpers.exercises import check
 
     q_sample = check("1.3", q_sample)    # the student's function if it is right, else the reference
+    check.predict("1.4", guess)          # written down before the notebook shows the truth
+    check.truth("1.4", measured)         # here it does
+    f = check.changed("1.2", f, why)     # a given function, one thing changed; and the letter that says why
+    check.hunt("1.10")                   # a pipeline with one wrong line; which is it?
+    check.found("1.10", line)
     check.summary("01")                  # what is done in notebook 01, and how many exercises are open
 
-``check`` never raises (only the reader's own interrupt passes), so Run All reaches the end, also past a cell
-that hands in an answer with a syntax error; what it does not survive, sandbox.py says. With
-NOISE_TO_DIGITS_STRICT_CHECKS=1 a broken exercise raises SpecError: for tests.
+What was said is noted in the reader's folder (mine.py) and survives the kernel. ``check`` never raises (only
+the reader's own interrupt passes), so Run All reaches the end, also past a cell that hands in an answer with
+a syntax error; what it does not survive, sandbox.py says. With NOISE_TO_DIGITS_STRICT_CHECKS=1 a broken
+exercise raises SpecError: for tests.
 """
 
 import ast
@@ -17,11 +23,15 @@ import os
 import re
 import sys
 import threading
+from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 
 from ..files import restore_hint
-from . import report
+from . import beside, report
+from .compare import cap
 from .exercise import Complaint, Exercise, Mistake, as_module, exhaust
+from .patches import OTHER_REASON
 from .sandbox import WORKER, Crash
 from .verdict import SpecError, Verdict, decide
 
@@ -70,32 +80,39 @@ def stubs() -> dict[str, str]:
         raise SpecError(f"{path.name} cannot be read ({error}): {restore_hint(path)}") from error
 
 
+HAND_IN = {"write": "", "predict": ".predict", "break": ".changed", "hunt": ".found"}
+
+
 class Check:
-    """Says of functions whether they are right and remembers what it said, for the summary."""
+    """Says of answers whether they are right and remembers what it said, for the summary."""
 
     def __init__(self, extra=()):
         self.extra = {e.id: e for e in extra}  # exercises beside those of the notebooks (tests)
         self.verdicts: dict[str, Verdict] = {}
 
-    def __call__(self, id: str, function):
+    def __call__(self, id: str, function, why=...):
         """Say the verdict and return ``function`` if it is right, else the reference.
 
         The reference itself, which an earlier call returned, gets no verdict: the earlier one stands.
         """
         if threading.current_thread().name == WORKER:
             raise RuntimeError("check() stands inside the function: write it behind, without indentation")
-        exercise = None
+        exercise, kept = None, ""
         try:
             found = self._find(id)
-            if found is None:
-                known = ", ".join([*self.extra, *self._stubs(id)]) or "none"
-                report.show(f"{id}: there is no exercise of this name. Known: {known}.", "broken")
+            if found is None or found.kind not in ("write", "break"):
+                self._turn_away(id, found)
                 return function
             if function is found.reference:
                 report.show_reference(found, self._earlier(id))
                 return function
-            exercise, stub = found, self._stubs(id).get(id)
+            exercise = found
+            stub = found.stub if found.kind == "break" else self._stubs(id).get(id)
             verdict = decide(exercise, function, stub)
+            if found.kind == "break" and verdict.state == "right":
+                state, mistake, message = found.weigh(why)
+                carry_on = function if state == "right" else found.reference
+                verdict = Verdict(state, carry_on, message, mistake, verdict.printed)
         except Exception as error:
             if self.strict:
                 raise
@@ -105,13 +122,127 @@ class Check:
                 return function
             words = f"{type(error).__name__}: {error}"
             verdict = Verdict("broken", exercise.reference, words, type(error).__name__)
-        self.verdicts[id] = verdict
-        report.show_verdict(exercise, verdict)
+        if exercise.kind == "write" and verdict.state == "right":
+            kept = self._mine("keep", id, function) or ""
+        self._say(exercise, replace(verdict, message=f"{verdict.message} {kept}".strip()))
+        if verdict.mistake not in OTHER_REASON:
+            beside.show(exercise, verdict, function, self.strict)
         return verdict.function
+
+    def changed(self, id: str, function, why=...):
+        """As a call, for a given function with one thing changed; why: the letter of the reason."""
+        return self(id, function, why)
+
+    def predict(self, id: str, guess=...):
+        """Write a guess down; the first one stands."""
+
+        def write_down(task):
+            verdict, entries = _unread(guess), {}
+            if type(guess) is not Crash:
+                verdict, entries = task.write_down(guess, self._noted(id))
+            earlier = self._earlier(id) or self._noted_verdict(id)
+            known = verdict.state == "written" and earlier and earlier.state in report.DONE
+            self._say(task, verdict, remember=not known, **entries)
+
+        self._ask(id, "predict", write_down)
+
+    def truth(self, id: str, measured):
+        """Show the truth beside what was written, and return that: the first guess, or None."""
+
+        def compare(task):
+            self._say(task, task.compare(measured, self._noted(id)))
+            return task.first(self._noted(id))
+
+        return self._ask(id, "predict", compare)
+
+    def written(self, id: str):
+        """The first guess, or None."""
+        return self._ask(id, "predict", lambda task: task.first(self._noted(id)))
+
+    def hunt(self, id: str, seed: int | None = None):
+        """Show a pipeline with one wrong line in it; which one it is depends on the seed."""
+
+        def ask(task):
+            if seed is not None and (not isinstance(seed, Integral) or isinstance(seed, bool)):
+                report.show(f"{id} {task.title}: the seed is a whole number, as in seed=81.", "not attempted")
+                return
+            number = int(self._mine("seed", otherwise=0) if seed is None else seed)
+            self._mine("note", id, seed=number)
+            task.ask(number)
+
+        self._ask(id, "hunt", ask)
+
+    def found(self, id: str, line=...):
+        """Say whether it is this line that is wrong, or by what one sees that it is not."""
+
+        def answer(task):
+            if type(line) is Crash:
+                self._say(task, _unread(line))
+                return
+            noted = self._noted(id)
+            seed = int(noted.get("seed", self._mine("seed", otherwise=0)))
+            verdict, entries = task.answer(line, seed, noted)
+            self._say(task, verdict, **entries)
+            if verdict.state == "found":
+                task.show_right(seed)
+
+        self._ask(id, "hunt", answer)
 
     def unread(self, id: str, *crash):
         """What a cell becomes that hands in an answer and is no Python; crash: what sandbox.Crash takes."""
-        return self(id, Crash(*crash))
+        kind = self._ask(id, None, lambda task: task.kind)
+        hand_in = {"predict": self.predict, "hunt": self.found}.get(kind, self)
+        return hand_in(id, Crash(*crash))
+
+    def _ask(self, id, kind, work):
+        """What work(task) returns; None, with a sentence, where there is no such task or it is broken."""
+        try:
+            task = self._find(id)
+            if task is not None and kind in (None, task.kind):
+                return work(task)
+            if kind is not None:
+                self._turn_away(id, task)
+        except Exception as error:
+            if self.strict:
+                raise
+            report.show(f"{id}: could not be checked ({type(error).__name__}: {error}).", "broken")
+
+    def _turn_away(self, id, task):
+        """Say that there is no such exercise, or that it is handed in by another call."""
+        if task is None:
+            known = ", ".join([*self.extra, *self._stubs(id)]) or "none"
+            report.show(f"{id}: there is no exercise of this name. Known: {known}.", "broken")
+        else:
+            how = f'`check{HAND_IN[task.kind]}("{id}", ...)`'
+            report.show(f"{id} {task.title}: not checked. This one is handed in with {how}.", "not run")
+
+    def _say(self, task, verdict, remember=True, **entries):
+        """Show a verdict; remember it, here and in the reader's folder, where a done task stays done."""
+        noted = self._noted(task.id)
+        if remember:
+            self.verdicts[task.id] = verdict
+            if verdict.state in report.DONE or noted.get("state") not in report.DONE:
+                entries |= dict(state=verdict.state, mistake=verdict.mistake)
+        if any(noted.get(key) != value for key, value in entries.items()):
+            self._mine("note", task.id, **entries)
+        report.show_verdict(task, verdict)
+
+    def _mine(self, name, *args, otherwise=None, **entries):
+        """What mine.py answers; whatever goes wrong there disturbs no verdict."""
+        try:
+            return getattr(importlib.import_module(f"{__name__}.mine"), name)(*args, **entries)
+        except Exception:
+            return otherwise
+
+    def _noted(self, id) -> dict:
+        noted = self._mine("noted", id, otherwise={})
+        return noted if isinstance(noted, dict) else {}
+
+    def _noted_verdict(self, id):
+        """The verdict of an earlier kernel, as far as it was noted."""
+        noted = self._noted(id)
+        state, mistake = noted.get("state"), f"{noted.get('mistake') or ''}"
+        return Verdict(state, None, "", mistake) if state in [*report.STYLES] else None
 
     def _stubs(self, id):
         """The stubs; where they are damaged, that is said, and a body of `...` counts as one."""
@@ -135,15 +266,18 @@ class Check:
         """A table of the notebook's exercises: id, title, state; and how many are open."""
         try:
             rows, left = [], 0
-            for id, exercise in self._all(notebook).items():
-                verdict = self._earlier(id)
+            for id, task in self._all(notebook).items():
+                verdict, before = self._earlier(id), self._noted_verdict(id)
+                blank = not verdict or verdict.state == "not attempted"
+                if before and blank and (not verdict or before.state in report.DONE):
+                    verdict = before
                 state = verdict.state if verdict else "not run"
-                words = "not yet" if state == "wrong" else state
-                words = f"{words}: {verdict.mistake}" if verdict and verdict.mistake else words
-                rows.append((id, exercise.title, state, words))
-                left += state != "right"
+                words = report.state_words(task, state, verdict.mistake if verdict else "")
+                rows.append((id, task.title, state, words))
+                left += state not in report.DONE
             closing = f"{left} of {len(rows)} still open." if left else "Every exercise here is right."
-            report.show_table(rows, closing)
+            course = self._mine("summary_lines", otherwise=())
+            report.show_table(rows, "\n".join([closing, *map(str, course)]))
         except Exception as error:
             if self.strict:
                 raise
@@ -160,7 +294,12 @@ class Check:
         return exercises(head).get(id) if head and f"{head:0>2}" in notebooks() else None
 
 
+def _unread(crash):
+    return Verdict("crashed", None, cap(f"{crash}"), getattr(crash, "name", ""))
+
+
 check = Check()
+ANSWER = r"""^(?:(\w+) *= *check(?:\.changed)?|check\.(?:predict|found))\( *["']([\d.]+)["']"""
 
 
 def read_cell(lines: list[str]) -> list[str]:
@@ -169,7 +308,7 @@ def read_cell(lines: list[str]) -> list[str]:
     Otherwise IPython would stop Run All before `check` is reached.
     """
     source = "".join(lines)
-    handed_in = re.search(r"""^(\w+) *= *check\( *["']([\d.]+)["']""", source, re.MULTILINE)
+    handed_in = re.search(ANSWER, source, re.MULTILINE)
     if handed_in is None or re.search(r"^\s*[%!?]|\?\s*$", source, re.MULTILINE):
         return lines
     try:
@@ -179,7 +318,8 @@ def read_cell(lines: list[str]) -> list[str]:
         line = source.splitlines()[number - 1].strip() if number else ""
         words = f"{getattr(error, 'msg', error)}. Nothing of this cell has run."
         name, id = handed_in.groups()
-        return [f"{name} = check.unread({id!r}, {type(error).__name__!r}, {words!r}, {number}, {line!r})\n"]
+        begun = f"{name} = " if name else ""
+        return [f"{begun}check.unread({id!r}, {type(error).__name__!r}, {words!r}, {number}, {line!r})\n"]
     return lines
 
 

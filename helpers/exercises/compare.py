@@ -216,7 +216,22 @@ def statistics_differ(e, g, k: float):
                 f"Mean and standard deviation are right, the distribution is not: the samples have {text}. "
                 "Is the noise Gaussian?"
             )
-    return None
+    return _correlations_differ(e[:, :64], g[:, :64], k * math.sqrt(2 / n))
+
+
+def _correlations_differ(e, g, most):
+    """Whether numbers of one sample go together, where those of the reference do not."""
+    if e.shape[1] < 2:
+        return None
+    ce, cg = (x.T.corrcoef().nan_to_num(0.0).triu(1) for x in (e, g))
+    i, j = index(int((cg - ce).abs().argmax()), ce.shape)
+    if (cg - ce).abs()[i, j] <= most:
+        return None
+    text = f"correlation {digits(cg[i, j])} where {digits(ce[i, j])} was expected (features {i} and {j})"
+    return "shared noise", (
+        f"Each number has the right distribution, but those of one sample go together: {text}. "
+        "Draw one number for each."
+    )
 
 
 def _mean(x):

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -64,13 +64,18 @@ class Exercise:
     properties: functions (result, expected, args) -> None or a sentence; asked before mean and variance when
         the result is wrong and no listed mistake fits.
     statistical: None, or k. Then results are samples along dimension 0 and agree when their means, standard
-        deviations, skewness and kurtosis lie within k standard errors, feature by feature. Use k = 5 and
-        some thousand samples.
+        deviations, skewness and kurtosis lie within k standard errors, feature by feature, and their
+        correlations. Use k = 5 and some thousand samples.
     strict_dtype: float64 for float32 is accepted otherwise. Set it where the result is fed to a network.
+    gradient: the gradients that reach what learns in the arguments (parameters of an nn.Module, tensors with
+        requires_grad) must agree too. Set it for a loss.
+    same_draws: a given generator must stand afterwards where the reference leaves it. Otherwise it must have
+        moved on, where the reference draws, and must not be seeded anew.
     changes_inputs: the function is meant to change its arguments (an EMA update); let ``call`` return them.
     time_limit: seconds for all cases together, after which a function counts as endless.
     """
 
+    kind: ClassVar[str] = "write"
     id: str
     title: str
     reference: Callable
@@ -83,6 +88,8 @@ class Exercise:
     properties: Sequence[Callable] = ()
     statistical: float | None = None
     strict_dtype: bool = False
+    gradient: bool = False
+    same_draws: bool = False
     changes_inputs: bool = False
     time_limit: float = 10.0
 

@@ -1,10 +1,11 @@
-"""The exercises of notebook 00: bring pixels to the range of the course, and add Gaussian noise."""
+"""The tasks of notebook 00: bring pixels to the range of the course, add Gaussian noise, and add it twice."""
 
 import torch
 
 from .compare import form, plain
 from .exercise import Complaint
 from .patches import Exercise
+from .predict import Prediction
 
 
 def say_range(got, want):
@@ -61,4 +62,5 @@ EXERCISES = [
         call=call_add_noise,
         statistical=5,
     ),
+    Prediction("0.3", form="number", near=0.02),
 ]

@@ -1,11 +1,19 @@
-"""The exercises of notebook 03: residual block, attention, U-Net, v and its inverse, the averaged weights."""
+"""The tasks of notebook 03: the U-Net's parts, v and its inverse, averaged weights; three guesses, a hunt."""
 
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
 import torch
+from torch.nn import functional as F
 
+from helpers import checkpoints, data, metrics, show
+from helpers.sampling import ddim, last, reverse
 from helpers.schedule import cosine, linear
 
 from .exercise import as_module
+from .hunt import Hunt, Measurement
 from .patches import Exercise, solve
+from .predict import Prediction
 
 
 def make_draw(seed: int):
@@ -21,17 +29,26 @@ def make_block_cases():
 
 
 def make_attention_cases():
-    """Queries of some size, so that a wrong scale shows."""
+    """Queries of some size, so that a wrong scale shows; and the four places of 3.2."""
     draw = make_draw(1)
     cases = [[draw(*shape) for _ in "qkv"] for shape in ((2, 3, 6, 4), (1, 2, 5, 16))]
-    return [(2 * cases[0][0], *cases[0][1:]), tuple(cases[1])]
+    q = torch.tensor([[2.0, 0, 0, 0], [2, 2, 0, 0], [0, 0, 0, 0], [0, 4, 0, 0]])
+    v = torch.arange(1.0, 5)[:, None].repeat(1, 4)
+    places = [x[None, None] for x in (q, 2 * torch.eye(4), v)]
+    return [(2 * cases[0][0], *cases[0][1:]), tuple(cases[1]), tuple(places)]
+
+
+def make_unet_cases():
+    """Two and three resolutions, at three levels, on pictures that are not square."""
+    draw, t = make_draw(2), torch.tensor([3, 500, 1000])
+    return [(((8, 16),), draw(3, 1, 8, 4), t), (((8, 16, 24),), draw(3, 1, 8, 12), t)]
 
 
 def make_v_cases():
-    """Pictures and points, both schedules, t from 1 to the last but one."""
+    """Pictures and points, both schedules, t from 1 to the last."""
     draw, image, points = make_draw(3), (3, 1, 4, 6), (5, 2)
     return [
-        (draw(*image), torch.tensor([1, 400, 999]), draw(*image), cosine()),
+        (draw(*image), torch.tensor([1, 400, 1000]), draw(*image), cosine()),
         (draw(*points) + 1, torch.tensor([1, 20, 50, 70, 99]), draw(*points), linear(100)),
     ]
 
@@ -46,6 +63,121 @@ def make_ema_cases():
     return [([draw(3), draw(2, 4)], [draw(3) + 2, draw(2, 4)], *step) for step in steps]
 
 
+def catches(ticked: str, truth) -> bool:
+    """The two that surely notice, perhaps the class shares, and none that cannot."""
+    return {"c", "d"} <= set(ticked) <= {"c", "d", "e"}
+
+
+def trusts_pixels(ticked: str) -> bool:
+    return bool({"a", "b"} & set(ticked))
+
+
+def trusts_distance(ticked: str) -> bool:
+    return "f" in ticked
+
+
+def misses_one(ticked: str) -> bool:
+    return not {"c", "d"} <= set(ticked)
+
+
+# The hunt -----------------------------------------------------------------------------------------
+
+
+def set_up_03():
+    """The U-Net of 3.4 with the course's weights; six held-out digits and their noise."""
+    network = solve("3.4")().eval().requires_grad_(False)
+    network.load_state_dict(checkpoints.load_model("digits_unet").state_dict())
+    return network, data.digits()[0][::5][10:16], make_draw(0)(6, 1, 8, 8), cosine()
+
+
+def go_down(network, x, emb):
+    """What reaches the lowest resolution, and the skips (part of the hunt that is right)."""
+    h, skips = network.enter(x), []
+    for i, blocks in enumerate(network.down):
+        skips.append(blocks[0](h, emb))
+        h = network.shrink[i](skips[-1]) if i < len(network.shrink) else skips[-1]
+    return h, skips
+
+
+def join_heads(mixed):
+    """(B, heads, 16, d) back to (B, heads d, 4, 4)."""
+    return mixed.transpose(-1, -2).reshape(len(mixed), -1, 4, 4)
+
+
+def pipeline_03(network, x0, noise, schedule):
+    seen = {}
+    network.up[1][0].register_forward_pre_hook(lambda _, inputs: seen.update(below=inputs[0][:, :32]))
+
+    def forward(x, t):
+        # lines
+        emb = network.embed(t)
+        h, skips = go_down(network, x, emb)
+        h = network.middle[0](h, emb)
+        q, k, v = network.attention.split(h)
+        w = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        h = h + network.attention.out(join_heads(w @ v))
+        h = network.middle[1](h, emb)
+        for i, blocks in enumerate(network.up):
+            h = torch.cat([h, skips.pop()], dim=1)
+            h = blocks[0](h, emb)
+            if i < len(network.grow):
+                h = network.grow[i](F.interpolate(h, scale_factor=2.0))
+        # end
+        seen["weights"] = w
+        return network.leave(h)
+
+    t = torch.full((len(x0),), 300)
+    x_t = schedule.q_sample(x0, t, noise)
+    forward.prediction = "v"  # what `reverse` asks for
+    samples = last(reverse(forward, schedule, ddim(20), (100, 1, 8, 8), seed=1, clip_x0=1.0))
+    answer, later = forward(x_t, t), forward(x_t, 2 * t)
+    _, estimate = schedule.from_output(answer, x_t, t, "v")
+    kept = {name: value.clone() for name, value in seen.items()}
+    [p.zero_() for p in network.attention.out.parameters()]
+    return SimpleNamespace(
+        x0=x0, x_t=x_t, estimate=estimate, samples=samples, later=later - answer,
+        without=forward(x_t, t) - answer, **kept,
+    )  # fmt: skip
+
+
+def rms(x):
+    return float(x.square().mean().sqrt())
+
+
+def block_spread(result):
+    """How far the four pixels of a 2 x 2 block differ, in what enters the last block from below."""
+    return rms(F.pixel_unshuffle(result.below, 2).unflatten(1, (-1, 4)).std(2))
+
+
+MEASUREMENTS = [
+    Measurement("the change of the answer, when t goes from 300 to 600,", lambda r: rms(r.later), 0.05),
+    Measurement("the error of the estimate of x_0 at t = 300", lambda r: rms(r.estimate - r.x0) ** 2, 0.05),
+    Measurement("the spread inside 2 x 2 pixels of what enters the last block from below", block_spread, 0.2),
+    Measurement("the change of the answer when attention.out is set to 0", lambda r: rms(r.without), 0.02),
+    Measurement("the smallest sum of a row of attention weights", lambda r: r.weights.sum(-1).min(), 0.1),
+    Measurement("the mean of the largest weight in a row", lambda r: r.weights.amax(-1).mean(), 0.1),
+]
+
+
+def draw_03(result):
+    """Estimates of six digits, 24 samples, the measurements, the confident share of 100."""
+    rows = torch.cat([result.x0, result.x_t, result.estimate])
+    fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 2.6), width_ratios=[6, 8])
+    for ax, images, columns in zip(axes, (rows, result.samples[:24]), (6, 8), strict=True):
+        ax.imshow(show.tiles(images, columns), vmin=0, vmax=255)
+        ax.set_axis_off()
+    axes[0].set_title("held out, at t = 300, estimate")
+    axes[1].set_title("24 samples")
+    show.figure(
+        fig,
+        "Left: six held-out digits, below what t = 300 leaves of them, and the network's estimates. "
+        "Right: 24 samples in 20 steps of DDIM.",
+    )
+    for m in MEASUREMENTS:
+        print(f"{m.name.strip(',')}: {m.say(float(m.of(result)))}")
+    print(f"read with more than 95 % confidence: {metrics.confident_share(result.samples):.0%} of 100")
+
+
 EXERCISES = [
     Exercise(
         "3.1",
@@ -54,35 +186,39 @@ EXERCISES = [
         call=as_module(solve("3.1")),
         strict_dtype=True,
     ),
-    Exercise(
-        "3.2",
-        make_attention_cases,
-        "weights and mixed values agree, every row of weights sums to 1.",
-        strict_dtype=True,
-    ),
+    Prediction("3.2", form="grid 2x4, number", near=0.06),
     Exercise(
         "3.3",
-        lambda: [((8, 16), make_draw(2)(3, 1, 8, 4), torch.tensor([3, 500, 1000]))],
-        "same output with the same weights, at three levels and on a picture that is not square.",
-        call=as_module(solve("3.3")),
+        make_attention_cases,
+        "weights and mixed values agree, also for the four places of 3.2; every row of weights sums to 1.",
         strict_dtype=True,
     ),
     Exercise(
         "3.4",
+        make_unet_cases,
+        "same output with the same weights, over two and three resolutions, on pictures that are not square.",
+        call=as_module(solve("3.4")),
+        strict_dtype=True,
+    ),
+    Prediction("3.5", form="3 numbers", near=0.004),
+    Exercise(
+        "3.6",
         make_v_cases,
         "it equals its definition on both schedules, for pictures and points.",
         strict_dtype=True,
     ),
     Exercise(
-        "3.5",
+        "3.7",
         make_return_cases,
-        "eps and x0 come back as they went in, at every level.",
+        "x0 and eps come back as they went in, from the first level to the last.",
         strict_dtype=True,
     ),
     Exercise(
-        "3.6",
+        "3.8",
         make_ema_cases,
         "right at the first update, in the warm-up and when warm; the old average was left alone.",
         strict_dtype=True,
     ),
+    Prediction("3.9", form="letters abcdef", right=catches),
+    Hunt("3.10", pipeline_03, set_up_03, MEASUREMENTS, draw_03),
 ]

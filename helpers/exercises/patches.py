@@ -27,6 +27,7 @@ the page notebooks/source/NN_mistakes.md. `make editions` builds both into mista
   does not fit or does not run, or where no case tells it from the solution or from another mistake.
 
 Python keeps the rest, nbNN.py: `Exercise("1.3", cases, "it equals the closed form ...", call=..., rtol=...)`.
+Changes to a given function (Break), predictions (predict.py) and hunts (hunt.py) stand on the same page.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ import sys
 import time
 from functools import cache, cached_property
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 from ..files import restore_hint
-from . import exercise
+from . import exercise, written
 
 FILE = Path(__file__).with_name("mistakes.json")
 PLACE = re.compile(r"\{(?:(\w+)\(\)|([^{}]*\b(?:got|want)\b[^{}]*?)(?::([^{}:()\[\]]*))?)\}")
@@ -79,6 +80,47 @@ class Exercise(exercise.Exercise):
         return [Mistake(solution, words, *written) for written in solution.mistakes]
 
 
+class Break(Exercise):
+    """A given function in which one thing is changed, and a letter that says why.
+
+    The solution is one right change of many: what counts is `wanted(results)`, asked with the results of all
+    cases: None, or a sentence that says what is still lacking. Mistakes are changes that are wrong in a known
+    way, tried first. why: the letter of the right reason, among `options`.
+    """
+
+    kind = "break"
+
+    def __init__(self, id, cases, verified, wanted, why, options="abc", **settings):
+        super().__init__(id, cases, verified, **settings)
+        self.__dict__.update(wanted=wanted, why=why, options=options)
+
+    @cached_property
+    def title(self):
+        return _find(self.id).title or _find(self.id).name
+
+    @cached_property
+    def stub(self):
+        return _find(self.id).stub
+
+    def weigh(self, why) -> tuple[str, str, str]:
+        """(state, mistake, message) for the letter of a change that is right."""
+        built, one = _find(self.id), f"letter {self.options}"
+        try:
+            letter = written.read(one, why) if why is not ... else None
+        except written.Unreadable:
+            letter = None
+        if letter is None:
+            how = written.wanted(one).replace("guess", "why")
+            return "wrong", OTHER_REASON[1], f"The change is right. Now say why: {how}."
+        if letter == self.why:
+            return "right", "", f"{self.verified} {built.right}".strip()
+        told = dict(built.reasons).get(letter, "")
+        return "wrong", OTHER_REASON[0], f'The change is right, the reason is not "{letter}". {told}'.strip()
+
+
+OTHER_REASON = "right change, other reason", "right change, no reason yet"
+
+
 class Mistake(exercise.Mistake):
     """A patch of a solution; what it makes is compiled when first asked for."""
 
@@ -96,10 +138,15 @@ class Solution:
     """A notebook's own solution of one exercise; given: what it takes from the cells above.
 
     mistakes: [name, edits, message, raises]; edits: [(start, end, text)], what of the source is replaced.
+    expected: the cell that draws what it should look like. Of a break: title, stub (the function as it is
+    given), reasons [(letter, message)], right (a sentence for those who are).
     """
 
-    def __init__(self, id, name, source, given="", mistakes=()):
+    def __init__(self, id, name, source, given="", mistakes=(), kind="write", **more):
         self.id, self.name, self.source, self.given, self.mistakes = id, name, source, given, mistakes
+        self.kind = kind
+        self.expected, self.title, self.stub = (more.get(key, "") for key in ("expected", "title", "stub"))
+        self.reasons, self.right = more.get("reasons", ()), more.get("right", "")
 
     @cached_property
     def names(self) -> dict:
@@ -143,13 +190,28 @@ def _shipped() -> dict[str, Solution]:
         raise ValueError(f"{FILE.name} cannot be read ({error}): {restore_hint(FILE)}") from error
 
 
-def read(entries: dict) -> dict[str, Solution]:
-    """The solutions in the content of mistakes.json."""
-    return {id: Solution(id, **entry) for id, entry in entries.items()}
+def read(entries: dict) -> dict:
+    """The content of mistakes.json: solutions, and what is built of a prediction or a hunt."""
+    return {id: _read(id, entry) for id, entry in entries.items()}
 
 
-def _find(id: str) -> Solution:
-    """The solution of one exercise. ValueError where it is not built, or what is built is damaged."""
+def _read(id: str, entry: dict):
+    if entry.get("kind", "write") in ("write", "break"):
+        return Solution(id, **entry)
+    empty = dict(right="", others=(), mistakes=())
+    return SimpleNamespace(**empty | entry)
+
+
+def find(id: str, kind: str):
+    """What is built of one task. ValueError where it is not built, or is of another kind."""
+    built = _find(id)
+    if built.kind != kind:
+        raise ValueError(f"{FILE.name} has {id} as a {built.kind}, nbNN.py as a {kind}: `make editions`")
+    return built
+
+
+def _find(id: str):
+    """What is built of one task. ValueError where it is not built, or what is built is damaged."""
     solutions = _instead[-1] if _instead else _shipped()
     if id not in solutions:
         page = f"{int(id.partition('.')[0]):02d}_mistakes.md"
@@ -223,7 +285,11 @@ def pairs(known: exercise.Exercise, seconds: float = 1.0):
         if time.monotonic() > end:
             return
         if edits := compose(one.edits, other.edits):
-            yield pair(one, other, edits)
+            try:
+                both = pair(one, other, edits)
+            except SyntaxError:
+                continue  # each is a change of its own, together they are no Python
+            yield both
 
 
 def pair(one: Mistake, other: Mistake, edits) -> exercise.Mistake:

@@ -12,12 +12,24 @@ STYLES = {  # Okabe-Ito colours; the border's style and the words say the same a
     "crashed": ("#CC79A7", "double"),
     "broken": ("#999999", "double"),
     "not run": ("#999999", "dotted"),
+    "written": ("#0072B2", "solid"),
+    "off": ("#E69F00", "solid"),
+    "found": ("#009E73", "solid"),
 }
+DONE = ("right", "off", "found")  # the others are open
+PLAIN = {
+    "written": "written down: ",
+    "found": "found, ",
+    "wrong": "",
+}  # begins the words of what is no function
 ON = "Carrying on with the reference"
 
 
 def sentence(exercise, verdict) -> str:
     """The words for one verdict."""
+    if exercise.kind in ("predict", "hunt"):
+        begun = PLAIN.get(verdict.state, f"{verdict.state}. ")
+        return f"{exercise.id} {exercise.title}: {begun}{verdict.message}"
     words = {
         "right": f"right. Verified: {verdict.message}",
         "not attempted": f"not attempted. {ON}, so the notebook runs on.",
@@ -30,6 +42,16 @@ def sentence(exercise, verdict) -> str:
 
 def show_verdict(exercise, verdict):
     show(sentence(exercise, verdict), verdict.state, verdict.printed)
+
+
+def state_words(exercise, state: str, mistake: str) -> str:
+    """A state, shortly, for the table."""
+    if state == "wrong" and (exercise.kind == "hunt" or mistake.startswith("right change")):
+        return mistake
+    if state == "found":
+        return f"found ({mistake})" if mistake else state
+    words = {"wrong": "not yet", "written": "written down"}.get(state, state)
+    return f"{words}: {mistake}" if mistake else words
 
 
 def show_reference(exercise, earlier):
@@ -55,6 +77,14 @@ def show(text: str, state: str, printed: str = ""):
     _emit(plain, f'<div style="{style}">{body}</div>')
 
 
+def show_lines(head: str, lines: list[str], closing: str):
+    """Numbered lines of code, as they are."""
+    plain = "\n".join(f"{n:>3}  {line}".rstrip() for n, line in enumerate(lines, 1))
+    body = f"<b>{_marked(head)}</b><pre>{html.escape(plain)}</pre>{_marked(closing)}"
+    style = "border-left: 5px dotted #0072B2; padding: 0.3em 0.8em; margin: 0.3em 0"
+    _emit(f"{head}\n{plain}\n{closing}", f'<div style="{style}">{body}</div>')
+
+
 def show_table(rows: list[tuple[str, str, str, str]], closing: str):
     """rows: (id, title, state, words)."""
     cells = [("exercise", "title", "state")] + [(id, title, words) for id, title, _, words in rows]
@@ -69,7 +99,8 @@ def show_table(rows: list[tuple[str, str, str, str]], closing: str):
     titles = ("Exercise", "Title", "State")
     head = "".join(f'<th scope="col" style="text-align: left">{title}</th>' for title in titles)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    _emit(f"{plain}\n{closing}", f"{table}<p>{_marked(closing)}</p>")
+    said = "<br>".join(map(_marked, closing.split("\n")))
+    _emit(f"{plain}\n{closing}", f"{table}<p>{said}</p>")
 
 
 def _marked(text):

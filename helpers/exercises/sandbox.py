@@ -27,7 +27,7 @@ import types
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import numpy as np
 import torch
@@ -158,7 +158,7 @@ def run_guarded(work, time_limit: float, filename=lambda: None, module=None) -> 
     """
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
     threads, working = torch.get_num_threads(), threading.Lock()
-    printed, started, crash, left = [], [], None, []
+    printed, started, ended, left, crash = [], [], [], [], None
 
     def settle():
         if left:  # nobody waits any more
@@ -178,7 +178,7 @@ def run_guarded(work, time_limit: float, filename=lambda: None, module=None) -> 
     with contextlib.ExitStack() as stack:
         stack.enter_context(as_before())
         stack.enter_context(_no_giant_allocation())
-        stack.enter_context(_replaced(printed, started))
+        stack.enter_context(_replaced(printed, started, ended))
         put_back = note_all(module)
         worker = threading.Thread(target=target, daemon=True, name=WORKER)
         working.acquire()
@@ -192,7 +192,8 @@ def run_guarded(work, time_limit: float, filename=lambda: None, module=None) -> 
                 crash = Crash(*over, *_where(worker, filename()))
         finally:  # also when the user interrupts the kernel
             put_back()
-            left += _stop([worker, *started])
+            ended.append(True)
+            left += _stop(worker, started)
             put_back()  # a thread may have gone on until now
     if crash and worker in left:
         text = f"{crash.text}. It could not be stopped: restart the kernel if the machine stays busy"
@@ -224,22 +225,29 @@ def _where(thread, filename):
     return _line(frames, filename)
 
 
-def _stop(threads, patience=1.5):
-    """Tell threads to end, until they have; those that do not."""
-    kind, end = threading.Thread, monotonic() + patience
-    while (threads := [thread for thread in threads if kind.is_alive(thread)]) and monotonic() < end:
+def _stop(worker, started, patience=1.5):
+    """Tell threads to end, until they have; those that do not. started: may still grow."""
+    kind, end, quiet = threading.Thread, monotonic() + patience, 0
+    while True:
+        threads = [thread for thread in [worker, *started] if kind.is_alive(thread)]
+        quiet = 0 if threads else quiet + 1
+        if quiet > (1 if started else 0) or monotonic() > end:  # one that is about to start lives soon
+            return threads
+        if not threads:
+            sleep(0.01)
+            continue
         kind.join(threads[0], 0.05)  # time to unwind: a second exception soon after would hit the clean-up
         for thread in filter(kind.is_alive, threads):
             ident = ctypes.c_ulong(kind.ident.fget(thread))
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(TimeLimit))
-    return threads
 
 
 @contextlib.contextmanager
-def _replaced(printed, started):
+def _replaced(printed, started, ended):
     """Streams of our own; no exit that ends the kernel, no question that waits, no limits that kill.
 
     printed: gets what is printed. started: gets the threads that the worker starts, and that those start.
+    ended: once something is in it, they start none.
     """
 
     def leave(*_):
@@ -251,6 +259,8 @@ def _replaced(printed, started):
     def start(thread):
         now = threading.current_thread()
         ours = now.name == WORKER or any(now is other for other in started)
+        if ours and ended:
+            raise TimeLimit
         if ours:
             thread.daemon = True  # at its end, Python would wait for others
             started.append(thread)

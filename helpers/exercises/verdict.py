@@ -10,9 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from types import FunctionType
 
-import torch
-
-from . import clues, compare, patches, sandbox
+from . import clues, compare, patches, sandbox, traces
 from .exercise import Exercise, name_of
 from .surroundings import as_before
 
@@ -23,7 +21,7 @@ class SpecError(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """state: "right", "not attempted", "wrong", "crashed" or "broken"; mistake: what it is, shortly."""
+    """state: one of report.STYLES, "right" or "wrong", say; mistake: what it is, shortly."""
 
     state: str
     function: Callable  # what the notebook carries on with
@@ -37,7 +35,8 @@ class Outcome:
     """What came of one case; the result is a plain copy.
 
     args: the case's arguments; for a student's function, as they were before the call. changed: the argument
-    that it changed in place, as a path ("x", "state.x"). drawn: the states of its generators afterwards.
+    that it changed in place, as a path ("x", "state.x"). drawn: where its generators stand afterwards.
+    gradients: those of the result, where the exercise asks for them.
     """
 
     args: tuple
@@ -45,6 +44,7 @@ class Outcome:
     crash: sandbox.Crash | None = None
     changed: str | None = None
     drawn: dict = field(default_factory=dict)
+    gradients: list | None = None
 
 
 def decide(exercise: Exercise, function, stub: str | None = None) -> Verdict:
@@ -82,16 +82,21 @@ def _decide(exercise, function, stub):
     number, crash = next(((i, o.crash) for i, o in enumerate(outcomes) if o.crash), (0, None))
     pairs = list(zip(outcomes, expected, strict=False))
     complete = not crash and len(outcomes) == len(expected)
+    changes = isinstance(exercise, patches.Break)
     if path := next((o.changed for o in outcomes if o.changed), None):
         text = f"`{path}` is not as it was before the call: it was changed in place (`x += y`, `x[...] = y`, "
         return decline("input changed in place", f"{text}a method ending in `_`). Write x = x + y.")
-    if complete and all(agree(exercise, e, o) for o, e in pairs):
-        if name := _find_unused_generator(exercise, pairs):
-            text = f"The numbers are right, but `{name}` was not used: draw from it, for seeds to work."
-            return decline("generator not used", text)
+    if not changes and (fault := traces.find_reseeded(pairs)):
+        return decline(*fault)
+    if complete and not changes and all(agree(exercise, e, o) for o, e in pairs):
+        before = [_drawn(exercise, args) for args in cases_of(exercise)]
+        if fault := traces.find_fault(exercise, pairs, before):
+            return decline(*fault)
         return Verdict("right", function, exercise.verified, "", printed)
     if len(outcomes) == len(expected):
-        for mistake in itertools.chain(exercise.mistakes, () if crash else patches.pairs(exercise)):
+        for mistake in itertools.chain(
+            exercise.mistakes, () if crash or changes else patches.pairs(exercise)
+        ):
             if _is_mistake(exercise, mistake, outcomes, expected):
                 return decline(mistake.name, _word_mistake(mistake, exercise, outcomes, expected))
     if crash:
@@ -100,9 +105,26 @@ def _decide(exercise, function, stub):
         text, args = f"{crash}", outcomes[number].args
         where = compare.case_text(exercise, args, number + 1, len(expected)) if args else ""
         return decline(crash.name, f"{text[0].upper()}{text[1:]} {where}".strip(), "crashed")
+    if changes:
+        lacking = _find_lacking(exercise, expected, outcomes)
+        return decline(*lacking) if lacking else Verdict("right", function, exercise.verified, "", printed)
     cases = [(e.args, e.result, o.result) for o, e in pairs]
     again = partial(sandbox.attempt, _ask_again, exercise, function)
     return decline(*_trust(exercise, "a property", clues.diagnose, exercise, cases, again))
+
+
+def _find_lacking(exercise, expected, outcomes):
+    """(name, sentence) of what a changed function does not do, or None."""
+    results = [o.result for o in expected]
+    if said := _trust(exercise, "`wanted`", exercise.wanted, results):
+        raise SpecError(f"{exercise.id}: `wanted` is not content with the solution: {said}")
+    text, odd = sandbox.attempt(exercise.wanted, [o.result for o in outcomes])
+    if not odd:
+        return ("another effect", text) if text else None
+    forms = (compare.form(e, o.result, exercise.strict_dtype) for e, o in zip(results, outcomes, strict=True))
+    if form := next(filter(None, forms), None):
+        return form
+    raise SpecError(f"{exercise.id}: `wanted` stops with {odd.name}: {odd.text}")
 
 
 def _is_mistake(exercise, mistake, outcomes, expected):
@@ -148,18 +170,8 @@ def _trust(exercise, what, call, *args):
     return result
 
 
-def _find_unused_generator(exercise, pairs):
-    """The name of a torch.Generator that the reference draws from and the student does not, or None."""
-    for args, (got, expected) in zip(cases_of(exercise), pairs, strict=True):
-        for name, before in _drawn(exercise, args).items():
-            if torch.equal(before, got.drawn[name]) and not torch.equal(before, expected.drawn[name]):
-                return name
-    return None
-
-
 def _drawn(exercise, args):
-    named = zip(exercise.argument_names(args), args, strict=True)
-    return {name: arg.get_state() for name, arg in named if type(arg) is torch.Generator}
+    return traces.drawn(exercise.argument_names(args), args)
 
 
 def _changed(exercise, fresh, args):
@@ -195,17 +207,20 @@ def cases_of(exercise) -> list[tuple]:
 
 def run_case(exercise, function, args, number, filename=None, put_back=lambda: None, fresh=None) -> Outcome:
     """fresh: the same arguments once more, to see whether the function changes its own."""
+    args, gradients = traces.watch(args), None
     sandbox.seed_everything(number)
     result, crash = sandbox.attempt(exercise.invoke, function, args, filename=filename)
     put_back()
+    if exercise.gradient and not crash:
+        gradients, crash = sandbox.attempt(traces.gradients, result, args, filename=filename)
     if not crash:
         result, crash = sandbox.attempt(compare.plain, result, filename=filename)
     if fresh is None or (crash and not crash.complaint):
-        return Outcome(fresh or args, result, crash, None, _drawn(exercise, args))
+        return Outcome(fresh or args, result, crash, None, _drawn(exercise, args), gradients)
     changed, odd = sandbox.attempt(_changed, exercise, fresh, args)
     changed = exercise.argument_names(fresh)[0] if odd else changed
     changed = None if exercise.changes_inputs else changed
-    return Outcome(fresh, result, crash, changed, _drawn(exercise, args))
+    return Outcome(fresh, result, crash, changed, _drawn(exercise, args), gradients)
 
 
 def run_trusted(exercise, function, name, raises=False) -> list[Outcome]:
@@ -216,6 +231,10 @@ def run_trusted(exercise, function, name, raises=False) -> list[Outcome]:
         raise SpecError(f"{exercise.id}: {name} stops with {crash.name}: {crash.text}")
     if function is exercise.reference and any(compare.odd(o.result) for o in outcomes):
         raise SpecError(f"{exercise.id}: {name} returns what cannot be compared")
+    if function is exercise.reference and exercise.gradient:
+        reached = [g for o in outcomes for g in o.gradients or () if g is not None and g.any()]
+        if not reached:
+            raise SpecError(f"{exercise.id}: gradient=True, but its result learns nothing from its arguments")
     return outcomes
 
 

@@ -297,7 +297,7 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 # ```
 #
 # Notes:
-# Say: the root and the reshape are the two most frequent mistakes in diffusion code. Exercises 1.1 and 1.3 need both.
+# Say: the root and the reshape are the two most frequent mistakes in diffusion code. Exercises 1.1 and 1.5 need both.
 # Ask: what if x has shape (16, 16)? (No error: every column gets a factor, where every row should. Silent mistakes are the bad ones.)
 # -->
 #
@@ -331,7 +331,16 @@ except Exception as error:
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## How exercises answer
 #
-# Each notebook has a few cells with a `# TODO`. You fill in the lines in place of `...`; the last line of the cell hands your function to `check`, which calls it on small examples and says one of four things:
+# Each notebook has seven to ten tasks, of four kinds:
+#
+# | kind | what you leave in the cell |
+# |---|---|
+# | **write** | a function or a class, in place of `...` |
+# | **predict** | a number, a few numbers or a letter, written down *before* the next cells show the truth. The first answer stands, and none is wrong: it was right, or off, and then you know why |
+# | **break** | working code with one thing changed, and a letter that says why it fails now |
+# | **hunt** | the number of the one wrong line in a program, found by what the program shows |
+#
+# A cell to fill in has a `# TODO`. Its last line hands what you wrote to `check`. A function is called on small examples, and `check` says one of four things:
 #
 # - **right**, and what was verified. The notebook goes on with *your* function.
 # - **not attempted**: nothing was filled in yet. The notebook goes on with the reference.
@@ -340,15 +349,35 @@ except Exception as error:
 #
 # So Run All always reaches the end. Nothing is sent anywhere, nothing is graded, and you may try as often as you like. Any way of writing it that gives the right result is right.
 #
+# In your copy of the notebooks (`make start`), each function that is right is kept in the file my-work/mine.py, in the order of the course. Notebooks later on run with your functions, and at the
+# end of notebook 04 `python my-work/mine.py` draws digits with nothing of the course but the weights. The file survives a restart of the kernel; a worse answer never replaces a better one.
+#
 # The next cell is a *demonstration* with made-up answers to exercise 0.1 below, asked of a `Check` of its own, so that your summary stays yours.
 #
 # <!--slide 2 min
-# ## An exercise answers in one of four ways
+# ## Write, predict, break, hunt
+#
+# | kind | what you leave in the cell |
+# |---|---|
+# | **write** | a function, in place of `...` |
+# | **predict** | a number or a letter, before the truth is shown |
+# | **break** | working code with one thing changed, and why it fails |
+# | **hunt** | the number of the one wrong line |
+#
+# What is right is kept in my-work/mine.py. At the end of notebook 04 that file draws digits.
+#
+# Notes:
+# Say: a prediction is never wrong, only off; the first answer stands. Hunts go by a seed, so that neighbours have different ones.
+# Ask: why write a number down before seeing the truth? (Whoever has only nodded remembers neither; a guess that was off is remembered.)
+# -->
+#
+# <!--slide 2 min
+# ## A function gets one of four answers
 #
 # Notes:
 # Live: run the demonstration cell; it asks a checker of its own, so nobody's summary changes. From above: nothing filled in, a usual mistake, a crash, the right answer.
 # Say: any way of writing it that gives the right result is right. Nothing is sent anywhere, nothing is graded.
-# Ask: your answer to 1.2 is wrong. Will the rest of the notebook show nonsense? (No: it goes on with the reference until yours is right, so Run All always reaches the end.)
+# Ask: your answer to 1.4 is wrong. Will the rest of the notebook show nonsense? (No: it goes on with the reference until yours is right, so Run All always reaches the end.)
 # -->
 
 # %% tags=["slide-output"] slideshow={"slide_type": "-"}
@@ -448,23 +477,66 @@ def add_noise(x, sigma, generator):
     ### END SOLUTION
 add_noise = check("0.2", add_noise)
 
+# %% [markdown] exercise_text="0.3" slideshow={"slide_type": "skip"}
+# The third task is a prediction, with the function you have just written.
+#
+# **Exercise 0.3** You add noise of standard deviation 0.3 to an even grey picture, and to the result noise of standard deviation 0.4. What is the standard deviation of all the noise together?
+#
+# Difficulty: ●○○○○, 3 minutes
+#
+# <details><summary>Hint</summary>
+#
+# Which of the two adds up for independent noise: standard deviations or variances? (Question 1 of the quiz.)
+#
+# </details>
+
+# %% exercise="0.3" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 0.3: one number, the standard deviation of both noises together
+### BEGIN SOLUTION
+guess = 0.5
+### END SOLUTION
+check.predict("0.3", guess)
+
+# %% slideshow={"slide_type": "skip"}
+g = torch.Generator().manual_seed(0)
+once = add_noise(torch.zeros(100_000), 0.3, g)
+twice = add_noise(once, 0.4, g)
+print(f"standard deviations: {once.std():.3f} after the first noise, {twice.std():.3f} after the second")
+said = check.truth("0.3", twice.std())
+
 # %% [markdown] slideshow={"slide_type": "slide"}
+# Variances add: $0.3^2 + 0.4^2 = 0.25$, and its root is $0.5$. Notebook 01 adds noise a thousand times and uses nothing but this rule.
+#
 # ## The way through the course
 #
 # | notebook | what happens | you | two CPU cores |
 # |---|---|---|---|
-# | 00 Start here | this page | 25 min | seconds |
-# | 01 Forward noising | digits dissolve; one step, all steps in one jump; is the end really noise? | 75 min | 1 min |
-# | 02 Denoising points | points in the plane; the best possible denoiser, the loss, a first network, sampling | 120 min | 3 min |
-# | 03 Attention U-Net | 8x8 digits; residual blocks, attention, skips; scores and their floors | 180 min | 3 min |
-# | 04 MNIST sampling | 28x28 digits; two samplers, how good they are, and what goes wrong | 80 min | 3 min |
-# | 05 Fast samplers | fewer evaluations: DDIM derived, DPM-Solver++ written, quality against cost | 120 min | 2 min |
-# | 06 Guidance | a digit on request; labels, classifier-free guidance, what it costs | 90 min | 2 min |
-# | 07 The Fashion-MNIST lab | everything once more, alone, from empty stubs to saved pictures | 90 min | 2 min |
-# | 08 Schedules and objectives | what to predict, how to weight it, which knobs matter: measured | 120 min | 2 min |
+# | 00 Start here | this page | 30 min | seconds |
+# | 01 Forward noising | digits dissolve; one step, all steps in one jump; is the end really noise? | 100 min | 1 min |
+# | 02 Denoising points | points in the plane; the best possible denoiser, the loss, a first network, sampling | 140 min | 3 min |
+# | 03 Attention U-Net | 8x8 digits; residual blocks, attention, skips; scores and their floors | 195 min | 3 min |
+# | 04 MNIST sampling | 28x28 digits; two samplers, how good they are, and what goes wrong | 120 min | 3 min |
+# | 05 Fast samplers | fewer evaluations: DDIM derived, DPM-Solver++ written, quality against cost | 125 min | 2 min |
+# | 06 Guidance | a digit on request; labels, classifier-free guidance, what it costs | 105 min | 2 min |
+# | 07 The Fashion-MNIST lab | everything once more, alone, on other pictures, from a first network to saved samples | 110 min | 2 min |
+# | 08 Schedules and objectives | what to predict, how to weight it, which knobs matter: measured | 125 min | 2 min |
 #
-# 00 to 04 are the course, 05 to 08 what comes after it. 01 to 04 build on each other in this order; of the rest, 06 uses a sampler of 05, and 07 and 08 can be read after 04. In a hurry: 01, 02 without "Looking inside", then 04. Each notebook opens with what you will be able to do and closes with a list to check yourself against; the parts under "Looking inside" are optional, and nothing
+# 00 to 04 are the course, 05 to 08 what comes after it. 01 to 04 build on each other in this order; of the rest, 06 uses a sampler of 05, and 07 and 08 can be read after 04. Each notebook opens with what you will be able to do and closes with a list to check yourself against; the parts under "Looking inside" are optional, and nothing
 # later depends on them. Work in a copy (`make start` fills the folder my-work/), so that an update of the course never touches your answers.
+#
+# ### One evening
+#
+# Two and a half hours from here to digits drawn by your own code. In each notebook do the tasks of this table, run all other cells without stopping, and read where the section says *On the one-evening route*. Where you skip a task, the reference stands in.
+#
+# | notebook | read and do | minutes |
+# |---|---|---|
+# | 00 | the tests of the installation, a first taste, how exercises answer; 0.2 and 0.3 | 14 |
+# | 01 | the data and one step, 1.1; the closed form, 1.3 and 1.4; the jump, 1.5; the way back, 1.9 | 35 |
+# | 02 | two data sets and one leap, 2.2; the simple loss, 2.3; back from noise, 2.8 | 30 |
+# | 03 | what an image needs; attention, 3.2 and 3.3; the U-Net (read); what to ask for, 3.7 | 33 |
+# | 04 | the data, the network, the long training; 4.3 and 4.4; the walk, 4.5: **your digits**; watching it happen | 38 |
+#
+# At the end 04 says "drawn by your code: 7 of 12 parts; the reference stands in for 1.6, 2.5, 2.7, 3.1 and 3.4". Those five are a second evening of an hour; then `python my-work/mine.py` draws alone.
 #
 # ## What we learned
 #
@@ -481,12 +553,24 @@ add_noise = check("0.2", add_noise)
 # - [ ] find the symbol $\bar\alpha_t$ in the table, and its name in the code?
 # - [ ] name the mode your notebooks run in?
 #
+# <details><summary>Answers</summary>
+#
+# 1. Right; not attempted; not yet, with the mistake; crashed, with the line. 2. It stands behind $\alpha_t$, in the block that begins with $\beta_t$; in the code it is `alpha_bar[t]`. 3. The second cell prints it behind "mode:".
+#
+# </details>
+#
 # ### Further exercises
 #
 # | exercise | difficulty | minutes |
 # |---|---|---|
 # | Break exercise 0.1 in three ways of your own. Which does `check` know by name, and what does it say of the others? | ●○○○○ | 5 |
 # | Measure question 4: of all constants, which predicts 1,000 numbers drawn from an exponential distribution with the least squared error, and what is that error? | ●●○○○ | 10 |
+#
+# <details><summary>Answers</summary>
+#
+# 1. That depends on your three. Of an unusual one `check` names the first property that differs: shape, range, mean. 2. The mean. For an exponential distribution of mean 1 it is the constant 1, and the error is the variance, also 1.
+#
+# </details>
 #
 # ### References
 #
@@ -500,15 +584,15 @@ add_noise = check("0.2", add_noise)
 #
 # | notebook | what happens | you |
 # |---|---|---|
-# | 01 Forward noising | digits dissolve; all steps in one jump; is the end really noise? | 75 min |
-# | 02 Denoising points | the best denoiser, the loss, a first network, sampling | 120 min |
-# | 03 Attention U-Net | 8x8 digits; residual blocks, attention, scores | 180 min |
-# | 04 MNIST sampling | 28x28 digits; two samplers, how good, what goes wrong | 80 min |
-# | 05 to 08 | faster samplers, digits on request, a lab, which knobs matter | 90 to 120 each |
+# | 01 Forward noising | digits dissolve; all steps in one jump; is the end really noise? | 100 min |
+# | 02 Denoising points | the best denoiser, the loss, a first network, sampling | 140 min |
+# | 03 Attention U-Net | 8x8 digits; residual blocks, attention, scores | 195 min |
+# | 04 MNIST sampling | 28x28 digits; two samplers, how good, what goes wrong | 120 min |
+# | 05 to 08 | faster samplers, digits on request, a lab, which knobs matter | 105 to 125 each |
 #
 # Notes:
 # Say: 01 to 04 build on each other, in this order. 06 uses a sampler of 05; 07 and 08 can be read any time after 04. Parts called "Looking inside" can be left out. Work in the copy that make start makes.
-# Ask: you have one evening only; what do you read? (01, 02 without "Looking inside", then 04.)
+# Ask: you have one evening only; what do you do? (Notebook 00 has a table for that: two and a half hours, and at the end digits drawn by your own code.)
 # -->
 
 # %% slideshow={"slide_type": "skip"}

@@ -21,7 +21,7 @@
 #
 # **What to know** The rules for mean and variance of a sum, and tensors with broadcasting (notebook 00 has a quiz on both).
 #
-# **Time** About 75 minutes for a person, about a minute for two CPU cores. No training and no network yet.
+# **Time** About 100 minutes for a person, about a minute for two CPU cores. No training and no network yet.
 #
 # <!--slide 1 min
 # # 01 Forward noising: digits dissolve
@@ -52,13 +52,15 @@ import torch
 from scipy.stats import ks_2samp
 from sklearn.linear_model import LogisticRegression
 
-from helpers import data, show
+from helpers import data, schedule as course, show
 from helpers.exercises import check
 from helpers.modes import choose
-from helpers.schedule import Schedule, cosine, linear, zero_terminal_snr
+from helpers.schedule import cosine, linear, zero_terminal_snr
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## The data: 1,797 small digits
+#
+# *On the one-evening route.*
 #
 # scikit-learn ships a set of handwritten digits, 8x8 pixels each, with values from 0 to 16. Every course of this kind has to
 # decide on a scale; ours is $[-1, 1]$: white ink is $+1$, black paper is $-1$. The noise will be centred at 0, so the data
@@ -108,37 +110,23 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 #
 # ## One step
 #
-# A step from level $t-1$ to level $t$ fades the picture a little and adds a little Gaussian noise (DDPM eq. 2):
+# *On the one-evening route.* How do you add noise a thousand times without the picture growing brighter and brighter? A step from level $t-1$ to level $t$ adds a little Gaussian noise, and fades the picture a little first:
 #
-# $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, I).$$
+# $$x_t = (\text{some factor})\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, I).$$
 #
-# $\beta_t$ is a *variance*: the step adds noise of variance $\beta_t$. What multiplies the noise is therefore its square root. A step looks
+# $\beta_t$ is a *variance*: the step adds noise of variance $\beta_t$, so what multiplies the noise is its square root. A step looks
 # only at the picture before it, not at how it came about: the pictures form a *Markov chain*.
 #
 # How do we count the pictures? The clean picture is $x_0$, at **level** $t = 0$. The first step leads to level 1, the second to level 2. After $T$ steps
 # we are at level $T$, and next to nothing but noise is left.
 #
 # <!--slide 2 min
-# ## Beta is a variance: the noise is multiplied by its root
+# ## A step fades the picture and adds noise: level 0 is clean, level T is noise
 #
-# $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, I)$$
-#
-# - fades the picture a little, adds a little Gaussian noise
-# - $\beta_t$ from 0.0001 at the first step to 0.02 at the last, $T = 1000$ steps
-# - looks only at the picture before it: a *Markov chain*
+# $$x_t = (\text{some factor})\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, I)$$
 #
 # Notes:
-# Say: the square root is there because it is variances that add, not standard deviations.
-# Ask: after the first step the factor of the picture is the root of 0.9999 and that of the noise is 0.01. Which one would you see? (Neither. A single step changes nothing that the eye could see.)
-# -->
-#
-# <!--slide 1 min
-# ## Level 0 is clean, level T is noise
-#
-# $T$ steps lead through $T + 1$ levels, and every array has an entry for each: `betas[t]` is $\beta_t$.
-#
-# Notes:
-# Say: this one line holds for the whole course. No step leads to level 0, so betas[0] is 0. The last row comes in exercise 1.2: it says how much of the picture is left.
+# Say: beta is a variance, from 0.0001 at the first step to 0.02 at the last; the noise is multiplied by its root, because variances add. T steps lead through T + 1 levels, and betas[t] is beta_t; this one line holds for the whole course. No step leads to level 0, so betas[0] is 0. The last row comes in exercise 1.4.
 # Ask: how many entries has betas for T = 1000 steps? (1001: one for each level, 0 to 1000.)
 # -->
 
@@ -161,33 +149,34 @@ show.figure(fig, "A line of levels, 0 (x_0, clean) to T (x_T, noise); a step, be
 
 # %% [markdown] exercise_text="1.1" slideshow={"slide_type": "slide"}
 # $T$ steps lead through $T + 1$ levels, so our arrays have $T + 1$ entries: `betas[t]` is $\beta_t$. No step leads to level 0, so `betas[0]` is 0.
-# The last row, `alpha_bar`, says how much of the picture is left; we compute it in exercise 1.2. (The numbers are those of DDPM, with $T = 1000$.)
+# The last row, `alpha_bar`, says how much of the picture is left; you compute it in exercise 1.4. (The numbers are those of DDPM, with $T = 1000$.)
 #
 # Each picture of a batch may have a level of its own. `betas[t]` then has shape `(B,)`, and to multiply pictures of shape `(B, C, H, W)` it needs shape
 # `(B, 1, 1, 1)`. We will need this all the time, so a small function `at` does it. It stands in the cell below, above your function. (`helpers.schedule` has the same `at`, which also refuses
 # levels that do not exist. Later notebooks import it.)
 #
-# **Exercise 1.1** Write one step. `x_prev` and `noise` have shape `(B, 2)` or `(B, C, H, W)`; `t` has shape `(B,)`, one level from 1 to $T$ for each
+# **Exercise 1.1** By which factor must a step fade the picture, so that a picture of variance 1 still has variance 1 once the noise is in? (Variances of independent things add, and a factor $c$ multiplies a variance by $c^2$.)
+# Find the factor, and write the step. `x_prev` and `noise` have shape `(B, 2)` or `(B, C, H, W)`; `t` has shape `(B,)`, one level from 1 to $T$ for each
 # example; `betas` has shape `(T + 1,)`.
 #
-# Difficulty: ●●○○○, 8 minutes
+# Difficulty: ●●○○○, 9 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# Take one beta for each example, in a shape that multiplies a whole picture. Which of the two factors has $\beta_t$ in it, and which $1 - \beta_t$?
+# With the factor $c$ the variance after the step is $c^2 \cdot 1 + \beta_t$. It shall be 1.
 #
 # </details>
 #
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# `beta = at(betas, t, x_prev)`. Then write the equation as it stands, with `.sqrt()` twice.
+# $c^2 = 1 - \beta_t$. In code: `beta = at(betas, t, x_prev)` has one beta for each example, in a shape that multiplies a whole picture; then `.sqrt()` twice.
 #
 # </details>
 #
 # <!--slide 1 min
-# ## Your turn: 1.1, one step, eight minutes
+# ## Your turn: 1.1, one step, nine minutes
 #
-# $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon$$
+# By which factor must the picture be faded, so that a variance of 1 stays 1?
 #
 # ```python
 # def q_step(x_prev, t, noise, betas):
@@ -199,8 +188,18 @@ show.figure(fig, "A line of levels, 0 (x_0, clean) to T (x_T, noise); a step, be
 # - given: `at(betas, t, x_prev)` is `betas[t]` in shape `(B, 1)` or `(B, 1, 1, 1)`
 #
 # Notes:
-# Give eight minutes. Common mistakes: beta where its root belongs; betas[t] multiplied without at, which stops with an error for most shapes and silently scales the columns when B happens to fit. check names both.
+# Give nine minutes. Common mistakes: beta where its root belongs; a factor of 1 minus the root of beta; betas[t] multiplied without at, which stops with an error for most shapes and silently scales the columns when B happens to fit. check names both.
 # Ask: why does the function take the noise as an argument, instead of drawing it? (Because then the same noise can be used again: to test the function, to compare methods, and as the answer a network has to give.)
+# -->
+#
+# <!--slide 2 min
+# ## Two roots keep the variance at 1
+#
+# $$c^2 \cdot 1 + \beta_t = 1 \qquad\Rightarrow\qquad x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon$$
+#
+# Notes:
+# Say: this is DDPM's equation 2. The roots are there because it is variances that add.
+# Ask: after the first step the factor of the picture is the root of 0.9999 and that of the noise is 0.01. Which one would you see? (Neither. A single step changes nothing that the eye could see.)
 # -->
 #
 # <!--slide 2 min
@@ -251,14 +250,17 @@ show.rows({"a square": strip[0], "a digit": strip[1]}, labels=[show.level(t) for
 # One step (t = 1) changes nothing that the eye could see. A thousand of them leave no square and no digit. No single step is hard to
 # undo, approximately: that is the whole idea of a diffusion model, and notebook 02 makes use of it.
 #
-# ## Why fade the picture at all?
+# The step that does it is (DDPM eq. 2)
 #
-# Variances of independent things add. If $x_{t-1}$ has variance $v$, then
+# $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, I).$$
+#
+# ## What are the two roots there for?
+#
+# If $x_{t-1}$ has variance $v$, then
 #
 # $$\operatorname{Var}(x_t) = (1-\beta_t)\,v + \beta_t .$$
 #
-# With $v = 1$ this is 1 again, and from anywhere else it moves towards 1. Three chains over the digits show what the
-# two square roots are there for: ours, one that only adds noise, and one with $\beta_t$ where $\sqrt{\beta_t}$ belongs.
+# With $v = 1$ this is 1 again, and from anywhere else it moves towards 1. What does a chain do whose step is not quite right? `chain` takes a thousand steps; the first wrong one only adds noise, the second is yours.
 #
 # <!--slide 3 min
 # ## Both roots together bring the variance to 1
@@ -266,8 +268,8 @@ show.rows({"a square": strip[0], "a digit": strip[1]}, labels=[show.level(t) for
 # $$\operatorname{Var}(x_t) = (1-\beta_t)\,\operatorname{Var}(x_{t-1}) + \beta_t \qquad (\text{independent things: variances add})$$
 #
 # Notes:
-# Have run: the two cells below (three chains of a thousand steps; a second or two). The figure comes on a click: let them predict first.
-# Ask: where does the variance end without fading, and where with beta in place of its root? (Without fading it grows by beta at each step, 10 in all. With beta for its root hardly any noise comes in, and the picture fades to an even grey.)
+# Have run: the cells below (three chains of a thousand steps; a second or two). The figure comes on a click: let them do exercise 1.2 first, five minutes: change one thing in the right step so that the chain ends near nothing.
+# Ask: where does the variance end without fading, and where with the broken step? (Without fading it grows by beta at each step, 10 in all. With beta for its root hardly any noise comes in, and the picture fades to an even grey.)
 # Say: the right step goes to 1 from anywhere. That is why a sampler can start from the same N(0, I) whatever the data were.
 # -->
 
@@ -283,13 +285,32 @@ def chain(x, betas, step=q_step, seed=0):
 def only_add(x_prev, t, noise, betas):
     return x_prev + at(betas, t, x_prev).sqrt() * noise
 
-def beta_for_its_root(x_prev, t, noise, betas):
+# %% [markdown] exercise_text="1.2" slideshow={"slide_type": "skip"}
+# **Exercise 1.2** Below stands a right step. Change **one** thing in it, so that the chain over the digits ends near nothing: at $t = T$ the variance of the pixels is above 0.001 and below 0.05. Then say why:
+# (a) the picture is faded twice; (b) a variance stands where a standard deviation belongs, so far too little noise comes in; (c) the noise is subtracted.
+#
+# Difficulty: ●●○○○, 5 minutes
+#
+# <details><summary>Hint</summary>
+#
+# In the end the picture is gone in any case. What is left is the noise, so the change has to make it smaller.
+#
+# </details>
+
+# %% exercise="1.2" kind="break" slideshow={"slide_type": "skip"}
+def broken_step(x_prev, t, noise, betas):
     beta = at(betas, t, x_prev)
+    # TODO 1.2: change one thing, so that the chain ends near nothing
+    ### BEGIN SOLUTION
+    # given: return (1 - beta).sqrt() * x_prev + beta.sqrt() * noise
     return (1 - beta).sqrt() * x_prev + beta * noise
+    ### END SOLUTION
+why = "b"  # "a", "b" or "c"
+broken_step = check.changed("1.2", broken_step, why)
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "fragment"}
 few = images[: choose(read=400, smoke=20)]
-steps = {"as above": q_step, "never faded": only_add, "beta for its root": beta_for_its_root}
+steps = {"as above": q_step, "never faded": only_add, "broken in 1.2": broken_step}
 fig, ax = plt.subplots()
 for (name, step), style in zip(steps.items(), ["-", "--", ":"], strict=True):
     variance = [x.var().item() for _, x in chain(few, betas, step)]
@@ -300,46 +321,65 @@ ax.legend()
 show.figure(
     fig,
     "Three curves of pixel variance against t, log scale. The right step climbs gently to 1 and stays; "
-    "without fading it grows to more than 10; with beta in place of its root it falls far below 1.",
+    "without fading it grows to more than 10; with the step broken in 1.2 it falls far below 1.",
 )
 
-# %% [markdown] exercise_text="1.2" slideshow={"slide_type": "slide"}
+# %% [markdown] exercise_text="1.3" slideshow={"slide_type": "slide"}
 # The right step settles at 1 whatever it starts from. Without $\sqrt{1-\beta_t}$ the variance grows by $\beta_t$ at each step,
 # without end: a sampler would need another start for every T. With $\beta_t$ instead of its root the picture fades to an even grey faster than noise comes
 # in: the chain ends near nothing instead of at noise.
 #
-# ## The closed form: all steps in one jump
+# ## The closed form: can all steps be one jump?
 #
-# Training needs pictures at *random* levels. Walking there step by step would cost up to a thousand steps for each example. But every step is
-# linear and every noise is Gaussian, so all of them collapse into one:
+# *On the one-evening route.* Training needs pictures at *random* levels. Walking there step by step would cost up to a thousand steps for each example. But every step is
+# linear and every noise is Gaussian. Begin with two steps.
 #
-# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \alpha_t = 1-\beta_t, \qquad \bar\alpha_t = \alpha_1\,\alpha_2 \cdots \alpha_t .$$
+# **Exercise 1.3** Two steps with $\beta = 0.5$ each, from a fixed $x_0$. By what is $x_0$ multiplied at the end? And what is the variance of all the noise in the result? Two numbers.
 #
-# $\alpha_t$ is the share of the variance that one step keeps; $\bar\alpha_t$ ("alpha-bar") is what all the steps up to $t$ keep together. At level 0 no step
-# has been taken yet, so $\bar\alpha_0 = 1$.
+# Difficulty: ●●○○○, 4 minutes
 #
-# <details><summary>Derivation: merging Gaussians</summary>
+# <details><summary>Hint</summary>
 #
-# **Two steps.** Put the step for $x_1$ into the step for $x_2$ (here with $\epsilon_1, \epsilon_2$ independent, each $\mathcal N(0, I)$):
-#
-# $$x_2 = \sqrt{\alpha_2}\,x_1 + \sqrt{1-\alpha_2}\,\epsilon_2
-#       = \sqrt{\alpha_2\alpha_1}\,x_0 + \underbrace{\sqrt{\alpha_2(1-\alpha_1)}\,\epsilon_1 + \sqrt{1-\alpha_2}\,\epsilon_2}_{\text{noise}} .$$
-#
-# **The noise is again Gaussian.** A sum of independent Gaussians is Gaussian; its mean is $0$ and its variance is the sum of the variances:
-#
-# $$\alpha_2(1-\alpha_1) + (1-\alpha_2) = \alpha_2 - \alpha_2\alpha_1 + 1 - \alpha_2 = 1-\alpha_1\alpha_2 .$$
-#
-# So both noises together are $\sqrt{1-\alpha_1\alpha_2}\;\epsilon$ with *one* $\epsilon\sim\mathcal N(0,I)$: two steps look like one step with
-# $\alpha = \alpha_1\alpha_2$.
-#
-# **All steps, by induction.** At $t = 0$ the claim says $x_0 = x_0$, because $\bar\alpha_0 = 1$. Now suppose that it holds at $t-1$: $x_{t-1} = \sqrt{\bar\alpha_{t-1}}\,x_0 + \sqrt{1-\bar\alpha_{t-1}}\;\epsilon$. This has the form of one step with $\alpha = \bar\alpha_{t-1}$.
-# Merge it with step $t$ as above: the product is $\bar\alpha_{t-1}\alpha_t = \bar\alpha_t$, and the claim holds at $t$.
-#
-# What we lost on the way: $\epsilon$ is *one* noise that stands for all of them. From $x_t$ alone nobody can say which step contributed what.
+# Put the first step into the second. What happens to the noise of the first step in the second one?
 #
 # </details>
 #
-# **Exercise 1.2** From `betas`, shape `(T + 1,)`, compute alpha-bar at every level, shape `(T + 1,)`.
+# <!--slide 4 min
+# ## Two steps with beta = 0.5: what is left, and how much noise?
+#
+# $$x_1 = \sqrt{0.5}\; x_0 + \sqrt{0.5}\;\epsilon_1 \qquad\qquad x_2 = \sqrt{0.5}\; x_1 + \sqrt{0.5}\;\epsilon_2$$
+#
+# - by what is $x_0$ multiplied in $x_2$?
+# - what is the variance of all the noise in $x_2$?
+#
+# Notes:
+# Have them write two numbers down: exercise 1.3, four minutes. The cell behind it measures both. Usual answers that are off: 0.25 for the factor (the roots forgotten), 1 for the variance (the first noise is faded by the second step too).
+# Ask: after three such steps? (The factor is the root of 0.125, the variance 0.875: what the steps keep multiplies.)
+# -->
+
+# %% exercise="1.3" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 1.3: the factor of x_0, and the variance of all the noise
+### BEGIN SOLUTION
+guess = 0.5, 0.75
+### END SOLUTION
+check.predict("1.3", guess)
+
+# %% slideshow={"slide_type": "skip"}
+half, g = torch.tensor([0, 0.5, 0.5]), torch.Generator().manual_seed(4)
+start = torch.cat([torch.zeros(100_000, 1), torch.ones(100_000, 1)])
+x = start
+for t in (1, 2):
+    x = q_step(x, torch.full((len(x),), t), torch.randn(x.shape, generator=g), half)
+from_0, from_1 = x.chunk(2)
+measured = from_1.mean() - from_0.mean(), from_0.var()
+print(f"factor of x_0: {measured[0]:.3f}, variance of the noise: {measured[1]:.3f}")
+said = check.truth("1.3", measured)
+
+# %% [markdown] exercise_text="1.4" slideshow={"slide_type": "skip"}
+# A step keeps the share $\alpha_t = 1 - \beta_t$ of the variance. Two steps keep the product of what each keeps, $0.5 \cdot 0.5 = 0.25$, and the factor of the picture is its root, 0.5. What all steps up to $t$ keep together is called
+# $\bar\alpha_t$ ("alpha-bar"). At level 0 no step has been taken: everything is kept.
+#
+# **Exercise 1.4** From `betas`, shape `(T + 1,)`, compute alpha-bar at every level, shape `(T + 1,)`.
 #
 # Difficulty: ●○○○○, 4 minutes
 #
@@ -354,6 +394,72 @@ show.figure(
 # First the alphas, then `torch.cumprod` along dimension 0. The first value comes out as 1, because `betas[0]` is 0.
 #
 # </details>
+
+# %% exercise="1.4" slideshow={"slide_type": "skip"}
+def alpha_bar_of(betas):
+    """alpha_bar_t for t = 0 .. T."""
+    # TODO 1.4: what the steps 1 .. t keep together
+    ### BEGIN SOLUTION
+    return torch.cumprod(1 - betas, dim=0)
+    ### END SOLUTION
+alpha_bar_of = check("1.4", alpha_bar_of)
+
+# %% slideshow={"slide_type": "skip"}
+schedule = linear(T)  # from helpers: betas, alphas and alpha_bar together in one object
+alpha_bar = alpha_bar_of(betas)
+difference = (alpha_bar - schedule.alpha_bar).abs().max()
+
+mean, variance = 0.75, 0.0  # of a single pixel: follow the chain's mean and variance exactly, step by step
+for beta in schedule.betas[1:].double():
+    mean, variance = (1 - beta).sqrt() * mean, (1 - beta) * variance + beta
+a = schedule.alpha_bar[T].double()
+print(f"your alpha-bar and the schedule's differ by less than {1e-6 if difference < 1e-6 else difference}")
+print(f"mean after {T} steps      {mean:.6f}    closed form sqrt(alpha_bar) x_0 = {a.sqrt() * 0.75:.6f}")
+print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar     = {1 - a:.6f}")
+
+# %% [markdown] exercise_text="1.5" slideshow={"slide_type": "slide"}
+# From here on betas and alpha-bar travel together in one small object, a `Schedule` from `helpers/schedule.py`. Its `schedule.alpha_bar` holds the numbers
+# that you have just computed. Mean and variance of a pixel, followed step by step through the whole chain, arrive at $\sqrt{\bar\alpha_T}\,x_0$ and $1 - \bar\alpha_T$.
+#
+# ### The jump
+#
+# *On the one-evening route.* After two steps the factor was $0.5 = \sqrt{\alpha_1\alpha_2}$, and the variance of the noise $0.75 = 1 - \alpha_1\alpha_2$. And after $t$ steps?
+#
+# **Exercise 1.5** Write the jump: $x$ at level $t$, straight from the clean $x_0$, with one noise. Shapes as in 1.1; every example of the batch has its own level.
+#
+# Difficulty: ●●○○○, 7 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# It is 1.1 with another constant in place of $1-\beta_t$. Take it from `schedule.alpha_bar`.
+#
+# </details>
+#
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `a = at(schedule.alpha_bar, t, x0)`; then `a.sqrt()` goes with `x0` and `(1 - a).sqrt()` with the noise.
+#
+# </details>
+#
+# <!--slide 1 min
+# ## Your turn: 1.4 and 1.5, the jump, eleven minutes
+#
+# ```python
+# def alpha_bar_of(betas):
+#     # what the steps 1 .. t keep together, for t = 0 .. T
+#
+# def q_sample(x0, t, noise, schedule):
+#     # x at level t, straight from the clean x0; schedule.alpha_bar has shape (T + 1,)
+# ```
+#
+# - 1.4: PyTorch has running products beside running sums; at level 0 everything is kept
+# - 1.5: after two steps the factor was $\sqrt{\alpha_1\alpha_2}$ and the variance of the noise $1 - \alpha_1\alpha_2$. After $t$?
+# - done early? With `q_sample`, draw one digit at $t = 100$, 200 and 400
+#
+# Notes:
+# Give eleven minutes for both; 1.4 is one line. Common mistakes: cumsum for cumprod, or a second 1 put in front (1.4); 1 - a without its root in front of the noise, or alpha_bar[t] without at (1.5).
+# Ask: what is the same in 1.1 and 1.5, and what is new? (The same line with another constant: alpha-bar for 1 - beta.)
+# -->
 #
 # <!--slide 3 min
 # ## All steps collapse into one jump
@@ -385,77 +491,6 @@ show.figure(
 # Say: put the step for x_1 into the step for x_2, and collect the noises. The rest is induction; it stands in the notebook.
 # Ask: which two properties of the noise did we use? (Independent, so that variances add; Gaussian, so that the sum has the same shape. With uniform noise the second one fails: a further exercise.)
 # -->
-
-# %% exercise="1.2" slideshow={"slide_type": "skip"}
-def alpha_bar_of(betas):
-    """alpha_bar_t for t = 0 .. T."""
-    # TODO 1.2: what the steps 1 .. t keep together
-    ### BEGIN SOLUTION
-    alphas = 1 - betas
-    return torch.cumprod(alphas, dim=0)
-    ### END SOLUTION
-alpha_bar_of = check("1.2", alpha_bar_of)
-
-# %% slideshow={"slide_type": "skip"}
-schedule = linear(T)  # from helpers: betas, alphas and alpha_bar together in one object
-alpha_bar = alpha_bar_of(betas)
-difference = (alpha_bar - schedule.alpha_bar).abs().max()
-
-mean, variance = 0.75, 0.0  # of a single pixel: follow the chain's mean and variance exactly, step by step
-for beta in schedule.betas[1:].double():
-    mean, variance = (1 - beta).sqrt() * mean, (1 - beta) * variance + beta
-a = schedule.alpha_bar[T].double()
-print(f"your alpha-bar and the schedule's differ by less than {1e-6 if difference < 1e-6 else difference}")
-print(f"mean after {T} steps      {mean:.6f}    closed form sqrt(alpha_bar) x_0 = {a.sqrt() * 0.75:.6f}")
-print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar     = {1 - a:.6f}")
-
-# %% [markdown] exercise_text="1.3" slideshow={"slide_type": "slide"}
-# From here on betas and alpha-bar travel together in one small object, a `Schedule` from `helpers/schedule.py`. Its `schedule.alpha_bar` holds the numbers
-# that you have just computed. Followed step by step, mean and variance of a pixel arrive exactly where the closed form says.
-#
-# ### The jump
-#
-# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
-#
-# The two factors are not a cross-fade: their *squares* add to 1. Half-way, signal and noise both stand at 0.71, not at 0.5.
-#
-# **Exercise 1.3** Write the jump. Shapes as in 1.1; every example of the batch has its own level.
-#
-# Difficulty: ●●○○○, 6 minutes
-#
-# <details><summary>Hint 1 (a nudge)</summary>
-#
-# It is 1.1 with another constant in place of $1-\beta_t$. Take it from `schedule.alpha_bar`.
-#
-# </details>
-#
-# <details><summary>Hint 2 (almost there)</summary>
-#
-# `a = at(schedule.alpha_bar, t, x0)`; then `a.sqrt()` goes with `x0` and `(1 - a).sqrt()` with the noise.
-#
-# </details>
-#
-# <!--slide 1 min
-# ## Your turn: 1.2 and 1.3, the jump, ten minutes
-#
-# $$\bar\alpha_t = \alpha_1 \cdots \alpha_t \qquad\qquad x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
-#
-# ```python
-# def alpha_bar_of(betas):
-#     # alpha_bar_t for t = 0 .. T
-#
-# def q_sample(x0, t, noise, schedule):
-#     # x at level t, straight from the clean x0; schedule.alpha_bar has shape (T + 1,)
-# ```
-#
-# - 1.2: PyTorch has running products beside running sums; $\beta_0 = 0$, so the first value is 1
-# - 1.3: shapes as in 1.1; every example of the batch has its own level
-# - done early? With `q_sample`, draw one digit at $t = 100$, 200 and 400
-#
-# Notes:
-# Give ten minutes for both; 1.2 is one line. Common mistakes: cumsum for cumprod, or a second 1 put in front (1.2); 1 - a without its root in front of the noise, or alpha_bar[t] without at (1.3).
-# Ask: what is the same in 1.1 and 1.3, and what is new? (The same line with another constant: alpha-bar for 1 - beta.)
-# -->
 #
 # <!--slide 2 min
 # ## The spike of bare paper melts into the bell
@@ -463,22 +498,22 @@ print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar   
 # Above, one digit. Below, the pixels of *all* digits at that level, and the curve of $\mathcal N(0, 1)$.
 #
 # Notes:
-# Live: run the cell below exercise 1.3. Under the histograms stand the two factors of the jump.
+# Live: run the cell below exercise 1.5. Under the histograms stand the two factors of the jump.
 # Say: the histogram of the first figure was anything but Gaussian. The spike at -1 widens and moves to 0.
 # Ask: from which level on can you not tell the histogram from the curve? And does that mean that the picture holds nothing any more? (From 600 on. No: a histogram does not look at where the pixels are. We come back to that.)
 # -->
 
-# %% exercise="1.3" slideshow={"slide_type": "skip"}
+# %% exercise="1.5" slideshow={"slide_type": "skip"}
 def q_sample(x0, t, noise, schedule):
     """x at level t, straight from the clean x0."""
-    # TODO 1.3: jump to x_t with the closed form
+    # TODO 1.5: jump to x_t
     ### BEGIN SOLUTION
     a = at(schedule.alpha_bar, t, x0)
     return a.sqrt() * x0 + (1 - a).sqrt() * noise
     ### END SOLUTION
-q_sample = check("1.3", q_sample)
+q_sample = check("1.5", q_sample)
 
-# %% expected="1.3" tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% expected="1.5" tags=["slide-figure"] slideshow={"slide_type": "-"}
 noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
 bell = torch.linspace(-3.5, 3.5, 100)
 normal = torch.exp(-(bell**2) / 2) / math.sqrt(2 * math.pi)
@@ -497,6 +532,33 @@ show.figure(fig, "A digit 0 at nine levels from clean to t = 1000, below each th
 # %% [markdown] slideshow={"slide_type": "skip"}
 # Above, one digit fades; below, the pixels of all digits at that level, with the curve of $\mathcal N(0, 1)$. The spike of bare paper at $-1$ widens and
 # moves to 0; from t = 600 on nobody could tell the histogram from the curve. (Up to t = 50 the spike is taller than the frame.)
+#
+# All steps in one jump, the formula of the course (DDPM eq. 4):
+#
+# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \alpha_t = 1-\beta_t, \qquad \bar\alpha_t = \alpha_1\,\alpha_2 \cdots \alpha_t .$$
+#
+# The two factors are not a cross-fade: their *squares* add to 1. Half-way, signal and noise both stand at 0.71, not at 0.5.
+#
+# <details><summary>Derivation: merging Gaussians</summary>
+#
+# **Two steps.** Put the step for $x_1$ into the step for $x_2$ (here with $\epsilon_1, \epsilon_2$ independent, each $\mathcal N(0, I)$):
+#
+# $$x_2 = \sqrt{\alpha_2}\,x_1 + \sqrt{1-\alpha_2}\,\epsilon_2
+#       = \sqrt{\alpha_2\alpha_1}\,x_0 + \underbrace{\sqrt{\alpha_2(1-\alpha_1)}\,\epsilon_1 + \sqrt{1-\alpha_2}\,\epsilon_2}_{\text{noise}} .$$
+#
+# **The noise is again Gaussian.** A sum of independent Gaussians is Gaussian; its mean is $0$ and its variance is the sum of the variances:
+#
+# $$\alpha_2(1-\alpha_1) + (1-\alpha_2) = \alpha_2 - \alpha_2\alpha_1 + 1 - \alpha_2 = 1-\alpha_1\alpha_2 .$$
+#
+# So both noises together are $\sqrt{1-\alpha_1\alpha_2}\;\epsilon$ with *one* $\epsilon\sim\mathcal N(0,I)$: two steps look like one step with
+# $\alpha = \alpha_1\alpha_2$.
+#
+# **All steps, by induction.** At $t = 0$ the claim says $x_0 = x_0$, because $\bar\alpha_0 = 1$. Now suppose that it holds at $t-1$: $x_{t-1} = \sqrt{\bar\alpha_{t-1}}\,x_0 + \sqrt{1-\bar\alpha_{t-1}}\;\epsilon$. This has the form of one step with $\alpha = \bar\alpha_{t-1}$.
+# Merge it with step $t$ as above: the product is $\bar\alpha_{t-1}\alpha_t = \bar\alpha_t$, and the claim holds at $t$.
+#
+# What we lost on the way: $\epsilon$ is *one* noise that stands for all of them. From $x_t$ alone nobody can say which step contributed what.
+#
+# </details>
 #
 # ## Measured: is the jump really the chain?
 #
@@ -617,7 +679,7 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
 #
 # </details>
 
-# %% [markdown] exercise_text="1.4" slideshow={"slide_type": "slide"}
+# %% [markdown] exercise_text="1.6" slideshow={"slide_type": "slide"}
 # ## Schedules: how fast should it go?
 #
 # What matters is not $\beta_t$ but the curve of $\bar\alpha_t$, or the **signal-to-noise ratio** $\mathrm{SNR}(t) = \bar\alpha_t / (1-\bar\alpha_t)$: the variance of the
@@ -626,19 +688,16 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
 #
 # $$\bar\alpha_t = \frac{f(t/T)}{f(0)}, \qquad f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right), \qquad s = 0.008 .$$
 #
-# One step multiplies alpha-bar by $1-\beta_t$, so $1-\beta_t$ is the new value over the old one, and $f(0)$ cancels:
+# $u$ is the share of the way behind us, from 0 to 1; the offset $s$ keeps the first betas from being next to nothing. Which betas make this alpha-bar? One step multiplies alpha-bar by $1-\beta_t$. At the end alpha-bar is 0 and the last beta would be 1,
+# from where no step leads back: so no beta may be larger than $\beta_{\max} = 0.999$.
 #
-# $$\beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t}{T}\big)}{f\big(\tfrac{t-1}{T}\big)},\; \beta_{\max}\right) \quad (t = 1, \dots, T), \qquad \beta_0 = 0, \qquad \beta_{\max} = 0.999 .$$
-#
-# $u$ is the share of the way behind us, from 0 to 1. The offset $s$ keeps the first betas from being next to nothing; the cut keeps the last one below 1.
-#
-# **Exercise 1.4** Compute the betas of the cosine schedule, shape `(T + 1,)`.
+# **Exercise 1.6** Compute the betas of the cosine schedule, shape `(T + 1,)`, with $\beta_0 = 0$.
 #
 # Difficulty: ●●●○○, 10 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# You need $f$ at every level: at $u = 0, \tfrac1T, \dots, 1$. Take float64: near $u = 1$ the values are tiny. T + 1 values have T ratios of neighbours; what comes
+# $1-\beta_t$ is the new alpha-bar over the old one, and $f(0)$ cancels. You need $f$ at every level: at $u = 0, \tfrac1T, \dots, 1$, in float64, for near $u = 1$ the values are tiny. T + 1 values have T ratios of neighbours; what comes
 # in front of the T betas?
 #
 # </details>
@@ -651,19 +710,17 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
 # </details>
 #
 # <!--slide 3 min
-# ## Cosine draws alpha-bar and takes what betas come out
+# ## Your turn: 1.6, cosine draws alpha-bar; which betas does that take?
 #
-# $$\mathrm{SNR}(t) = \frac{\bar\alpha_t}{1-\bar\alpha_t} \qquad\qquad f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right)$$
-#
-# $$\beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t}{T}\big)}{f\big(\tfrac{t-1}{T}\big)},\; \beta_{\max}\right), \qquad s = 0.008, \quad \beta_{\max} = 0.999$$
+# $$\bar\alpha_t = \frac{f(t/T)}{f(0)}, \qquad f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right), \qquad s = 0.008$$
 #
 # - **linear**: a line through the betas; take what alpha-bar comes out
-# - **cosine**: the other way round, $\bar\alpha_t = f\big(\tfrac{t}{T}\big)/f(0)$ up to the cut ($u$: share of the way)
-# - what matters is the curve of $\bar\alpha_t$, or the signal-to-noise ratio
+# - **cosine**: the other way round. One step multiplies $\bar\alpha$ by $1-\beta_t$; no beta above 0.999
+# - what matters is the curve of $\bar\alpha_t$, or $\mathrm{SNR}(t) = \bar\alpha_t/(1-\bar\alpha_t)$
 #
 # Notes:
-# Say: cosine is Nichol and Dhariwal 2021, not the DDPM paper. The offset s keeps the first betas from being next to nothing, the cut keeps the last one below 1.
-# Ask: how many values of f does one need for T steps? (T + 1, one for each level: each beta is made of two neighbours. Exercise 1.4, ten minutes, as homework; the usual mistakes are T values instead of T + 1, a missing 0 in front, and float32 near u = 1.)
+# Say: cosine is Nichol and Dhariwal 2021, not the DDPM paper. The offset s keeps the first betas from being next to nothing, the cut keeps the last one below 1. Ten minutes, or homework; the usual mistakes are T values instead of T + 1, a missing 0 in front, and float32 near u = 1.
+# Ask: how many values of f does one need for T steps? (T + 1, one for each level: each beta is 1 minus the ratio of two neighbours, min(1 - f(t/T) / f((t - 1)/T), 0.999).)
 # -->
 #
 # <!--slide 3 min
@@ -672,15 +729,15 @@ show.figure(fig, "Two heat maps over t. Left: from 0.75 a narrow band widens and
 # Black dots: where $\bar\alpha_t$ falls fastest.
 #
 # Notes:
-# Live: run the cell below exercise 1.4. The dots mark where alpha-bar falls fastest: at 220 for linear, at 495 for cosine (printed under the figure in the notebook).
+# Live: run the cell below exercise 1.6. The dots mark where alpha-bar falls fastest: at 220 for linear, at 495 for cosine (printed under the figure in the notebook).
 # Say: alpha is near 1 except in the last few levels of cosine, and tells almost nothing. Alpha-bar tells the story. "Linear" is not noise at a constant rate.
 # Ask: why does alpha-bar fall fastest at 220 under linear betas, although the betas go on growing? (The fall is beta times what is left. The step gets larger, but less and less is there to lose.)
 # -->
 
-# %% exercise="1.4" slideshow={"slide_type": "skip"}
+# %% exercise="1.6" slideshow={"slide_type": "skip"}
 def cosine_betas(T, s=0.008, max_beta=0.999):
     """beta_t for t = 0 .. T, whose alpha-bar falls like a squared cosine."""
-    # TODO 1.4: f at every level, then one beta from each pair of neighbours, and beta_0 = 0
+    # TODO 1.6: f at every level, then one beta from each pair of neighbours, and beta_0 = 0
     ### BEGIN SOLUTION
     u = torch.arange(T + 1, dtype=torch.float64) / T
     f = torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2
@@ -688,12 +745,12 @@ def cosine_betas(T, s=0.008, max_beta=0.999):
     betas[1:] = (1 - f[1:] / f[:-1]).clamp(max=max_beta)
     return betas
     ### END SOLUTION
-cosine_betas = check("1.4", cosine_betas)
+cosine_betas = check("1.6", cosine_betas)
 
-# %% expected="1.4" tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% expected="1.6" tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(2, 2, figsize=(show.WIDTH, 5.8), sharex=True)
 axes = axes.flatten()
-for s, style in ((linear(T), "-"), (Schedule(cosine_betas(T), "cosine"), "--")):
+for s, style in ((linear(T), "-"), (course.Schedule(cosine_betas(T), "cosine"), "--")):
     bar = s.alpha_bar
     for ax, curve in zip(axes, (s.betas, s.alphas, bar, s.snr.log()), strict=True):
         ax.plot(range(1, T + 1), curve[1:], style, label=s.name)  # at level 0 beta is 0, the SNR infinite
@@ -707,6 +764,10 @@ show.figure(fig, "Four panels, linear solid, cosine dashed: beta; alpha, near 1 
             "alpha-bar, its steepest point marked, early for linear, in the middle for cosine; log SNR.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
+# The betas are the ratios of neighbours, cut:
+#
+# $$\beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t}{T}\big)}{f\big(\tfrac{t-1}{T}\big)},\; \beta_{\max}\right) \quad (t = 1, \dots, T).$$
+#
 # A single step keeps nearly everything, except at the last levels of cosine: alpha says almost nothing. Alpha-bar tells the story. Under the linear schedule the last 400 of the 1,000 levels have next to no signal left;
 # cosine spreads the loss evenly. And "linear" betas are not "noise at a constant rate": alpha-bar falls fastest, at the black dot, in the first quarter and then ever more slowly.
 #
@@ -866,35 +927,53 @@ def accuracy(schedule):
     share = right.reshape(-1, draws).mean(1)
     return share.mean().item(), (share.std() / math.sqrt(len(share))).item()
 
+# %% [markdown] exercise_text="1.7" slideshow={"slide_type": "skip"}
+# **Exercise 1.7** For $T = 100, 200, 300, 1000$ with betas up to 0.02 the amplitude left of the picture is $\sqrt{\bar\alpha_T} = 0.60, 0.36, 0.22, 0.006$. A guesser reads 10 % of the digits. How many percent does the reader read from $x_T$? Four numbers.
+#
+# Difficulty: ●○○○○, 3 minutes
+#
+# <details><summary>Hint</summary>
+#
+# An 8x8 picture has 64 pixels that all say something about the same digit; the reader may average their noise away.
+#
+# </details>
+
+# %% exercise="1.7" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 1.7: four percentages, for T = 100, 200, 300, 1000
+### BEGIN SOLUTION
+percent = 62, 36, 23, 10
+### END SOLUTION
+check.predict("1.7", percent)
+
 # %% tags=["slide-output"] slideshow={"slide_type": "fragment"}
-print("betas up to 0.02   sqrt(alpha_bar) at the end   digits read from x_T")
-for steps in (100, 200, 300, 1000):
+you, truth = check.written("1.7") or ["-"] * 4, []
+print("betas up to 0.02   sqrt(alpha_bar) at the end   digits read from x_T      you")
+for steps, yours in zip((100, 200, 300, 1000), you, strict=True):
     s = linear(steps, rescale=False)
     share, error = accuracy(s)
+    truth.append(round(100 * share))
     left = s.alpha_bar[s.T].sqrt()
-    print(f"T = {steps:<4d}           {left:.3f}                        {share:6.1%} +- {error:.1%}")
+    print(f"T = {steps:<4d}           {left:.3f}                        {share:6.1%} +- {error:.1%}", end="")
+    print(f"   {yours!s:>5}")
+said = check.truth("1.7", truth)
 commonest = counts.max() / len(labels)
 print(f"a guesser that always names the commonest digit: {commonest:.1%}")
 
-# %% [markdown] exercise_text="1.5" slideshow={"slide_type": "skip"}
+# %% [markdown] exercise_text="1.8" slideshow={"slide_type": "skip"}
 # With 100 unscaled steps a linear reader gets most digits right from what the sampler believes to be noise; with 300 it is still far above chance. A network trained on such $x_T$ has learned to use the digit that shines
 # through. At sampling time it is handed pure noise, in which nothing shines through: a kind of input it has never seen. Notebook 02 measures what that does to samples.
 #
 # ### The repairs
 #
-# Taking logarithms, $\ln\bar\alpha_T = \sum_{t=1}^T \ln(1-\beta_t) \approx -\sum_{t=1}^T\beta_t$: what counts is the **sum** of the betas. A tenth of the steps needs betas ten times as large:
+# Taking logarithms, $\ln\bar\alpha_T = \sum_{t=1}^T \ln(1-\beta_t) \approx -\sum_{t=1}^T\beta_t$: what counts is the **sum** of the betas. The line from $\beta_{\text{start}}$ to $\beta_{\text{end}}$ was made for 1,000 steps. A tenth of the steps must bring the same sum.
 #
-# $$\beta_t = \frac{1000}{T}\left(\beta_{\text{start}} + \frac{t-1}{T-1}\,(\beta_{\text{end}}-\beta_{\text{start}})\right), \qquad t = 1, \dots, T.$$
+# **Exercise 1.8** Compute betas on a straight line of $T$ values, times the one factor that makes the end independent of $T$ (it is 1 for $T = 1000$), with $\beta_0 = 0$ in front: shape `(T + 1,)`.
 #
-# (For $T \le 20$ the last beta would reach 1 or more; `linear` then stops with an error that says so. The cosine schedule has no such limit.)
-#
-# **Exercise 1.5** Compute these betas, with $\beta_0 = 0$ in front: shape `(T + 1,)`.
-#
-# Difficulty: ●○○○○, 4 minutes
+# Difficulty: ●●○○○, 5 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# A straight line between two values, both included, is one call; then one factor for all of it, and the 0 in front.
+# A line of $T$ values has the mean $(\beta_{\text{start}} + \beta_{\text{end}})/2$ whatever $T$ is, so its sum grows like $T$. Which factor undoes that?
 #
 # </details>
 #
@@ -904,17 +983,19 @@ print(f"a guesser that always names the commonest digit: {commonest:.1%}")
 #
 # </details>
 
-# %% exercise="1.5" slideshow={"slide_type": "skip"}
+# %% exercise="1.8" slideshow={"slide_type": "skip"}
 def linear_betas(T, beta_start=1e-4, beta_end=0.02):
     """beta_t for t = 0 .. T: after the 0 a straight line that destroys as much as 1,000 unscaled steps."""
-    # TODO 1.5: a line of T values, rescaled, and beta_0 = 0 in front of it
+    # TODO 1.8: a line of T values, rescaled, and beta_0 = 0 in front of it
     ### BEGIN SOLUTION
     line = torch.linspace(beta_start, beta_end, T) * (1000 / T)
     return torch.cat([torch.zeros(1), line])
     ### END SOLUTION
-linear_betas = check("1.5", linear_betas)
+linear_betas = check("1.8", linear_betas)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
+# The factor is $1000/T$: a tenth of the steps takes betas ten times as large. (For $T \le 20$ the last beta would reach 1 or more; `linear` of `helpers` then stops with an error that says so. The cosine schedule has no such limit.)
+#
 # Three repairs take the same test: the rescaled line, the cosine schedule, and **zero terminal SNR** (Lin et al. 2023), which shifts and stretches the curve of $\sqrt{\bar\alpha_t}$ of *any*
 # schedule so that it stays where it was at level 1 and ends at exactly 0:
 #
@@ -923,19 +1004,19 @@ linear_betas = check("1.5", linear_betas)
 # <!--slide 4 min
 # ## What counts is the sum of the betas: three repairs
 #
-# $$\ln\bar\alpha_T = \sum_{t=1}^T \ln(1-\beta_t) \approx -\sum_{t=1}^T\beta_t \qquad\text{so}\qquad \beta_t \;\leftarrow\; \tfrac{1000}{T}\,\beta_t$$
+# $$\ln\bar\alpha_T = \sum_{t=1}^T \ln(1-\beta_t) \approx -\sum_{t=1}^T\beta_t$$
 #
 # Notes:
 # Have run: the cell below asks a dozen readers, which takes about ten seconds. The figure comes on a click.
 # Say: rescaled betas, the cosine schedule, or zero terminal SNR (Lin et al.), which shifts and stretches the curve of the root of alpha-bar to end at exactly 0. All three bring the reader down to chance.
-# Ask: the reader fails. Is that a proof that nothing is left? (No, a better reader might see something. "Looking inside" gives a bound that no reader can beat.) Exercise 1.5, the rescaled line, is two lines: four minutes or homework; usual mistakes: T / 1000 for 1000 / T, only the end rescaled, and no 0 in front.
+# Ask: the reader fails. Is that a proof that nothing is left? (No, a better reader might see something. "Looking inside" gives a bound that no reader can beat.) Exercise 1.8 finds the factor, 1000 / T, in two lines: five minutes or homework; usual mistakes: T / 1000 for 1000 / T, only the end rescaled, and no 0 in front.
 # -->
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "fragment"}
 schedules = {
     "betas up to 0.02": lambda T: linear(T, rescale=False),
-    "betas x 1000/T": lambda T: Schedule(linear_betas(T), "rescaled"),
-    "cosine": lambda T: Schedule(cosine_betas(T), "cosine"),
+    "betas x 1000/T": lambda T: course.Schedule(linear_betas(T), "rescaled"),
+    "cosine": lambda T: course.Schedule(cosine_betas(T), "cosine"),
     "zero terminal SNR": lambda T: zero_terminal_snr(linear(T, rescale=False)),
 }
 bars = [(f"T = {T}", accuracy(make(T))[0], k) for k, make in schedules.items() for T in (100, 200, 300)]
@@ -948,55 +1029,64 @@ ax.set(ylabel="digits read", ylim=(0, 0.75), title="What a reader sees in x_T (d
 show.figure(ax.figure, "Reading accuracy for T = 100, 200, 300: far above the dashed line with unscaled "
             "betas, highest at T = 100; at chance rescaled, with cosine, with zero terminal SNR.")
 
-# %% [markdown] exercise_text="1.6" slideshow={"slide_type": "slide"}
+# %% [markdown] exercise_text="1.9" slideshow={"slide_type": "slide"}
 # All three repairs bring the reader down to chance. (A failing reader is no proof that nothing is left. "Looking inside" gives one: a bound that no reader can beat.)
 #
 # ## The way back, if the noise were known
 #
-# The network of the next notebook will be asked for the noise $\epsilon$ inside $x_t$. Why is that enough? Because the closed form can be solved for the clean picture (DDPM eq. 15):
+# *On the one-evening route.* The network of the next notebook will be asked for the noise $\epsilon$ inside $x_t$. Why is that enough? Suppose that somebody tells you the noise.
 #
-# $$x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\epsilon}{\sqrt{\bar\alpha_t}} .$$
-#
-# A popular shortcut, "clean = noisy - noise", forgets both factors.
-#
-# **Exercise 1.6** Write it. Shapes as before.
+# **Exercise 1.9** You have $x_t$, its level and its noise. Find the clean picture. Shapes as before.
 #
 # Difficulty: ●●○○○, 6 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# Take the equation of 1.3 and bring the noise to the other side. What still multiplies $x_0$?
+# Take the equation of the jump (1.5) and bring the noise to the other side. What still multiplies $x_0$?
 #
 # </details>
 #
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# The same `a` as in 1.3. Subtract `(1 - a).sqrt() * eps`, then divide by `a.sqrt()`.
+# The same `a` as in 1.5. Subtract `(1 - a).sqrt() * eps`, then divide by `a.sqrt()`.
 #
 # </details>
 #
-# <!--slide 4 min
+# <!--slide 1 min
+# ## Your turn: 1.9, somebody tells you the noise
+#
+# ```python
+# def predict_x0(x_t, t, eps, schedule):
+#     # the clean data that x_t and its noise eps imply
+# ```
+#
+# Notes:
+# Give six minutes, or homework; usual mistakes: "noisy minus noise" without the factors, and dividing by alpha-bar instead of its root.
+# Ask: which of the two factors is near 0 at high noise? (That of the picture: one divides by it.)
+# -->
+#
+# <!--slide 3 min
 # ## Whoever knows the noise knows the picture
 #
 # $$x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\epsilon}{\sqrt{\bar\alpha_t}} \qquad\qquad \text{error in } x_0 = \frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}}\times\text{error in } \epsilon$$
 #
 # Notes:
-# Have run: the cell below exercise 1.6 (six minutes, or homework; usual mistakes: "noisy minus noise" without the factors, and dividing by alpha-bar instead of its root).
+# Have run: the cell below exercise 1.9.
 # Say: this is why the network of notebook 02 is asked for the noise. Second row: exact noise, the digit comes back from any level. Third row: noise wrong by a twentieth.
 # Ask: at level 1000, by how much is an error in the noise multiplied under the linear schedule, roughly? (By 157, printed under the figure; under cosine by about twenty thousand, with zero terminal SNR one divides by 0. So zero terminal SNR needs another question than "what is the noise?".)
 # -->
 
-# %% exercise="1.6" slideshow={"slide_type": "skip"}
+# %% exercise="1.9" slideshow={"slide_type": "skip"}
 def predict_x0(x_t, t, eps, schedule):
     """The clean data that x_t and its noise eps imply."""
-    # TODO 1.6: solve the closed form for x_0
+    # TODO 1.9: solve the jump for x_0
     ### BEGIN SOLUTION
     a = at(schedule.alpha_bar, t, x_t)
     return (x_t - (1 - a).sqrt() * eps) / a.sqrt()
     ### END SOLUTION
-predict_x0 = check("1.6", predict_x0)
+predict_x0 = check("1.9", predict_x0)
 
-# %% expected="1.6" tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% expected="1.9" tags=["slide-figure"] slideshow={"slide_type": "-"}
 where = torch.tensor([50, 200, 400, 600, 800, 1000])
 g = torch.Generator().manual_seed(8)
 noise, slip = torch.randn(2, 6, 1, 8, 8, generator=g)
@@ -1013,11 +1103,80 @@ for s in (linear(T), cosine(T), zero_terminal_snr(linear(T))):
     print(f"{s.name:25s}: an error in eps at the last level is multiplied by {factor:,.0f} in x_0")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# With the exact noise the digit comes back from any level, even from t = 1000 where the eye sees nothing (up to rounding). With noise that is wrong by a twentieth it does not: the error grows by
+# Solved for the clean picture, the jump says (DDPM eq. 15)
+#
+# $$x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\epsilon}{\sqrt{\bar\alpha_t}} .$$
+#
+# A popular shortcut, "clean = noisy - noise", forgets both factors. With the exact noise the digit comes back from any level, even from t = 1000 where the eye sees nothing (up to rounding). With noise that is wrong by a twentieth it does not: the error grows by
 # $\sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$. Under the cosine schedule that factor reaches about twenty thousand, and the estimate of $x_0$ has to be kept within $[-1, 1]$: a later notebook does so where it first matters.
 #
 # **Why zero terminal SNR and noise prediction do not go together.** At $\bar\alpha_T = 0$ the picture $x_T$ *is* the noise. A network asked for the noise may copy its input: the loss at that level is 0 and
 # teaches nothing about digits. And the formula above divides by 0. Asked for $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$ instead (notebook 03), it has to answer $-x_0$ there: its best guess of the picture. Whoever wants zero terminal SNR changes the question too.
+#
+# ### Your functions travel together
+#
+# Betas, alpha-bar, the jump and the way back belong together. The class below holds them and calls *your* functions; it is what your file my-work/mine.py uses.
+
+# %% slideshow={"slide_type": "skip"}
+class Schedule:
+    """betas (T + 1,) and what follows from them, by your functions."""
+
+    def __init__(self, betas):
+        betas, self.T = betas.double(), len(betas) - 1
+        alpha_bar = alpha_bar_of(betas)
+        self.betas, self.alphas, self.alpha_bar = betas.float(), (1 - betas).float(), alpha_bar.float()
+        self.snr = (alpha_bar / (1 - alpha_bar)).float()
+
+    def q_sample(self, x0, t, noise):
+        return q_sample(x0, t, noise, self)
+
+    def predict_x0(self, x_t, t, eps):
+        return predict_x0(x_t, t, eps, self)
+
+# %% slideshow={"slide_type": "skip"}
+gap = (Schedule(linear_betas(T)).alpha_bar - linear(T).alpha_bar).abs().max()
+print("your Schedule agrees with that of helpers:", bool(gap < 1e-6))
+
+# %% [markdown] exercise_text="1.10" slideshow={"slide_type": "slide"}
+# ## Which line is wrong?
+#
+# Six lines noise all digits to three levels of a linear schedule with $T = 200$. They run without an error, and one of them is wrong.
+#
+# **Exercise 1.10** Look at the lines, the pictures and the numbers, and find it. A wrong line is answered by what would be measured if it were that one.
+#
+# Difficulty: ●●●○○, 8 minutes
+#
+# <details><summary>Hint</summary>
+#
+# Which values should mean and variance have at the last level? And at level 50, where $\bar\alpha = 0.53$, with digits of variance 0.57?
+#
+# </details>
+#
+# <!--slide 5 min
+# ## Find the wrong line: 1.10
+#
+# ```
+# 1  x0 = images
+# 2  betas = linear_betas(200)
+# 3  alpha_bar = alpha_bar_of(betas)
+# 4  noise = torch.randn(x0.shape, generator=g)
+# 5  a = at(alpha_bar, t, x0)
+# 6  x_t = a.sqrt() * x0 + (1 - a).sqrt() * noise
+# ```
+#
+# These six lines are right. In your notebook one of them is not; by the seed another one for everybody.
+#
+# Notes:
+# Live: `check.hunt("1.10", seed=7)`, with another seed for each row of the room. Eight minutes.
+# Ask: which single number tells a noise from `rand`? (The mean at the last level: 0.5 in place of 0.) Which tells one noise for all pictures? (The correlation of the noises of two pictures; a single picture looks right.) Which tells betas that were not rescaled? (Alpha-bar at the last level.)
+# -->
+
+# %% exercise="1.10" kind="hunt" slideshow={"slide_type": "skip"}
+check.hunt("1.10")
+
+# %% kind="answer" of="1.10" slideshow={"slide_type": "skip"}
+line = 1  # TODO 1.10: the number of the wrong line
+check.found("1.10", line)
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ## Looking inside (optional)
@@ -1139,6 +1298,16 @@ else:
 # - [ ] say what goes wrong when a sampler starts from $\mathcal N(0, I)$ but the chain does not end there?
 # - [ ] name two reasons why zero terminal SNR does not go with noise prediction?
 #
+# <details><summary>Answers</summary>
+#
+# 1. $x_t = \sqrt{1-\beta_t}\,x_{t-1} + \sqrt{\beta_t}\,\epsilon$ and $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$.
+# 2. Each step is linear, and a sum of independent Gaussians is Gaussian. Their variances add, to $1 - \bar\alpha_t$.
+# 3. $\bar\alpha_t$ and the SNR fall. $\beta_t$ rises, so $\alpha_t$ falls too, but it stays near 1 (except at the end of the cosine schedule).
+# 4. The network meets pure noise, which it never saw in training: there something of the picture always shone through, and it takes chance for that.
+# 5. At the last level $x_T$ is the noise, so copying the input is a perfect answer and teaches nothing; and $\hat x_0$ divides by 0.
+#
+# </details>
+#
 # ### Further exercises
 #
 # | exercise | difficulty | minutes |
@@ -1146,8 +1315,18 @@ else:
 # | Replace the Gaussian noise of `chain` by uniform noise of mean 0 and variance 1. Is $x_T$ still Gaussian? Test it with `ks_2samp`, for T = 1000 and for the first ten steps, and name the theorem. | ●●○○○ | 15 |
 # | Plot the reader's accuracy against $t$ for the linear and the cosine schedule (T = 1000). At which SNR is it half-way between clean and chance? Is that SNR the same for both? | ●●●○○ | 25 |
 # | Replace the reader by a small network. How much more does it read at T = 200 with unscaled betas? Compare with the bound in "Looking inside". | ●●●○○ | 30 |
-# | Find betas for T = 1000 whose log SNR falls on a straight line from +10 to -10. Draw the digits under them. | ●●●●○ | 30 |
+# | Which $\beta_t$ make $\bar\alpha_t$ fall by the same amount at every step, from 1 to 0? | ●●○○○ | 10 |
 # | The chain has memory. Compute the correlation of $x_{100}$ and $x_{200}$ for fixed $x_0$, on paper and by simulation. | ●●●●○ | 25 |
+#
+# <details><summary>Answers</summary>
+#
+# 1. For T = 1000 the test cannot tell: no single noise weighs much, and their sum is nearly Gaussian (the central limit theorem). After the first ten steps with equal weights one can still see the flat top; try `linear(10)` and its last level.
+# 2. Read off the SNR at which accuracy is half-way. It is about the same for both schedules, though the levels are not: the SNR is what counts.
+# 3. A small network reads somewhat more than the regression and stays below the bound.
+# 4. $\bar\alpha_t = 1 - t/T$, so $\beta_t = 1 - \bar\alpha_t/\bar\alpha_{t-1} = 1/(T - t + 1)$. The last one is 1.
+# 5. With $r = \bar\alpha_{200}/\bar\alpha_{100}$ the picture at 200 is $\sqrt r\,x_{100}$ plus new noise. The covariance is $\sqrt r\,(1-\bar\alpha_{100})$, the correlation $\sqrt{r\,(1-\bar\alpha_{100})/(1-\bar\alpha_{200})}$.
+#
+# </details>
 #
 # ### References
 #

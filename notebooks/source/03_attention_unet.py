@@ -16,11 +16,12 @@
 # - write a residual block that is told the noise level, self-attention, and a U-Net with concatenated skips;
 # - say why this network is asked for $v$ and not for the noise, and turn one into the other;
 # - train it, and read its loss without being fooled;
-# - judge samples by distances, class counts and nearest neighbours, and name a test that a blurry average passes.
+# - judge samples by distances, class counts and nearest neighbours, and name a test that a blurry average passes;
+# - find a wrong line in a network whose samples look fine.
 #
 # **What to know** Notebooks 01 and 02 (`q_sample`, the loss, the timestep embedding, ancestral sampling, DDIM), convolutions, matrix products.
 #
-# **Time** About 180 minutes for a person; about three minutes for two CPU cores, most of them for training.
+# **Time** About 195 minutes for a person; about three minutes for two CPU cores, most of them for training.
 #
 # <!--slide 1 min
 # # 03 An attention U-Net draws digits
@@ -48,7 +49,7 @@ from torch import nn
 from torch.nn import functional as F
 from helpers import checkpoints, data, metrics, show
 from helpers.exercises import check
-from helpers.models import SelfAttention, parameter_count, timestep_embedding
+from helpers.models import parameter_count, timestep_embedding
 from helpers.modes import choose, out_dir
 from helpers.sampling import ancestral, ddim, last, reverse
 from helpers.schedule import at, cosine
@@ -57,7 +58,7 @@ from helpers.training import Run, train
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1. The data, and what an image needs
 #
-# The 1,797 digits of notebook 01, in $[-1, 1]$. Every fifth one is **held out**: the network never sees these 360. With so few pictures a network could learn them by heart, and
+# *On the one-evening route.* The 1,797 digits of notebook 01, in $[-1, 1]$. Every fifth one is **held out**: the network never sees these 360. With so few pictures a network could learn them by heart, and
 # only pictures it has not seen can tell.
 #
 # An MLP would treat the 64 pixels as 64 unrelated numbers. A network for images should know two things from the start: *near pixels belong together*, and
@@ -93,13 +94,16 @@ print(f"pixels: mean {x.mean():.2f}, standard deviation {x.std():.2f}, from {x.m
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.1"
 # ## 2. A residual block that is told the time
 #
-# The brick of the whole network. It takes a stack of feature maps $x$ and the embedded level $e$ (a vector, from the sines and cosines of notebook 02), and returns
+# *On the one-evening route.* (Read this section; its task belongs to the second evening.)
 #
-# $$h=\operatorname{conv}_1(\operatorname{silu}(\operatorname{norm}_1(x)))+W e,\qquad \text{out}=\operatorname{skip}(x)+\operatorname{conv}_2(\operatorname{silu}(\operatorname{norm}_2(h))).$$
+# How does a network of convolutions know how noisy the picture in front of it is? We tell it, and we tell every part of it anew. The part that is told is the **residual block**, the brick of the whole network. It takes a stack of feature
+# maps $x$ and the embedded level $e$ (a vector, made of the sines and cosines of notebook 02), and it does three things:
 #
-# - $We$ is **one number a channel**, added to every pixel: it can switch a filter on at high noise and off at low noise.
-# - $\operatorname{skip}$ is the identity, or a 1x1 convolution where the number of channels changes. The block only computes a *correction*; as $\operatorname{conv}_2$ starts at zero, it starts as no correction at all.
-# - The norm is **GroupNorm**. BatchNorm would average over the batch, and in our batches every picture has another noise level: a clean digit would be scaled by the statistics of its noisy neighbours.
+# - It computes a **correction** and adds it to its input. Where the number of channels changes, the input goes through a 1x1 convolution first, else it stays as it is: `self.skip` does the one or the other. As the last convolution starts at zero, the block starts as no correction at all.
+# - The correction takes the same three steps twice: **normalise, activate, convolve**. The activation is SiLU.
+# - Between the two convolutions **the level comes in**: a linear layer, `self.time`, turns $e$ into one number a channel, and this number is added to every pixel of the channel. So the level can switch a filter on at high noise and off at low noise.
+#
+# The norm is **GroupNorm**. BatchNorm would average over the batch, and in our batches every picture has another noise level: a clean digit would be scaled by the statistics of its noisy neighbours.
 #
 # ### Exercise 3.1: the forward pass
 #
@@ -110,29 +114,28 @@ print(f"pixels: mean {x.mean():.2f}, standard deviation {x.std():.2f}, from {x.m
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# Four lines, one for each part of the equation: first convolution, time, second convolution, sum. Which shape does `self.time(emb)` have, and which does `h` have?
+# Four lines: first convolution, level, second convolution, sum. Which shape does `self.time(emb)` have, and which does `h` have?
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# Normalise, then activate, then convolve: `self.conv1(F.silu(self.norm1(x)))`. A bias of shape (B, C) becomes (B, C, 1, 1) with `[:, :, None, None]`. The input comes back as `self.skip(x)`.
+# "Normalise, activate, convolve" is written from the inside out: the norm stands inside `F.silu(...)`, and that inside the convolution. A bias of shape (B, C) becomes (B, C, 1, 1) with `[:, :, None, None]`. The input comes back as `self.skip(x)`.
 #
 # </details>
 #
 # <!--slide 4 min
 # ## A residual block computes a correction, and is told the level
 #
-# $$h=\operatorname{conv}_1(\operatorname{silu}(\operatorname{norm}_1(x)))+W e,\qquad \text{out}=\operatorname{skip}(x)+\operatorname{conv}_2(\operatorname{silu}(\operatorname{norm}_2(h)))$$
-#
-# - $We$ is **one number a channel**, the same for every pixel: it can switch a filter on at high noise and off at low noise.
-# - $\operatorname{conv}_2$ starts at zero, so the block starts as no correction at all.
+# - The input is kept (or brought to the right width, `self.skip`), a **correction** is added.
+# - The correction, twice: **normalise, activate, convolve**. The last convolution starts at zero.
+# - Between the two the level comes in: **one number a channel**, the same for every pixel. It can switch a filter on at high noise and off at low noise.
 # - **GroupNorm**, not BatchNorm: in our batches every picture has another noise level.
 #
 # > **Your turn: 3.1**, 10 minutes. `forward(self, x, emb)`: `x` is (B, c_in, H, W), `emb` is (B, emb_dim); return (B, c_out, H, W)
 #
 # Notes:
-# Say: read the equation from the inside out: normalise, activate, convolve; add the time; once more; add the input. It is four lines of code.
+# Say: the three points are the whole block; it is four lines of code. The formula comes with the U-Net, three slides on.
 # Ask: why would BatchNorm hurt here, although it is fine in a classifier? (It averages over the batch, so a clean digit would be scaled by the statistics of its noisy neighbours; and when sampling, all pictures have the same level, which it never saw in training.)
 # Exercise 3.1: give 10 minutes. Common mistakes: self.time(emb) has shape (B, C) and needs [:, :, None, None]; the time is added before conv1 instead of after it, where the channels do not even match.
 # -->
@@ -149,7 +152,7 @@ class ResBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight), nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x, emb):
-        # TODO 3.1: two convolutions with the time bias between them, added to the input
+        # TODO 3.1: two convolutions with the level between them, added to the input
         ### BEGIN SOLUTION
         h = self.conv1(F.silu(self.norm1(x)))
         h = h + self.time(emb)[:, :, None, None]
@@ -161,77 +164,124 @@ class ResBlock(nn.Module):
 ResBlock = check("3.1", ResBlock)
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.2"
+# In symbols, line by line what stands in the cell above:
+#
+# $$h=\operatorname{conv}_1(\operatorname{silu}(\operatorname{norm}_1(x)))+W e,\qquad \text{out}=\operatorname{skip}(x)+\operatorname{conv}_2(\operatorname{silu}(\operatorname{norm}_2(h))).$$
+#
+# Read it from the inside out: normalise, activate, convolve, add the level; once more; add the input.
+#
 # ## 3. Attention, written out
 #
-# A convolution mixes each pixel with its neighbours, with weights that are the same everywhere. **Self-attention** mixes each pixel with *all* pixels, with weights that depend on what is there. Every pixel $i$ makes
-# three vectors of length $d$: a query $q_i$ (what am I looking for?), a key $k_i$ (what do I have?), a value $v_i$ (what do I pass on?). How well query $i$ meets key $j$ is their dot product;
-# a softmax turns the scores of one query into shares; the shares mix the values (Vaswani et al. 2017, eq. 1):
+# *On the one-evening route.* Does the curve at the upper left belong to a 0 or to a 6? That depends on what stands at the lower right. A convolution cannot ask: it mixes each pixel with its neighbours, with weights that are the same everywhere.
+# **Self-attention** mixes each place with *all* places, with weights that depend on what is there.
 #
-# $$A=\operatorname*{softmax}_{\text{over keys}}\left(\frac{Q K^{\top}}{\sqrt d}\right),\qquad \text{out}=A\,V .$$
+# Every place makes three vectors: a **query** (what am I looking for?), a **key** (what do I have?) and a **value** (what do I pass on?). Let us do it by hand once, with four places and vectors of $d=4$ numbers. To keep it short, each value is a single number.
 #
-# Several **heads** do this side by side, each on its own part of the channels: a leading dimension, nothing more.
+# | place | query | key | value |
+# |:-:|:-:|:-:|:-:|
+# | 1 | (2, 0, 0, 0) | (2, 0, 0, 0) | 1 |
+# | 2 | (2, 2, 0, 0) | (0, 2, 0, 0) | 2 |
+# | 3 | (0, 0, 0, 0) | (0, 0, 2, 0) | 3 |
+# | 4 | (0, 4, 0, 0) | (0, 0, 0, 2) | 4 |
+#
+# **Place 1** multiplies its query with the four keys: the dot products are 4, 0, 0, 0. We divide them by the root of $d$, which is 2 (why, comes later); the *scores* are 2, 0, 0, 0. A softmax turns them into shares: $e^2=7.39$ and three times $e^0=1$, each
+# divided by their sum 10.39, gives the *weights* 0.71, 0.10, 0.10, 0.10. They mix the values: $0.71\cdot1+0.10\cdot2+0.10\cdot3+0.10\cdot4$, unrounded, is 1.58.
+#
+# **Place 2** gets the products 4, 4, 0, 0, the scores 2, 2, 0, 0 and the weights 0.44, 0.44, 0.06, 0.06. Out comes 1.74.
+#
+# ### Exercise 3.2: four places look at each other
+#
+# What do **places 3 and 4** do? Write down their weights, two rows of four numbers, and what comes out at place 3. Round as you like: 0.06 either way is near enough. The cell below draws the table.
+#
+# Difficulty: ●●○○○, 5 minutes
 #
 # <details>
-# <summary>Why divide by $\sqrt d$?</summary>
+# <summary>Hint</summary>
 #
-# Let the entries of $q$ and $k$ be independent with mean 0 and variance 1. Each product $q_m k_m$ has mean 0 and variance $\mathbb E[q_m^2]\,\mathbb E[k_m^2]=1$. The score $\sum_{m=1}^d q_m k_m$ adds $d$ of them, so its
-# variance is $d$ and its standard deviation $\sqrt d$. Undivided, the scores spread wider the longer the vectors, the softmax becomes a maximum, and its gradient vanishes. Divided, the spread is 1 for every $d$. The cell below the exercise measures it.
-#
-# </details>
-#
-# ### Exercise 3.2: attention
-#
-# `q`, `k`, `v` are (B, heads, N, d) with N pixels. Return the mixed values (B, heads, N, d) and the weights $A$ (B, heads, N, N).
-#
-# Difficulty: ●●○○○, 10 minutes
-#
-# <details>
-# <summary>Hint 1 (a nudge)</summary>
-#
-# Row $i$ of $A$ belongs to query $i$ and must sum to 1. Which dimension of the scores runs over the keys?
-#
-# </details>
-# <details>
-# <summary>Hint 2 (almost there)</summary>
-#
-# `k.transpose(-1, -2)` is (B, heads, d, N), and `@` multiplies the last two dimensions. (`k.T` would reverse all four dimensions, and a `reshape` would shuffle the numbers.) $d$ is `q.shape[-1]`. Scale first, then `.softmax(-1)`.
+# The scores of place 3 are all equal, and shares always sum to 1. Place 4 has one score of 4, and $e^4=54.6$.
 #
 # </details>
 #
 # <!--slide 4 min
 # ## Attention mixes every place with every place
 #
-# $$A=\operatorname*{softmax}_{\text{over keys}}\left(\frac{Q K^{\top}}{\sqrt d}\right),\qquad \text{out}=A\,V$$
-#
 # - Each place makes a query (what am I looking for?), a key (what do I have?) and a value (what do I pass on?), each of $d$ numbers.
-# - A convolution mixes near pixels with weights that are the same everywhere; here the weights depend on **what is there**.
-# - Several **heads** do this side by side: one more leading dimension.
+# - Four places, $d=4$. Keys: 2 times the unit vectors. Values: 1, 2, 3, 4.
 #
-# > **Your turn: 3.2**, 10 minutes. `attention(q, k, v)`, each (B, heads, N, d): return the mixed values, of the same shape, and $A$, (B, heads, N, N)
+# | place | query | products with the keys | divided by $\sqrt 4$ | weights | out |
+# |:-:|:-:|:-:|:-:|:-:|:-:|
+# | 1 | (2, 0, 0, 0) | 4, 0, 0, 0 | 2, 0, 0, 0 | 0.71, 0.10, 0.10, 0.10 | 1.58 |
+# | 2 | (2, 2, 0, 0) | 4, 4, 0, 0 | 2, 2, 0, 0 | 0.44, 0.44, 0.06, 0.06 | 1.74 |
+# | 3 | (0, 0, 0, 0) | | | ? | ? |
+# | 4 | (0, 4, 0, 0) | | | ? | |
 #
-# Notes:
-# Say: dot products give scores, the softmax turns the scores of one query into shares, the shares mix the values. Row i of A belongs to query i.
-# Ask: which dimension must sum to 1, and what goes wrong when it is the other one? (The last, over the keys. Otherwise a popular key is forced to share itself out among the queries, and a query may get far less than one whole value.)
-# Exercise 3.2: give 10 minutes. Common mistakes: softmax over the queries (dim=-2); reshape instead of transpose for k, which runs without complaint and shuffles the numbers.
-# -->
-#
-# <!--slide 2 min
-# ## Without $\sqrt d$ the softmax turns into a maximum
-#
-# - A score adds $d$ products of mean 0 and variance 1, so its standard deviation is $\sqrt d$.
-# - Scores that far apart leave the softmax **one winner**, and next to no gradient.
-# - Divided by $\sqrt d$, the spread is 1 for every $d$.
+# > **Your turn: 3.2**, 5 minutes: the rows 3 and 4. **Then 3.3**, 10 minutes: `attention(q, k, v)` for matrices
 #
 # Notes:
-# Say: each line is measured on random vectors: divided, the largest of 16 weights stays where it is; undivided, it runs towards 1. The last two lines say that our attention is PyTorch's, and that of the layer in helpers.
-# Ask: 16 equal weights would be 0.06 each; why is the largest 0.25 even with the scale? (Scores of standard deviation 1 still differ; e to the power of the largest of 16 is several times the average.)
-# Live: run the cell, it takes under a second.
+# Say: a convolution mixes near pixels with weights that are the same everywhere; here the weights depend on what is there. Work the first row aloud, with e to the 2 = 7.4.
+# Ask: a query of zeros: does place 3 look nowhere, at itself, or everywhere? (Everywhere: equal scores, equal shares. Out comes the mean of the values, 2.5.)
+# Exercise 3.2: 5 minutes, with paper. Common mistake: a row of zeros for place 3.
+# Exercise 3.3: give 10 minutes; q, k, v are (B, heads, N, d), return the mixed values and the weights. Common mistakes: softmax over the queries (dim=-2); reshape instead of transpose for k, which runs without complaint and shuffles the numbers.
 # -->
 
-# %% exercise="3.2" slideshow={"slide_type": "skip"}
+# %% exercise="3.2" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 3.2: the weights of places 3 and 4, and what comes out at place 3
+### BEGIN SOLUTION
+guess = [0.25, 0.25, 0.25, 0.25], [0.02, 0.95, 0.02, 0.02], 2.5
+### END SOLUTION
+check.predict("3.2", guess)
+
+# %% slideshow={"slide_type": "skip"}
+q = torch.tensor([[2.0, 0, 0, 0], [2, 2, 0, 0], [0, 0, 0, 0], [0, 4, 0, 0]])
+k, values = 2 * torch.eye(4), torch.tensor([1.0, 2, 3, 4])
+# PyTorch has attention built in; mixing the rows of a unit matrix, it shows its weights
+weights = F.scaled_dot_product_attention(q[None], k[None], torch.eye(4)[None])[0]
+sketch = check.truth("3.2", [*weights[2:].tolist(), float(weights[2] @ values)])
+
+# %% slideshow={"slide_type": "skip"}
+tables = {"measured": weights}
+if sketch:  # None where nothing was written
+    tables["your sketch"] = torch.tensor(sketch[:2])
+fig, axes = plt.subplots(1, len(tables), figsize=(4.2 * len(tables), 3.4), squeeze=False)
+for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
+    ax.imshow(table, cmap="Blues", vmin=0, vmax=1.5, zorder=1)
+    for (row, column), weight in np.ndenumerate(table.numpy()):
+        ax.text(column, row, f"{weight:.2f}", ha="center", va="center")
+    places = range(4 - len(table), 4)
+    ax.set(title=title, xticks=range(4), xticklabels=["1", "2", "3", "4"], xlabel="key of place")
+    ax.set(yticks=range(len(table)), yticklabels=[i + 1 for i in places], ylabel="query of place")
+    ax.set_axisbelow(True)
+show.figure(fig, "The weights of four places: row 1 has 0.71 for place 1, row 2 twice 0.44, row 3 four times "
+            "0.25, row 4 has 0.95 for place 2. Beside it the rows that were guessed, if any were.")
+
+# %% [markdown] slideshow={"slide_type": "skip"} exercise_text="3.3"
+# *What to see.* Each row sums to 1. Place 3 asks for nothing in particular, so it gets a plain average of all values, 2.5. Place 4 has a long query that points at one key, so nearly everything it gets comes from place 2.
+#
+# ### Exercise 3.3: attention
+#
+# Write for matrices what you did by hand: one row for each query, all rows at once. Several **heads** do this side by side, each with its own queries, keys and values: they are one more leading dimension, nothing more.
+#
+# `q`, `k`, `v` are (B, heads, N, d) with N places. Return the mixed values, (B, heads, N, d), and the weights, (B, heads, N, N).
+#
+# Difficulty: ●●○○○, 10 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# Row $i$ of the weights belongs to query $i$ and must sum to 1. Which dimension of the scores runs over the keys?
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `@` multiplies the last two dimensions and leaves the others alone. For `q @ ...` you need the keys as (B, heads, d, N). `k.T` does not do it: `.T` of a four-dimensional tensor turns *all* dimensions round. Exchange the last two only, with `k.transpose(-1, -2)`. $d$ is `q.shape[-1]`. Divide first, then `.softmax(-1)`.
+#
+# </details>
+
+# %% exercise="3.3" slideshow={"slide_type": "skip"}
 def attention(q, k, v):
     """Returns (mixed values (B, heads, N, d), weights (B, heads, N, N)); q, k, v are (B, heads, N, d)."""
-    # TODO 3.2: scores, shares, mixture
+    # TODO 3.3: scores, shares, mixture
     ### BEGIN SOLUTION
     scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     weights = scores.softmax(dim=-1)
@@ -239,7 +289,40 @@ def attention(q, k, v):
     ### END SOLUTION
 
 
-attention = check("3.2", attention)
+attention = check("3.3", attention)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# In symbols, with the queries as the rows of $Q$, the keys as those of $K$ and the values as those of $V$ (Vaswani et al. 2017, eq. 1):
+#
+# $$A=\operatorname*{softmax}_{\text{over keys}}\left(\frac{Q K^{\top}}{\sqrt d}\right),\qquad \text{out}=A\,V .$$
+#
+# In words: every query meets every key, the scores of one query become shares, and the shares mix the values.
+#
+# Why divide by $\sqrt d$? The cell measures what happens with and without it, on random vectors, and compares your function with PyTorch's.
+#
+# <details>
+# <summary>The reason, step by step</summary>
+#
+# Let the entries of $q$ and $k$ be independent with mean 0 and variance 1. Each product $q_m k_m$ has mean 0 and variance $\mathbb E[q_m^2]\,\mathbb E[k_m^2]=1$. The score $\sum_{m=1}^d q_m k_m$ adds $d$ of them, so its
+# variance is $d$ and its standard deviation $\sqrt d$. Undivided, the scores spread wider the longer the vectors, the softmax becomes a maximum, and its gradient vanishes. Divided, the spread is 1 for every $d$.
+#
+# </details>
+#
+# <!--slide 2 min
+# ## Without $\sqrt d$ the softmax turns into a maximum
+#
+# $$A=\operatorname*{softmax}_{\text{over keys}}\left(\frac{Q K^{\top}}{\sqrt d}\right),\qquad \text{out}=A\,V$$
+#
+# - A score adds $d$ products of mean 0 and variance 1, so its standard deviation is $\sqrt d$.
+# - Scores that far apart leave the softmax **one winner**, and next to no gradient. Divided, the spread is 1 for every $d$.
+# - Several **heads**: one more leading dimension.
+#
+# Notes:
+# Say: each line is measured on random vectors: divided, the largest of 16 weights stays where it is; undivided, it runs towards 1. The last line says that our attention is PyTorch's.
+# Ask: which dimension must sum to 1, and what goes wrong when it is the other one? (The last, over the keys. Otherwise a popular key is forced to share itself out among the queries, and a query may get far less than one whole value.)
+# Ask: 16 equal weights would be 0.06 each; why is the largest 0.25 even with the scale? (Scores of standard deviation 1 still differ; e to the power of the largest of 16 is several times the average.)
+# Live: run the cell, it takes under a second.
+# -->
 
 # %% slideshow={"slide_type": "-"} tags=["slide-output"]
 g = torch.Generator().manual_seed(0)
@@ -248,111 +331,200 @@ for d in (4, 64, 1024):
     scaled, raw = (attention(q * s, k, v)[1].amax(-1).mean() for s in (1, d**0.5))
     print(f"d = {d:4d}: the largest of 16 weights is {scaled:.2f} on average; without the scale {raw:.2f}")
 
-layer = SelfAttention(channels=64, heads=4)
-nn.init.normal_(layer.out.weight, std=0.1)  # it starts at zero, which would prove nothing
-h = torch.randn(8, 64, 4, 4, generator=g)
-q, k, v = layer.split(h)  # norm and a 1x1 convolution: (8, 4 heads, 16 pixels, 16 channels) each
-mixed, weights = attention(q, k, v)
-by_hand = h + layer.out(mixed.transpose(-1, -2).reshape(h.shape))
-torch_says = F.scaled_dot_product_attention(q, k, v)
-print(f"PyTorch's scaled_dot_product_attention: {(torch_says - mixed).abs().max():.0e} away")
-print(f"the layer SelfAttention of helpers: {(layer(h) - by_hand).abs().max():.0e} away")
+q, k, v = torch.randn(3, 8, 4, 16, 16, generator=g)
+far = (F.scaled_dot_product_attention(q, k, v) - attention(q, k, v)[0]).abs().max()
+print(f"PyTorch's scaled_dot_product_attention: {far:.0e} away")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# Three sums that agree up to rounding. `F.scaled_dot_product_attention` is what one uses: it does the same without ever storing the N x N weights.
+# The two agree up to rounding. `F.scaled_dot_product_attention` is what one uses: it does the same without ever storing the N x N weights.
 #
 # ## 4. The U-Net
 #
-# **Down**: a block at 8x8, a convolution of stride 2, a block at 4x4 with twice the channels. **Middle**: block, attention, block, at 4x4, where 16 places look at each other. **Up**: a block at 4x4, enlarge, a block at 8x8.
+# *On the one-evening route.* (Read the section and run its cells; 3.4 belongs to the second evening.)
 #
-# The way down throws detail away: *where exactly* was the stroke? The **skips** carry it across. Each block on the way up gets what the block on the way down made at the same resolution, **concatenated** as extra
-# channels. Adding would be cheaper, but it would force both to speak the same language, channel by channel; concatenated, the next convolution decides how to combine them.
+# How does a small network see the whole picture? It makes the picture smaller. The way **down** halves it and widens the channels. In the **middle**, where only 16 places are left, every place asks every other. The way **up** enlarges it again.
+#
+# But the way down throws detail away: *where exactly* was the stroke? The **skips** carry it across. Each block on the way up gets what the blocks on the way down made at the same resolution, **concatenated** as extra
+# channels. Adding would be cheaper, but then channel 5 from below could only ever be added to channel 5 of the skip; concatenated, the next convolution decides how to combine them.
 #
 # Several public tutorials call a network U-Net that never changes its resolution, or that adds its skips, or that concatenates the middle with itself. They train; they do not do what the name says.
+#
+# The layers are given, in four cells. The first is an attention layer that calls *your* `attention`. The next two make the blocks on the way down and up, for any number of resolutions, *your* `ResBlock` in each. The last puts them together.
+# Run them, look at the drawing below them, and come back to them in the exercise.
 #
 # <!--slide 3 min
 # ## A U-Net shrinks the picture, and the skips bring back the detail
 #
-# | stage | resolution | channels in, out | job |
-# |:--|:--|:--|:--|
-# | `down1` | 8 x 8 | 32, 32 | strokes, edges |
-# | `down2` | 4 x 4 | 32, 64 | shapes |
-# | `middle`, attention | 4 x 4 | 64, 64 | every place asks every place |
-# | `up2` | 4 x 4 | 64 + 64, 64 | joins the middle with `down2` |
-# | `up1` | 8 x 8 | 32 + 32, 32 | joins `up2`, enlarged, with `down1` |
+# Blue, the block of 3.1: $\;\text{skip}(x)+\operatorname{conv}_2(\operatorname{silu}(\operatorname{norm}_2(h)))$ with $h=\operatorname{conv}_1(\operatorname{silu}(\operatorname{norm}_1(x)))+We$. Orange: the skips, **concatenated**: what comes from below first, then the skip.
 #
-# The skips are **concatenated**: the next convolution decides how to combine what and where.
-#
-# > **Your turn: 3.3**, 20 minutes. `forward(self, x, t)`: `x` (B, 1, H, W), `t` (B,); return (B, 1, H, W)
+# > **Your turn: 3.4**, 22 minutes. `forward(self, x, t)`: `x` (B, 1, H, W), `t` (B,); return (B, 1, H, W); any number of resolutions
 #
 # Notes:
-# Say: the way down learns what is there and forgets where exactly; the skip remembers. Adding would force both sides to speak the same language, channel by channel; concatenating lets the next layer translate.
-# Ask: up2 is built for 128 channels. Where do they come from? (64 from middle2 and 64 that down2 returned, at the same 4 x 4.)
+# Say: the way down learns what is there and forgets where exactly; the skip remembers. Adding would force both sides to speak the same language, channel by channel; concatenating lets the next layer translate. Attention sits at 4 x 4, since its cost grows with the square of the places: 16 x 16 weights a head there, 64 x 64 at 8 x 8.
+# Ask: up.0.0 is built for 128 channels. Where do they come from? (64 from middle.1 and 64 that down.1.0 returned, at the same 4 x 4.) And in a network of widths 16, 48, 96? (That is 3.5: 192, 96, 32.)
 # Warn: some tutorials say U-Net and never change the resolution, or add the skips. They train; they do not do what the name says.
-# Exercise 3.3: give 20 minutes. Common mistakes: the skips in the wrong order (last in, first out), or keeping what shrink returned instead of what the block returned; forgetting self.time, so that the blocks get raw sines and cosines.
+# Exercise 3.4: give 22 minutes. Common mistakes: the skips in the wrong order (last in, first out), or keeping what shrink returned instead of what the blocks returned; passing t itself, or its raw sines and cosines, where self.embed(t) belongs.
 # -->
 
 # %% slideshow={"slide_type": "skip"}
+class SelfAttention(nn.Module):
+    """(B, C, H, W) to the same: every place asks every place, by your `attention`."""
+
+    def __init__(self, channels, heads=4):
+        super().__init__()
+        self.heads, self.norm = heads, nn.GroupNorm(8, channels)
+        self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight), nn.init.zeros_(self.out.bias)
+
+    def split(self, x):
+        b, c, h, w = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w)
+        return qkv.transpose(-1, -2).unbind(1)
+
+    def forward(self, x):
+        mixed, _ = attention(*self.split(x))
+        return x + self.out(mixed.transpose(-1, -2).reshape(x.shape))
+
+# %% slideshow={"slide_type": "skip"}
+def way_down(wide, emb_dim):
+    """One list of blocks a resolution (here one block each), and what halves the picture between two."""
+    down, shrink = nn.ModuleList(), nn.ModuleList()
+    for i, c in enumerate(wide):
+        down.append(nn.ModuleList([ResBlock(wide[max(i - 1, 0)], c, emb_dim)]))
+        if i + 1 < len(wide):
+            shrink.append(nn.Conv2d(c, c, 3, stride=2, padding=1))
+    return down, shrink
+
+# %% slideshow={"slide_type": "skip"}
+def way_up(wide, emb_dim):
+    """The same from the lowest resolution up: each block takes what comes from below and a skip, 2c."""
+    up, grow = nn.ModuleList(), nn.ModuleList()
+    for i in reversed(range(len(wide))):
+        up.append(nn.ModuleList([ResBlock(2 * wide[i], wide[i], emb_dim)]))
+        if i:
+            grow.append(nn.Conv2d(wide[i], wide[i - 1], 3, padding=1))
+    return up, grow
+
+# %% slideshow={"slide_type": "skip"}
 class Layers(nn.Module):
-    def __init__(self, c=32, emb_dim=128):
+    def __init__(self, channels=(32, 64), emb_dim=128):
         super().__init__()
         self.emb_dim, self.prediction = emb_dim, "v"  # what its output means: section 5
         first, second = (nn.Linear(emb_dim, emb_dim) for _ in range(2))
         self.time = nn.Sequential(first, nn.SiLU(), second, nn.SiLU())
-        self.enter = nn.Conv2d(1, c, 3, padding=1)
-        self.down1, self.shrink = ResBlock(c, c, emb_dim), nn.Conv2d(c, c, 3, stride=2, padding=1)
-        self.down2 = ResBlock(c, 2 * c, emb_dim)
-        self.middle1, self.middle2 = (ResBlock(2 * c, 2 * c, emb_dim) for _ in range(2))
-        self.attention = SelfAttention(2 * c)
-        self.up2, self.grow = ResBlock(4 * c, 2 * c, emb_dim), nn.Conv2d(2 * c, c, 3, padding=1)
-        self.up1 = ResBlock(2 * c, c, emb_dim)
-        self.leave = nn.Sequential(nn.GroupNorm(8, c), nn.SiLU(), nn.Conv2d(c, 1, 3, padding=1))
-        nn.init.zeros_(self.leave[-1].weight), nn.init.zeros_(self.leave[-1].bias)
+        self.enter = nn.Conv2d(1, channels[0], 3, padding=1)
+        self.down, self.shrink = way_down(channels, emb_dim)
+        self.middle = nn.ModuleList(ResBlock(channels[-1], channels[-1], emb_dim) for _ in range(2))
+        self.attention = SelfAttention(channels[-1])
+        self.up, self.grow = way_up(channels, emb_dim)
+        last = nn.Conv2d(channels[0], 1, 3, padding=1)
+        self.leave = nn.Sequential(nn.GroupNorm(8, channels[0]), nn.SiLU(), last)
+        nn.init.zeros_(last.weight), nn.init.zeros_(last.bias)
 
-# %% [markdown] slideshow={"slide_type": "skip"} exercise_text="3.3"
-# ### Exercise 3.3: the forward pass of the U-Net
+    def embed(self, t): return self.time(timestep_embedding(t, self.emb_dim))
+
+# %% slideshow={"slide_type": "skip"}
+names = "enter down.0.0 shrink.0 down.1.0 middle.0 attention middle.1 up.0.0 grow.0 up.1.0 leave".split()
+sizes = [(32, 8), (32, 8), (32, 4), *[(64, 4)] * 5, (32, 8), (32, 8), (1, 8)]  # channels, side of the picture
+arrows = [(i, i + 1, 0) for i in range(len(names) - 1)]
+arrows += [(1, 9, -0.15), (3, 7, -0.3)]  # the skips: from down.0.0 to up.1.0, from down.1.0 to up.0.0
+
+# %% slideshow={"slide_type": "-"} tags=["slide-figure"]
+fig, ax = plt.subplots(figsize=(show.WIDTH, 3.2))
+for i, (name, (channels, side)) in enumerate(zip(names, sizes, strict=True)):
+    colour = show.COLOURS[0 if name[:2] in ("do", "mi", "up") else 2 if name == "attention" else 6]
+    box = dict(boxstyle="round,pad=0.4", facecolor=colour, edgecolor="none", alpha=0.25)
+    text = f"{name}\n{channels} ch\n{side} x {side}"
+    ax.text(i, side / 4, text, ha="center", va="center", size=9, bbox=box)
+for start, end, bend in arrows:
+    lift, gap, colour = (0.3, 0, show.COLOURS[1]) if bend else (0, 25, "black")  # skips go from roof to roof
+    look = dict(arrowstyle="->", shrinkA=gap, shrinkB=gap, color=colour, connectionstyle=f"arc3,rad={bend}")
+    ax.annotate("", *((i, sizes[i][1] / 4 + lift) for i in (end, start)), arrowprops=look)
+ax.set(xlim=(-0.5, 10.5), ylim=(0.6, 3.2), frame_on=False, xticks=[], yticks=[])
+show.figure(fig, "The U-Net: enter, down.0.0 at 8x8; shrink.0, down.1.0, middle.0, attention, middle.1, "
+            "up.0.0 at 4x4; grow.0, up.1.0, leave at 8x8. Skips: down.0.0 to up.1.0, down.1.0 to up.0.0.")
+
+# %% [markdown] slideshow={"slide_type": "skip"} exercise_text="3.4"
+# *What to see* (blue: blocks that are told the level; green: attention; orange: the skips). Only channels and resolution change, and each skip joins two equal resolutions. Under each name stands what that layer *returns*. The names are PyTorch's: `down.0.0` is `self.down[0][0]`, the first block of the first resolution.
 #
-# `x` is (B, 1, H, W), `t` is (B,). Embed `t` with `timestep_embedding(t, self.emb_dim)` and pass it through `self.time`. Then walk through the layers: down, middle, up. Keep what `down1` and `down2` return:
-# these are the skips. On the way up, join with `torch.cat` along the channels, what comes from below first, then the skip;
-# enlarge with `F.interpolate(h, scale_factor=2.0)`, each pixel copied four times, then `self.grow`. Every residual block gets the embedding.
+# ### Exercise 3.4: the forward pass of the U-Net
 #
-# Difficulty: ●●●○○, 20 minutes
+# `x` is (B, 1, H, W), `t` is (B,); return (B, 1, H, W). The number of resolutions is `len(self.down)`, two here; write it for any number.
+#
+# - **Start**: `self.embed(t)` is what every residual block gets as its second argument; `self.enter` gives the picture its channels.
+# - **Down**, for each resolution: run its blocks, **keep** what they made, then `shrink`, except behind the last. `self.down[i]` is a *list* of blocks, here of one. (The shipped networks have that list too, and so their weights will fit.)
+# - **Middle**: block, attention, block.
+# - **Up**, for each resolution: join with the skip, run the blocks; then enlarge with `F.interpolate(h, scale_factor=2.0)`, which copies each pixel four times, and `grow`, except behind the last. Skips: last in, first out.
+# - **Join** is `torch.cat` along the channels: what comes from below first, then the skip.
+# - **End**: `self.leave`.
+#
+# Difficulty: ●●●○○, 22 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# The skips are used in the opposite order: last in, first out. Look at the channels each block was built for: `up2` takes $4c$, which is the $2c$ from below and $2c$ from where?
+# A Python list is all you need for the skips: `append` on the way down, `pop` on the way up. There is one `shrink` less than there are resolutions, so ask whether `i < len(self.shrink)`; the same for `grow`.
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `a = self.down1(self.enter(x), emb)`, `b = self.down2(self.shrink(a), emb)`, then `middle1`, `attention`, `middle2`. `torch.cat([h, b], dim=1)` joins what comes from below with the skip of `down2`. `self.leave(h)` ends it.
+# Two loops, `for i, blocks in enumerate(self.down)` and the same with `self.up`, each with an inner `for block in blocks: h = block(h, emb)`. Between them one line with `self.middle[0]`, `self.attention`, `self.middle[1]`. `torch.cat([h, skips.pop()], dim=1)` is the first thing in the second loop.
 #
 # </details>
 
-# %% exercise="3.3" slideshow={"slide_type": "skip"}
-class SmallUNet(Layers):
+# %% exercise="3.4" slideshow={"slide_type": "skip"}
+class UNet(Layers):
     def forward(self, x, t):
-        # TODO 3.3: embed t, go down, through the middle, and up with the skips
+        # TODO 3.4: embed t, go down, through the middle, and up with the skips
         ### BEGIN SOLUTION
-        emb = self.time(timestep_embedding(t, self.emb_dim))
-        a = self.down1(self.enter(x), emb)
-        b = self.down2(self.shrink(a), emb)
-        h = self.middle2(self.attention(self.middle1(b, emb)), emb)
-        h = self.up2(torch.cat([h, b], dim=1), emb)
-        h = self.grow(F.interpolate(h, scale_factor=2.0))
-        h = self.up1(torch.cat([h, a], dim=1), emb)
+        emb, h, skips = self.embed(t), self.enter(x), []
+        for i, blocks in enumerate(self.down):
+            for block in blocks:
+                h = block(h, emb)
+            skips.append(h)
+            if i < len(self.shrink):
+                h = self.shrink[i](h)
+        h = self.middle[1](self.attention(self.middle[0](h, emb)), emb)
+        for i, blocks in enumerate(self.up):
+            h = torch.cat([h, skips.pop()], dim=1)
+            for block in blocks:
+                h = block(h, emb)
+            if i < len(self.grow):
+                h = self.grow[i](F.interpolate(h, scale_factor=2.0))
         return self.leave(h)
         ### END SOLUTION
 
 
-SmallUNet = check("3.3", SmallUNet)
+UNet = check("3.4", UNet)
 
-# %% [markdown] slideshow={"slide_type": "slide"}
-# Which shapes go where? Do not count by hand. A **hook** is a function that PyTorch calls whenever a layer has computed something; ours write down the shape, in the order in which the layers are called.
+# %% [markdown] slideshow={"slide_type": "skip"}
+# Does the network do what the drawing says? A **hook** is a function that PyTorch calls whenever a layer has computed something; ours write down the shape, in the order in which the layers are called.
 #
-# *What to see* in the table and in the diagram (blue: blocks that get the time; orange: skips): only the channels and the resolution change, and each skip joins two equal resolutions. Most weights sit in the middle and in `up2`, which are cheap to run, because at 4x4 there are four times fewer places.
+# The second cell is a harder test. The course ships a trained network of this form. Its layers have the same names, so `load_state_dict` fits its weights into *your* class, strictly: none may be missing and none left over. Do both give the same answers?
+
+# %% slideshow={"slide_type": "skip"}
+model, shapes = UNet(), {}
+for name in names:
+    layer = model.get_submodule(name)
+    layer.register_forward_hook(lambda m, i, out, name=name: shapes.update({name: tuple(out.shape[1:])}))
+model(x_train[:2], torch.tensor([10, 900]))
+for name, shape in shapes.items():
+    count = parameter_count(model.get_submodule(name))
+    print(f"{name:10s} {' x '.join(map(str, shape)):12s} {count:8,d} parameters")
+print(f"{'time':23s} {parameter_count(model.time):8,d}\n{'together':23s} {parameter_count(model):8,d}")
+
+# %% slideshow={"slide_type": "skip"}
+shipped = checkpoints.load_model("digits_unet")
+trained = UNet().eval()
+print(trained.load_state_dict(shipped.state_dict(), strict=True))
+x_t = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+t = torch.tensor([1, 300, 600, 1000])
+with torch.no_grad():
+    print(f"largest difference between the two: {(trained(x_t, t) - shipped(x_t, t)).abs().max():.0e}")
+
+# %% [markdown] slideshow={"slide_type": "skip"} exercise_text="3.5"
+# *What to see.* Most weights sit in the middle and in `up.0.0`, which are cheap to run, because at 4x4 there are four times fewer places. The trained weights fit, and your network answers as the shipped one does.
 #
 # **Question.** Why does the attention sit at 4x4 and not at 8x8?
 #
@@ -363,78 +535,67 @@ SmallUNet = check("3.3", SmallUNet)
 #
 # </details>
 #
-# <!--slide 2 min
-# ## Each skip joins two equal resolutions
+# ### Exercise 3.5: who takes how many channels?
 #
-# - Blue: blocks that are told the level. Orange: the skips.
-# - Most weights sit in the middle and in `up2`, where there are four times fewer places: cheap to run.
-# - Attention sits at 4 x 4, since its cost grows with the **square** of the places: 16 x 16 weights a head there, 64 x 64 at 8 x 8.
+# Notebook 04 draws digits of 28x28 pixels with this same class, now with three resolutions: `UNet(channels=(16, 48, 96))`. How many channels does each of the three blocks on the way up **take**? Write three numbers, beginning at the lowest resolution.
 #
-# Notes:
-# Say: the picture was not drawn by hand: a hook noted the shape that each layer returned, in the order of the calls. Blue: blocks that get the time. Orange: skips.
-# Ask: at 28 x 28, how many weights would one head have at full resolution? (784 x 784, some 600,000 for one picture.)
-# Live: run the two cells; the first prints the table of shapes and parameters.
-# -->
+# Difficulty: ●○○○○, 3 minutes
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Each takes what comes from below and a skip. Before the join, `grow` has brought what comes from below to the width of the new resolution.
+#
+# </details>
+
+# %% exercise="3.5" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 3.5: the channels that the three blocks on the way up take, from the lowest resolution
+### BEGIN SOLUTION
+guess = 192, 96, 32
+### END SOLUTION
+check.predict("3.5", guess)
 
 # %% slideshow={"slide_type": "skip"}
-model, shapes = SmallUNet(), {}
-for name, module in model.named_children():
-    module.register_forward_hook(lambda m, i, out, name=name: shapes.update({name: tuple(out.shape[1:])}))
-model(x_train[:2], torch.tensor([10, 900]))
-for name, shape in shapes.items():
-    count = parameter_count(getattr(model, name))
-    print(f"{name:10s} {' x '.join(map(str, shape)):12s} {count:8,d} parameters")
-print(f"{'together':23s} {parameter_count(model):8,d}")
-stages = [name for name, shape in shapes.items() if len(shape) == 3]  # those that are pictures
+deep = UNet(channels=(16, 48, 96))
+written = check.truth("3.5", [blocks[0].conv1.in_channels for blocks in deep.up])
+for blocks in deep.up:
+    print(f"{blocks[0].conv1.in_channels:3d} channels in, {blocks[0].conv1.out_channels:2d} out")
 
-# %% slideshow={"slide_type": "-"} tags=["slide-figure"]
-where = {name: (i, shapes[name][1] / 4) for i, name in enumerate(stages)}
-joins = [*zip(stages, stages[1:], [0] * 10, strict=False), ("down1", "up1", -0.15), ("down2", "up2", -0.3)]
-fig, ax = plt.subplots(figsize=(show.WIDTH, 3.2))
-for name, place in where.items():
-    colour = show.COLOURS[0 if name[-1] in "12" else 2 if name == "attention" else 6]
-    box = dict(boxstyle="round,pad=0.4", facecolor=colour, edgecolor="none", alpha=0.25)
-    text = "{}\n{} ch\n{} x {}".format(name, *shapes[name])
-    ax.text(*place, text, ha="center", va="center", size=9.5, bbox=box)
-for start, end, bend in joins:
-    lift, gap, colour = (0.3, 0, show.COLOURS[1]) if bend else (0, 25, "black")  # skips go from roof to roof
-    look = dict(arrowstyle="->", shrinkA=gap, shrinkB=gap, color=colour, connectionstyle=f"arc3,rad={bend}")
-    ax.annotate("", np.add(where[end], (0, lift)), np.add(where[start], (0, lift)), arrowprops=look)
-ax.set(xlim=(-0.5, 10.5), ylim=(0.6, 3.2), frame_on=False, xticks=[], yticks=[])
-show.figure(fig, "Diagram of the U-Net: enter, down1 at 8x8; shrink, down2, middle1, attention, middle2, "
-            "up2 at 4x4; grow, up1, leave at 8x8. Two arrows skip from down1 to up1 and from down2 to up2.")
-
-# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.4"
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.6"
 # ## 5. What to ask the network for
 #
-# So far the network predicted the noise. Look at the two ends of $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$:
+# *On the one-evening route.* (3.7 is on it; read 3.6, the reference stands in.)
+#
+# What should the network tell us: the noise, the picture, or something else? So far it predicted the noise. Look at the two ends of $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$:
 #
 # - at **low noise** $\epsilon$ is a good question: hard, and worth asking;
-# - at **high noise** $x_t$ nearly *is* $\epsilon$. The network can copy its input and get away with it. What we need there is $x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$, and that divides the error by $\sqrt{\bar\alpha_t}$.
+# - at **high noise** $x_t$ nearly *is* $\epsilon$. The network can copy its input and get away with it. What we need there is $x_0$, and solving the equation for $x_0$ divides the error in $\epsilon$ by $\sqrt{\bar\alpha_t}$.
 #   At the last level of the cosine schedule this makes it 20,000 times larger. (That is why `reverse` can keep the estimate of $x_0$ in $[-1, 1]$: `clip_x0=1.0`. From here on we do.)
 #
-# Asking for $x_0$ has the opposite fault: trivial at low noise. The **velocity** asks for the useful one at each end (Salimans & Ho 2022):
+# Asking for $x_0$ has the opposite fault: trivial at low noise. We would like to **ask for what $x_t$ does not show**, at each end. There is such a question, the **velocity** (Salimans & Ho 2022), and you can derive it.
 #
-# $$v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0 .$$
+# ### Exercise 3.6: the target
 #
-# With $\cos\varphi=\sqrt{\bar\alpha_t}$ and $\sin\varphi=\sqrt{1-\bar\alpha_t}$ the noising is $x_t=\cos\varphi\,x_0+\sin\varphi\,\epsilon$, a quarter turn from data to noise, and $v=\mathrm dx_t/\mathrm d\varphi$ is its velocity.
+# The squares of $\sqrt{\bar\alpha_t}$ and $\sqrt{1-\bar\alpha_t}$ sum to 1, so there is an angle $\varphi$ with $\cos\varphi=\sqrt{\bar\alpha_t}$ and $\sin\varphi=\sqrt{1-\bar\alpha_t}$, and the noising is a quarter turn from the picture to the noise:
 #
-# ### Exercise 3.4: the target
+# $$x_t=\cos\varphi\;x_0+\sin\varphi\;\epsilon .$$
+#
+# The velocity $v$ is how $x_t$ moves as the angle grows, its derivative by $\varphi$. Differentiate, put the roots back in, and write it down.
 #
 # `x0` and `noise` are (B, ..), points or pictures; `t` is (B,). As in notebook 01, `at(schedule.alpha_bar, t, x0)` gives $\bar\alpha_t$ of every example in a shape that multiplies `x0`. Return $v$, shaped like `x0`.
 #
-# Difficulty: ●○○○○, 5 minutes
+# Difficulty: ●●○○○, 6 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# It is `q_sample` with two things exchanged and one sign turned.
+# $x_0$ and $\epsilon$ do not depend on the angle. The derivative of the sine is the cosine, and that of the cosine is minus the sine. At $t=0$, where the angle is 0, $v$ must be the noise.
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# Start with `a = at(schedule.alpha_bar, t, x0)`. Then `a.sqrt()` goes with the noise and `(1 - a).sqrt()` with `x0`.
+# Start with `a = at(schedule.alpha_bar, t, x0)`. Then `a.sqrt()` is the cosine and `(1 - a).sqrt()` the sine. It is `q_sample` with two things exchanged and one sign turned.
 #
 # </details>
 #
@@ -447,18 +608,20 @@ show.figure(fig, "Diagram of the U-Net: enter, down1 at 8x8; shrink, down2, midd
 # | $x_0$ | trivial: $x_t$ nearly is $x_0$ | hard, worth asking |
 # | the velocity $v$ | nearly $\epsilon$ | nearly $-x_0$ |
 #
-# $$v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0$$
+# With $\cos\varphi=\sqrt{\bar\alpha_t}$ and $\sin\varphi=\sqrt{1-\bar\alpha_t}$ noising is a quarter turn, $x_t=\cos\varphi\,x_0+\sin\varphi\,\epsilon$; $v$ is its derivative by the angle.
 #
-# > **Your turn: 3.4**, 5 minutes. `v_target(x0, t, noise, schedule)`: `t` is (B,); return $v$, shaped like `x0` and `noise`
+# > **Your turn: 3.6**, 6 minutes. Differentiate; then `v_target(x0, t, noise, schedule)`: `t` is (B,); return $v$, shaped like `x0` and `noise`
 #
 # Notes:
-# Say: noising is a quarter turn from data to noise, x_t = cos phi x_0 + sin phi eps; v is the derivative by the angle, hence the name velocity.
+# Say: noising is a quarter turn from data to noise; v is how fast x_t moves when the angle grows, hence the name velocity.
 # Ask: a network that is asked for eps copies its input at t = 1000 and has almost no loss. Why is that bad? (The sampler needs x_0 there, and gets the small error divided by the root of alpha_bar: enlarged many thousand times.)
-# Exercise 3.4: give 5 minutes. Common mistakes: the sign of the x_0 term; schedule.alpha_bar[t] as it is, of shape (B,), where at(schedule.alpha_bar, t, x0) has the shape to multiply x0.
+# Exercise 3.6: give 6 minutes. Common mistakes: the sign of the x_0 term; schedule.alpha_bar[t] as it is, of shape (B,), where at(schedule.alpha_bar, t, x0) has the shape to multiply x0.
 # -->
 #
 # <!--slide 2 min
 # ## $v$ starts as the noise and ends as the digit's negative
+#
+# $$v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0$$
 #
 # Notes:
 # Say: compare rows: on the left, v is the noise; on the right, v is minus x_0; x_t goes the other way.
@@ -466,19 +629,19 @@ show.figure(fig, "Diagram of the U-Net: enter, down1 at 8x8; shrink, down2, midd
 # Live: run the cell, a second.
 # -->
 
-# %% exercise="3.4" slideshow={"slide_type": "skip"}
+# %% exercise="3.6" slideshow={"slide_type": "skip"}
 def v_target(x0, t, noise, schedule):
-    """v = sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x0. x0, noise (B, ..), t (B,); returns (B, ..)."""
-    # TODO 3.4: the velocity
+    """The velocity of x_t as the angle grows. x0, noise (B, ..), t (B,); returns (B, ..)."""
+    # TODO 3.6: the derivative of x_t by the angle
     ### BEGIN SOLUTION
     a = at(schedule.alpha_bar, t, x0)
     return a.sqrt() * noise - (1 - a).sqrt() * x0
     ### END SOLUTION
 
 
-v_target = check("3.4", v_target)
+v_target = check("3.6", v_target)
 
-# %% expected="3.4" slideshow={"slide_type": "-"} tags=["slide-figure"]
+# %% expected="3.6" slideshow={"slide_type": "-"} tags=["slide-figure"]
 g = torch.Generator().manual_seed(1)
 levels = torch.tensor([0, 100, 250, 400, 600, 800, 1000])
 x0 = x_test[3:4].expand(len(levels), -1, -1, -1)
@@ -489,86 +652,96 @@ names = [f"t = {t}" for t in levels]
 show.rows(pictures, labels=names, alt="One digit at seven levels, in four rows: x_t, noise, v, the negative. "
           "x_t goes from the digit to the noise, v from the noise to the negative.")
 
-# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.5"
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.7"
+# The derivative, with the roots back in it, is
+#
+# $$v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0 .$$
+#
 # *What to see.* $v$ starts as the noise and ends as the digit's negative: at each end it is the part that $x_t$ does *not* show.
 #
-# The reverse loop needs $\epsilon$ and $x_0$, so we turn $v$ back. No division: rotating back by $\varphi$ leaves errors as large as they are.
+# How do we get the picture back? The reverse loop needs $x_0$ and $\epsilon$, and the network gives $v$. Besides we know $x_t$. With $c=\sqrt{\bar\alpha_t}$ and $s=\sqrt{1-\bar\alpha_t}$, so that $c^2+s^2=1$, these are two equations for two unknowns:
 #
-# $$\hat\epsilon=\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t,\qquad \hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v .$$
+# $$x_t=c\,x_0+s\,\epsilon,\qquad v=c\,\epsilon-s\,x_0 .$$
 #
-# <details>
-# <summary>Where the two formulas come from</summary>
+# ### Exercise 3.7: from v back
 #
-# Write $c=\sqrt{\bar\alpha_t}$ and $s=\sqrt{1-\bar\alpha_t}$, so $c^2+s^2=1$. We have $x_t=c\,x_0+s\,\epsilon$ and $v=c\,\epsilon-s\,x_0$. Multiply the first by $s$, the second by $c$, and add:
+# Solve them, on paper: multiply each equation by something and add, so that one unknown drops out. **Do not divide**: $c$ is 0.00005 at the last level. Return `x0` and `eps`, in this order, both (B, ..).
 #
-# $$s\,x_t+c\,v=cs\,x_0+s^2\epsilon+c^2\epsilon-cs\,x_0=\epsilon .$$
-#
-# Multiply the first by $c$, the second by $s$, and subtract:
-#
-# $$c\,x_t-s\,v=c^2x_0+cs\,\epsilon-cs\,\epsilon+s^2x_0=x_0 .$$
-#
-# So an error $\delta$ in $v$ gives an error $c\,\delta$ in $\hat\epsilon$ and $-s\,\delta$ in $\hat x_0$, both at most $\delta$. An error $\delta$ in a predicted $\epsilon$ gives $-(s/c)\,\delta$ in $\hat x_0$, and $s/c$ has no bound. In the
-# squared error: $\lVert v-\hat v\rVert^2=\frac{1}{\bar\alpha_t}\lVert\epsilon-\hat\epsilon\rVert^2$, the same loss with more weight on high noise.
-#
-# </details>
-#
-# ### Exercise 3.5: from v back
-#
-# Return `eps` and `x0`, in this order, both (B, ..).
-#
-# Difficulty: ●●○○○, 5 minutes
+# Difficulty: ●●○○○, 8 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# Take $\bar\alpha_t$ as in 3.4. Check one end in your head: at $t=0$, where $\bar\alpha_0=1$, $\hat x_0$ must be $x_t$ and $\hat\epsilon$ must be $v$.
+# For $x_0$, multiply the first equation by $c$ and the second by $-s$. What becomes of the terms with $\epsilon$, and what of those with $x_0$? Check one end in your head: at $t=0$, where $c=1$ and $s=0$, $x_0$ must be $x_t$ and $\epsilon$ must be $v$.
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `signal, sigma = a.sqrt(), (1 - a).sqrt()`; then one line each, as in the equations above; `return eps, x0`.
+# Take $\bar\alpha_t$ as in 3.6 and `signal, sigma = a.sqrt(), (1 - a).sqrt()`. Then one line each: both results are made of `x_t` and `v`, multiplied by `signal` or `sigma`, once added and once subtracted; `return x0, eps`.
 #
 # </details>
 #
 # <!--slide 3 min
 # ## Turning $v$ back never divides
 #
-# $$\hat\epsilon=\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t,\qquad \hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$$
+# $$x_t=c\,x_0+s\,\epsilon,\qquad v=c\,\epsilon-s\,x_0,\qquad c=\sqrt{\bar\alpha_t},\; s=\sqrt{1-\bar\alpha_t},\; c^2+s^2=1$$
 #
-# - Turning back never enlarges an error in $v$: it is multiplied by one of the two roots.
-# - On the way from $\epsilon$ to $x_0$ an error is divided by $\sqrt{\bar\alpha_t}$: look at the last line.
+# - Two equations, two unknowns: multiply and add, so that one of them drops out.
+# - On the way from $\epsilon$ to $x_0$ an error is divided by $\sqrt{\bar\alpha_t}$; on the way from $v$ it is not: look at the last line.
 #
-# > **Your turn: 3.5**, 5 minutes. `from_v(v, x_t, t, schedule)`: return the pair `eps, x0`
+# > **Your turn: 3.7**, 8 minutes. `from_v(v, x_t, t, schedule)`: return the pair `x0, eps`
 #
 # Notes:
-# Say: multiply the two equations for x_t and v by sine and cosine and add: one of the unknowns drops out. The derivation is folded in the notebook.
-# Ask: at t = 0 alpha_bar is 1. What must the two formulas give? (eps = v and x_0 = x_t. A quick test for the signs.)
-# Exercise 3.5: give 5 minutes. Common mistakes: returning x0, eps in the wrong order; solving for x_0 by dividing, which is right on paper and loses everything at high noise.
+# Say: let the room find the multipliers. Afterwards write both results on the board; the next slide has the one for x_0.
+# Ask: at t = 0 alpha_bar is 1. What must the two results give? (x_0 = x_t and eps = v. A quick test for the signs.)
+# Exercise 3.7: give 8 minutes. Common mistakes: returning eps, x0 in the wrong order; solving for x_0 by dividing, which is right on paper and loses everything at high noise.
 # Live: run the cell with the errors.
 # -->
 
-# %% exercise="3.5" slideshow={"slide_type": "skip"}
+# %% exercise="3.7" slideshow={"slide_type": "skip"}
 def from_v(v, x_t, t, schedule):
-    """(eps, x0) from v. v, x_t (B, ..), t (B,); returns two tensors (B, ..)."""
-    # TODO 3.5: rotate back
+    """(x0, eps) from v. v, x_t (B, ..), t (B,); returns two tensors (B, ..)."""
+    # TODO 3.7: solve the two equations, without a division
     ### BEGIN SOLUTION
     a = at(schedule.alpha_bar, t, x_t)
     signal, sigma = a.sqrt(), (1 - a).sqrt()
-    return signal * v + sigma * x_t, signal * x_t - sigma * v
+    return signal * x_t - sigma * v, signal * v + sigma * x_t
     ### END SOLUTION
 
 
-from_v = check("3.5", from_v)
+from_v = check("3.7", from_v)
 
 # %% slideshow={"slide_type": "-"} tags=["slide-output"]
 off = 0.01  # let both predictions be off by this much, everywhere
 by_eps = (schedule.predict_x0(x_t, levels, noise + off) - x0).abs().amax((1, 2, 3))
-by_v = (from_v(v + off, x_t, levels, schedule)[1] - x0).abs().amax((1, 2, 3))
+by_v = (from_v(v + off, x_t, levels, schedule)[0] - x0).abs().amax((1, 2, 3))
 for t, a, b in zip(levels.tolist(), by_eps, by_v, strict=True):
     print(f"t = {t:4d}: an error of 0.01 in eps is {a:8.4f} in x_0, in v {b:.4f}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
+# In symbols
+#
+# $$\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v,\qquad \hat\epsilon=\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t .$$
+#
+# Nothing is divided: this turns the pair back by the angle $\varphi$, and turning leaves an error as large as it is. In the printed lines an error in $v$ never grows, and one in $\epsilon$ grows from line to line.
+#
+# <details>
+# <summary>The two results, step by step</summary>
+#
+# Multiply the first equation by $c$, the second by $s$, and subtract:
+#
+# $$c\,x_t-s\,v=c^2x_0+cs\,\epsilon-cs\,\epsilon+s^2x_0=x_0 .$$
+#
+# Multiply the first by $s$, the second by $c$, and add:
+#
+# $$s\,x_t+c\,v=cs\,x_0+s^2\epsilon+c^2\epsilon-cs\,x_0=\epsilon .$$
+#
+# So an error $\delta$ in $v$ gives an error $c\,\delta$ in $\hat\epsilon$ and $-s\,\delta$ in $\hat x_0$, both at most $\delta$. An error $\delta$ in a predicted $\epsilon$ gives $-(s/c)\,\delta$ in $\hat x_0$, and $s/c$ has no bound. In the
+# squared error: $\lVert v-\hat v\rVert^2=\frac{1}{\bar\alpha_t}\lVert\epsilon-\hat\epsilon\rVert^2$, the same loss with more weight on high noise.
+#
+# </details>
+#
 # ### One measured box
 #
 # Arguments are good, measurements are better. The same network, the same <!--r:digits_box.recipe.steps|,-->600<!--/--> training steps (a fraction of what we spend below), twice with different seeds: $\epsilon$ or $v$, linear or cosine schedule. Two scores, each of 1,000 samples:
@@ -581,7 +754,7 @@ for t, a, b in zip(levels.tolist(), by_eps, by_v, strict=True):
 #
 # - *Confident*: a classifier is over 0.95 sure of a class. *Frechet distance*: how far features lie from those of real digits (dashed).
 # - **Cosine beats linear** in both scores, by more than the seeds differ.
-# - $\epsilon$ is even a little ahead of $v$, but only with $\hat x_0$ kept in $[-1,1]$. Trained in full and without that clamp, <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident|.0%-->26%<!--/--> of its samples are read with confidence; of those of $v$, <!--r:digits_box.long.v_cosine.seeds.0.unclipped.confident|.0%-->94%<!--/-->.
+# - $\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ needs no division. Still $\epsilon$ is even a little ahead of $v$, but only with $\hat x_0$ kept in $[-1,1]$. Trained in full and without that clamp, <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident|.0%-->26%<!--/--> of its samples are read with confidence; of those of $v$, <!--r:digits_box.long.v_cosine.seeds.0.unclipped.confident|.0%-->94%<!--/-->.
 #
 # Notes:
 # Say: the argument promised an advantage for v; the measurement shows where it is: not in the scores with the clamp, but in not needing the clamp. So: cosine because it wins, v because it does not depend on a crutch.
@@ -606,7 +779,7 @@ for ax, title, floor in zip(axes, titles, (floors["confident"], floors["frechet"
 show.figure(fig, "Two scores of the four corners, a dot for each of two seeds, floors dashed. Both cosine "
             "corners have a larger confident share and a smaller Frechet distance than both linear ones.")
 
-# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.6"
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.8"
 # *What to see.* The **schedule** matters most: cosine beats linear in both rows, by more than the seeds differ. The **target** matters less, and not in the way the argument promised: with cosine, $\epsilon$ is a little ahead, here and with the full training of section 6
 # (<!--r:digits_box.long.eps_cosine.confident.mean|.1%-->95.2%<!--/--> confident against <!--r:digits_box.long.v_cosine.confident.mean|.1%-->94.0%<!--/--> for $v$, <!--r:digits_box.long.eps_cosine.confident.std|.1%-->0.9%<!--/--> and <!--r:digits_box.long.v_cosine.confident.std|.1%-->0.4%<!--/--> standard deviation over two seeds). But every sample in the box was drawn with
 # $\hat x_0$ kept in $[-1,1]$. Without that crutch the same $\epsilon$ network gets <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident|.0%-->26%<!--/-->, its pixels in the hundreds, and the $v$ network <!--r:digits_box.long.v_cosine.seeds.0.unclipped.confident|.0%-->94%<!--/-->: the division by $\sqrt{\bar\alpha_t}$ was no idle worry. From here on: **cosine**, because it wins, and **$v$**,
@@ -614,48 +787,45 @@ show.figure(fig, "Two scores of the four corners, a dot for each of two seeds, f
 #
 # ## 6. Training
 #
-# The loop is the one notebook 02 wrote in the open: AdamW, the gradient cut to norm 1, warm-up and decay of the learning rate, and an average of the weights. This time the average matters more, so let us write it:
+# What happens in a training step was said in notebook 02: noise, ask, compare, move; AdamW, the gradient cut to norm 1, warm-up and decay of the learning rate. (You will write it yourself in notebook 04.) Here we write the part that draws:
 #
-# $$\bar\theta\leftarrow k\,\bar\theta+(1-k)\,\theta,\qquad k=\min\left(d,\ \frac{1+n}{10+n}\right),$$
+# Why are samples not drawn with the weights that were trained? Because these jitter from batch to batch. An **average** of the weights jitters less, and usually draws better. After every update we keep a share of the old average, and the rest is taken from the current weights. A share of 0.999 makes a calm average, but a slow one:
+# after a thousand updates a third of it would still be the random first weights. ("Samples are noise although the loss is low" is often just this.) So the share is small at first and grows, which is called the average's **warm-up**.
 #
-# where $n$ counts the updates so far and $d$ is the decay, 0.999. The minimum is the warm-up: with $k=0.999$ from the start, the random first weights would still be a third of the average after a thousand steps. ("Samples are noise although the loss is low" is often just this.)
+# ### Exercise 3.8: the moving average of the weights
 #
-# Below the exercise it trains for real: <!--r:digits.recipe.steps|,-->3,400<!--/--> steps of 64 digits, about two minutes on two cores. With `bf16=True` the network runs in bfloat16; the weights and the loss stay in float32. With `bf16=False` everything is float32, which takes two and a half.
-#
-# ### Exercise 3.6: the moving average of the weights
+# With $n$ updates done so far, keep the share $1+n$ of $10+n$ parts of the old average, but never more than `decay`; the rest is new.
 #
 # `average` and `current` are lists of tensors. Return the new average as a new list; change nothing in place.
 #
-# Difficulty: ●●○○○, 5 minutes
+# Difficulty: ●●○○○, 6 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# At the first update, $n=0$, the average should take over nine tenths of the current weights. Which of the two shares does the average keep?
+# At the first update, $n=0$, a tenth of the average is kept and nine tenths are new. "Never more than" is a minimum or a maximum: which?
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `keep = min(decay, (1 + n) / (10 + n))`, and a list comprehension over `zip(average, current)`.
+# First the share that is kept, one line with `min`. Then a list comprehension over `zip(average, current)`, with a share of each; the two shares sum to 1.
 #
 # </details>
 #
 # <!--slide 2 min
 # ## Draw with an average of the weights, and warm it up
 #
-# $$\bar\theta\leftarrow k\,\bar\theta+(1-k)\,\theta,\qquad k=\min\left(d,\ \frac{1+n}{10+n}\right)$$
+# - Weights jitter from batch to batch; an average jitters less, and usually draws better.
+# - Always keeping 0.999 of it: after 1,000 steps $0.999^{1000}\approx 0.37$ of the average would still be the random first weights.
+# - So the share that is kept grows: $1+n$ of $10+n$ parts after $n$ updates, never more than the decay 0.999.
 #
-# - $n$ counts the updates, $d=0.999$ is the decay.
-# - Early on $k$ is small, so the random first weights are soon forgotten.
-# - Without the minimum, after 1,000 steps $0.999^{1000}\approx 0.37$ of it would still be theirs.
-#
-# > **Your turn: 3.6**, 5 minutes. `ema_update(average, current, n, decay)`: two lists in, a new one out
+# > **Your turn: 3.8**, 6 minutes. `ema_update(average, current, n, decay)`: two lists in, a new one out
 #
 # Notes:
-# Say: the weights jitter from batch to batch; their average jitters less and draws better. "Samples are noise although the loss is low" is often just a missing warm-up.
+# Say: the weights jitter from batch to batch; their average jitters less. "Samples are noise although the loss is low" is often just a missing warm-up.
 # Ask: how much of the old average is kept at the first update, n = 0? (One tenth.)
-# Exercise 3.6: give 5 minutes. Common mistakes: max instead of min; changing the tensors of the average in place, which the check notices.
+# Exercise 3.8: give 6 minutes. Common mistakes: max instead of min; changing the tensors of the average in place, which the check notices.
 # Live: run the cell below the exercise: it prints what is left of the first weights.
 # -->
 #
@@ -668,17 +838,17 @@ show.figure(fig, "Two scores of the four corners, a dot for each of two seeds, f
 # Have run: the training cell, about two minutes on two cores. If you want to show it live, start it before the slide on the average.
 # -->
 
-# %% exercise="3.6" slideshow={"slide_type": "skip"}
+# %% exercise="3.8" slideshow={"slide_type": "skip"}
 def ema_update(average, current, n, decay):
     """The new average (list of tensors) after n updates; decay: the share kept once it is warm."""
-    # TODO 3.6: keep a share of the old average, take the rest from the current weights
+    # TODO 3.8: keep a share of the old average, take the rest from the current weights
     ### BEGIN SOLUTION
     keep = min(decay, (1 + n) / (10 + n))
     return [keep * a + (1 - keep) * c for a, c in zip(average, current, strict=True)]
     ### END SOLUTION
 
 
-ema_update = check("3.6", ema_update)
+ema_update = check("3.8", ema_update)
 
 # %% slideshow={"slide_type": "skip"}
 first_weights, cold = [torch.ones(1)], 1.0  # follow what is left of the first weights, counted as 1
@@ -686,10 +856,19 @@ for n in range(1000):
     first_weights, cold = ema_update(first_weights, [torch.zeros(1)], n, 0.999), 0.999 * cold
 print(f"left of them after 1,000 updates: {float(first_weights[0]):.0e}; without the warm-up {cold:.0%}")
 
+# %% [markdown] slideshow={"slide_type": "skip"}
+# In symbols, with $\theta$ for the weights, $\bar\theta$ for their average and $d$ for the decay:
+#
+# $$\bar\theta\leftarrow k\,\bar\theta+(1-k)\,\theta,\qquad k=\min\left(d,\ \frac{1+n}{10+n}\right).$$
+#
+# *What to see.* With the warm-up nothing is left of the first weights; without it more than a third.
+#
+# Now it trains for real: <!--r:digits.recipe.steps|,-->3,400<!--/--> steps of 64 digits, about two minutes on two cores. (So few that the warm-up does not end: the share $k$ is still below 0.999 at the last step.) With `bf16=True` the network runs in bfloat16; the weights and the loss stay in float32. With `bf16=False` everything is float32, which takes two and a half.
+
 # %% slideshow={"slide_type": "skip"}
 batch, steps = 64, choose(read=3400, smoke=50)
 torch.manual_seed(0)
-model = SmallUNet()
+model = UNet()
 run = Run(model, lr=2e-3, weight_decay=0.01, ema_decay=0.999, seed=0)
 # bf16: on a CPU without bfloat16 arithmetic False is faster
 training = train(run, schedule, x_train, steps, batch, clip=1.0, bf16=True)
@@ -766,7 +945,7 @@ show.figure(fig, "Two grids of 48: samples of the network on the left, real held
 #
 # A network that stored its 1,437 training pictures would pass every test of *quality*. So look for them: below each sample stands the training picture nearest to it, by the root mean squared difference of the pixels.
 #
-# Alike they are, but are they *too* alike? Somebody's new 3 also resembles a 3 of the training set. The **held-out digits** say how much: their distance to the nearest training picture is what honest, new digits have. A copy would have distance 0. The second picture compares the two.
+# The samples look like the data. Could they be copies of it? Somebody's new 3 also resembles a 3 of the training set. The **held-out digits** say how much: their distance to the nearest training picture is what honest, new digits have. A copy would have distance 0. The second picture compares the two.
 #
 # <!--slide 3 min
 # ## Samples lie as far from the training pictures as new digits do
@@ -806,42 +985,79 @@ print(f"samples closer to the training set than all but 1 % of the held-out digi
 # ## 9. Is it any good?
 #
 # A popular check compares the pixels: mean, standard deviation, minimum, maximum of the samples and of the data. To see what it is worth, here is a "model" without any network: average three random training digits, then give the
-# result exactly the data's histogram of grey values, darkest to darkest, brightest to brightest.
+# result exactly the data's histogram of grey values, darkest to darkest, brightest to brightest. The next cell makes 1,000 of them.
 #
 # <!--slide 4 min
 # ## Pixel statistics let blurry averages through
 #
 # - A "model" without a network: average three digits, then give them the data's grey values.
-# - Mean, standard deviation, minimum, maximum: **as good as ours**.
+# - Mean, standard deviation, minimum, maximum: **as good as ours**. Nor are they suspiciously close to training pictures.
 # - Frechet distance, confident share, class shares: caught.
 #
 # Notes:
+# Exercise 3.9: 3 minutes, before this slide: which of six scores will notice? Let the room vote on each.
 # Say: the middle row on the left has perfect pixel statistics and no digits. The printed lines in the notebook give all scores: its Frechet distance is more than ten times the floor, and 8 is the class of whatever has strokes everywhere.
 # Ask: a generator that always draws the same perfect 7: which score notices? (Class shares and the Frechet distance. Not the confident share, which would be perfect; not the distances to the training set, if its 7 is a new one.)
 # Have run: training and sampling; the cell itself takes a few seconds.
 # -->
 
 # %% slideshow={"slide_type": "skip"}
-# metrics.digits_frechet: 898 images against the five random halves that also give the floor
 g = torch.Generator().manual_seed(0)
 blurry = x_train[torch.randint(len(x_train), (len(samples), 3), generator=g)].mean(1)
 grey = x_train.flatten()[torch.randint(x_train.numel(), (blurry.numel(),), generator=g)]
 blurry.view(-1)[blurry.flatten().argsort()] = grey.sort().values  # k-th darkest pixel: k-th darkest grey
+
+# %% [markdown] slideshow={"slide_type": "skip"} exercise_text="3.9"
+# ### Exercise 3.9: which score notices?
+#
+# We are about to score these blurry averages beside our samples and beside real digits. Which of the scores will tell them from real digits?
+#
+# - (a) mean and standard deviation of the pixels
+# - (b) the darkest and the brightest pixel
+# - (c) the Frechet distance
+# - (d) the confident share
+# - (e) the shares of the classes
+# - (f) the share of pictures closer to the training set than all but $1\,\%$ of the held-out digits are (section 8)
+#
+# Write the letters of those that notice, for example `"abf"`.
+#
+# Difficulty: ●●○○○, 3 minutes
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Go through them one by one: what were the averages *given*, and what does each score look at, the pixels one by one or the picture as a whole?
+#
+# </details>
+
+# %% exercise="3.9" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 3.9: the letters of the scores that tell blurry averages from real digits
+### BEGIN SOLUTION
+guess = "cde"
+### END SOLUTION
+check.predict("3.9", guess)
+
+# %% slideshow={"slide_type": "skip"}
+# metrics.digits_frechet: 898 images against the five random halves that also give the floor
 floor, spread = metrics.frechet_floor(x)  # one random half of the real digits against the other, five times
 
 
-def score(name, images, distance):
-    smallest = metrics.class_shares(images).min()
+def print_scores(name, images, distance):
+    nearest = metrics.nearest_neighbours(images, x_train)[1]
     print(f"{name:16s} mean {images.mean():5.2f}, std {images.std():.2f}, min {images.min():5.2f}, "
           f"max {images.max():4.2f} | Frechet {distance:5.1f}, "
-          f"confident {metrics.confident_share(images):5.1%}, smallest class {smallest:.1%}")
+          f"confident {metrics.confident_share(images):5.1%}, "
+          f"largest class {metrics.class_shares(images).max():.1%}, "
+          f"close to training {(nearest < honest.quantile(0.01)).float().mean():.1%}")
 
+
+print_scores("our samples", samples, metrics.digits_frechet(samples))
+print_scores("blurry averages", blurry, metrics.digits_frechet(blurry))
+print_scores("real, held out", x_test, floor)
+print(f"The last Frechet distance is the floor, one half of all real digits from the other, +- {spread:.1f}")
+written = check.truth("3.9", "cde")
 
 # %% slideshow={"slide_type": "-"} tags=["slide-figure"]
-score("our samples", samples, metrics.digits_frechet(samples))
-score("blurry averages", blurry, metrics.digits_frechet(blurry))
-score("real digits", x, floor)
-print(f"The last Frechet distance is the floor, one half of the real digits from the other, +- {spread:.1f}")
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.2), width_ratios=[1.3, 1])
 axes[0].imshow(show.tiles(torch.cat([samples[:10], blurry[:10], x[:10]]), columns=10), vmin=0, vmax=255)
 axes[0].set(title="ours, blurry averages, real")
@@ -911,28 +1127,66 @@ show.gif(frames, out_dir() / "03_one_digit.gif", scale=16,
 frames = [show.tiles(s.x, columns=8) for s in states]
 show.gif(frames, out_dir() / "03_digits.gif", scale=6, alt="Moving: sixteen digits emerge from noise.")
 
+# %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.10"
+# ## 11. A wrong line
+#
+# How would you find a mistake in a network that still draws? Below runs a U-Net with the course's weights, its forward pass and its attention written out in twelve lines. **One line is wrong**, and which one depends on you. You see what it makes of six held-out digits at $t=300$, 24 of its samples, and six measurements.
+#
+# `go_down` is the way down of 3.4 (it returns the lowest $h$ and the list of skips) and `join_heads` puts the heads side by side again; both are right.
+#
+# ### Exercise 3.10: hunt the wrong line
+#
+# Run the first cell, compare its lines with yours in 3.3 and 3.4, and write the number of the wrong line into the second. Each wrong guess is answered with a measurement.
+#
+# Difficulty: ●●●○○, 9 minutes
+#
+# <details>
+# <summary>Hint</summary>
+#
+# The pictures may look right all the same. So look at the numbers: should the answer change when the network is told another level? Should a row of attention weights sum to 1? Should anything change when the attention's output is set to 0?
+#
+# </details>
+#
+# <!--slide 3 min
+# ## A network that draws may have a wrong line. Which of these twelve?
+#
+# ```python
+#  1  emb = network.embed(torch.zeros_like(t))
+#  2  h, skips = go_down(network, x, emb)
+#  3  h = network.middle[0](h, emb)
+#  4  q, k, v = network.attention.split(h)
+#  5  w = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+#  6  h = h + network.attention.out(join_heads(w @ v))
+#  7  h = network.middle[1](h, emb)
+#  8  for i, blocks in enumerate(network.up):
+#  9      h = torch.cat([h, skips.pop()], dim=1)
+# 10      h = blocks[0](h, emb)
+# 11      if i < len(network.grow):
+# 12          h = network.grow[i](F.interpolate(h, scale_factor=2.0))
+# ```
+#
+# Notes:
+# Say: one line of this forward pass is wrong, and the weights are the right ones. Compare with 3.3 and 3.4.
+# Exercise 3.10: 9 minutes. Give each row of the room another case: `check.hunt("3.10", seed=1)` and so on; there are six.
+# Ask: which of the six mistakes can nobody see in the pictures? (Those in the attention, three of them. The scores hardly notice either. Only a measurement of the thing itself does: the sum of a row, the largest weight, the change when it is switched off.)
+# Table, right network and six mistakes. Change of the answer from t = 300 to 600: 0.49, none when the level is not passed on. Error of x_0: 0.04; 0.40 when the skip comes first. Spread inside 2 x 2 pixels: 2.4; 0 when grow comes before enlarging. Change without attention: 0.04; 0 when left out. Smallest row sum: 1; 0.26 with the softmax over queries. Largest weight: 0.41; 0.78 without the scale.
+# -->
+
+# %% exercise="3.10" kind="hunt" tags=["slide-figure"] slideshow={"slide_type": "-"}
+check.hunt("3.10")
+
+# %% kind="answer" of="3.10" slideshow={"slide_type": "skip"}
+line = 1  # TODO 3.10: the number of the wrong line
+check.found("3.10", line)
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# *What to take along.* There are six cases. In three of them, those in the attention, the samples are as good as the right network's: with 1,000 samples instead of 100 the Frechet distance is at most 4.0, and 3.4 with the right lines. No picture and no score of section 9 tells you of these mistakes.
+# What does is a test of the part itself: does a row sum to 1, does the answer change when it should? The strict load in section 4 was such a test too, but only of names and shapes; that both networks gave the same *answers* was the stronger one.
+
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # ## Looking inside (optional)
 #
-# Four looks at a trained network. They use the shipped checkpoint, which is the same training (seed 0) on the machine of the course, so that what stands below is what you see. Its layers have the names of `helpers.models.UNet`; with them renamed its weights fit *your* network, and both give the same output.
-
-# %% slideshow={"slide_type": "skip"} tags=["optional"]
-shipped = checkpoints.load_model("digits_unet")
-theirs = dict(down1="down.0.0", shrink="shrink.0", down2="down.1.0", middle1="middle.0", middle2="middle.1",
-              up2="up.0.0", grow="grow.0", up1="up.1.0")
-
-
-def translate(key):
-    layer, rest = key.split(".", 1)
-    return f"{theirs.get(layer, layer)}.{rest}"
-
-
-trained = SmallUNet().eval()
-trained.load_state_dict({key: shipped.state_dict()[translate(key)] for key in trained.state_dict()})
-x_t = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-t = torch.tensor([1, 300, 600, 1000])
-with torch.no_grad():
-    print(f"largest difference between the two: {(trained(x_t, t) - shipped(x_t, t)).abs().max():.0e}")
+# Four looks at a trained network. They use the shipped checkpoint, which is the same training (seed 0) on the machine of the course, so that what stands below is what you see: `trained` of section 4, your class with its weights.
 
 # %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
 # ### What is each part worth?
@@ -996,8 +1250,8 @@ def maps(images, t):
     """At level t: attention weights (B, heads, 16, 16) on the noised images, these, the estimate of x_0."""
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     x_t, levels = schedule.q_sample(images, t, noise), torch.full((len(images),), t)
-    x0 = from_v(trained(x_t, levels), x_t, levels, schedule)[1]
-    return trained.attention.weights(caught["h"]), x_t, x0
+    x0 = from_v(trained(x_t, levels), x_t, levels, schedule)[0]
+    return attention(*trained.attention.split(caught["h"]))[1], x_t, x0
 
 
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
@@ -1081,7 +1335,7 @@ sliders(look_from, t=(1, 1000), row=(0, 3), column=(0, 3), head=[1, 2, 3, 4, "me
 # %% slideshow={"slide_type": "skip"} tags=["optional"]
 from sklearn.manifold import TSNE
 
-trained.middle2.register_forward_hook(lambda layer, inputs, out: caught.update(bottleneck=out.mean((2, 3))))
+trained.middle[1].register_forward_hook(lambda layer, inputs, out: caught.update(bottleneck=out.mean((2, 3))))
 some = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: choose(read=600, smoke=100)]
 
 
@@ -1163,12 +1417,57 @@ show.figure(fig, "Eight histograms of grey values. At t = 1000 a bell; by t = 20
 # - [ ] say why an average of the weights needs a warm-up?
 # - [ ] name the score that would notice copying, and the one that would notice a missing class?
 #
+# <details>
+# <summary>Answers to compare with</summary>
+#
+# 1. 32 x 8 x 8 after `enter` and the first block, 32 x 4 x 4 after `shrink`, 64 x 4 x 4 after the second block; the middle keeps that. Joined with the skip it is 128 x 4 x 4, after the block 64 x 4 x 4, after `grow` 32 x 8 x 8; joined 64 x 8 x 8, after the block 32 x 8 x 8, after `leave` 1 x 8 x 8. Each block on the way up is joined with what the way down made at its resolution.
+# 2. Scores $QK^\top/\sqrt d$, a softmax over the keys, which is the last dimension, then times $V$.
+# 3. Multiply the equation of $x_t$ by $c$ and that of $v$ by $s$ and subtract: the noise drops out, and $c^2+s^2=1$ leaves $x_0$.
+# 4. Early on the average is mostly the random first weights, and a share of 0.999 forgets them only after thousands of updates.
+# 5. Copying: the distance to the nearest training picture, beside that of held-out digits. A missing class: the class shares (and the Frechet distance).
+#
+# </details>
+#
 # ### Further exercises
 #
-# - (●○○○○, 10 min) Draw with `run.model` instead of `run.ema.model`. What does the average buy? And `ddim(50)` without noise ($\eta=0$)?
-# - (●●○○○, 20 min) Make the memorisation test fail: train on 20 digits only, and look at section 8 again.
-# - (●●●○○, 30 min) Put a second attention at 8x8. Measure what it costs in milliseconds a step and what it brings.
-# - (●●●●○, 60 min) Replace the concatenation by a sum (what has to change in `Layers`?) and measure it as the box was measured: two seeds, the same steps.
+# **1.** (●○○○○, 10 min) Draw with `run.model` instead of `run.ema.model`. What does the average buy? And `ddim(50)` without noise ($\eta=0$)?
+#
+# <details>
+# <summary>What to expect</summary>
+#
+# The weights themselves draw as well as their average here: the learning rate has fallen to almost nothing at the end, so they hardly jitter any more. Try it also in the middle of the training.
+# Without noise the Frechet distance is *better*: <!--r:digits.seeds.0.deterministic.frechet|.1f-->3.3<!--/--> instead of <!--r:digits.seeds.0.frechet|.1f-->6.0<!--/--> with the shipped training, <!--r:digits.seeds.1.deterministic.frechet|.1f-->4.3<!--/--> instead of <!--r:digits.seeds.1.frechet|.1f-->6.2<!--/--> with a second seed
+# (1,000 samples each). The confident share does not say so: <!--r:digits.seeds.0.deterministic.confident|.1%-->92.2%<!--/--> instead of <!--r:digits.seeds.0.confident|.1%-->94.3%<!--/-->, and <!--r:digits.seeds.1.deterministic.confident|.1%-->94.0%<!--/--> instead of <!--r:digits.seeds.1.confident|.1%-->93.8%<!--/-->.
+#
+# </details>
+#
+# **2.** (●●○○○, 20 min) Make the memorisation test fail: train on 20 digits only, and look at section 8 again.
+#
+# <details>
+# <summary>What to expect</summary>
+#
+# The samples are copies: their histogram of distances to those 20 digits piles up near 0, far to the left of that of the held-out digits. The loss is *lower* than with all digits, and nothing in it warns you.
+#
+# </details>
+#
+# **3.** (●●●○○, 30 min) Put a second attention at 8x8. Measure what it costs in milliseconds a step and what it brings.
+#
+# <details>
+# <summary>What to expect</summary>
+#
+# 64 places instead of 16 make 16 times as many weights a head, and a step takes longer. In the scores look for no gain beyond what two seeds differ: with 8x8 pixels even the attention at 4x4 brings none (the box on the parts, in Looking inside).
+#
+# </details>
+#
+# **4.** (●●●●○, 60 min) Replace the concatenation by a sum (what has to change in `way_up`?) and measure it as the box was measured: two seeds, the same steps.
+#
+# <details>
+# <summary>What to expect</summary>
+#
+# The blocks on the way up take `wide[i]` channels instead of `2 * wide[i]`, so the network loses the weights that read the skip. In `forward` the join becomes `h + skips.pop()`. With 600 steps as in the table in Looking inside, two seeds had Frechet distances of 8.2 and 7.5 and about 80 of 100 samples read with confidence.
+# That is close to "full" in the table and far from "no skips": what counts most is that there are skips; how they are joined counts less.
+#
+# </details>
 #
 # ### References
 #
@@ -1199,3 +1498,4 @@ show.figure(fig, "Eight histograms of grey values. At t = 1000 a bell; by t = 20
 
 # %% slideshow={"slide_type": "skip"}
 check.summary("03")
+

@@ -18,11 +18,12 @@
 # - write classifier-free guidance, in both conventions, with one batched call for both branches;
 # - say what the guided field is, and why its samples are *not* those of a sharpened density;
 # - measure what guidance buys (accuracy) and what it costs (diversity, distance from the data, time);
-# - guide away from a label, and guide at some noise levels only.
+# - guide away from a label, and guide at some noise levels only;
+# - find a wrong line in a guided walk whose digits are all right.
 #
 # **What to know** Notebooks 02 to 04: loss, score, v-prediction, the clamp on $x_0$, the Frechet distance and its floor, the judge. From notebook 05 only the name DPM-Solver++ (a fast step rule).
 #
-# **Time** about 90 minutes for a person, about a minute and a half for two CPU cores.
+# **Time** about 105 minutes for a person, about two minutes for two CPU cores.
 #
 # <!--slide 2 min
 # # 06 Guidance
@@ -46,23 +47,26 @@ import torch
 from torch import nn
 from helpers import data, metrics, show
 from helpers.checkpoints import load_images, load_model, load_results
-from helpers.exercises import check
+from helpers.exercises import check, mine
 from helpers.guidance import Guided
-from helpers.models import PointMLP, UNet, parameter_count, timestep_embedding
+from helpers.models import PointMLP, parameter_count
 from helpers.modes import choose
 from helpers.sampling import ddim, dpm_solver, last, reverse
-from helpers.sliders import sliders
+
+my = mine.parts()  # your functions of the notebooks before, where they are right
 
 # %% [markdown] exercise_text="6.1" slideshow={"slide_type": "slide"}
 # ## 1. A label beside the noise level
 #
-# Every block of our networks is told the noise level, as a vector made from $t$. A label can ride along: give every class a vector of its own,
-# learned like any weight, and add it.
-# $$e(t, y) = \mathrm{layers}\big(\gamma(t)\big) + E_y, \qquad y \in \{0, \dots, K-1, \varnothing\}$$
-# $E$ is a table of $K + 1$ rows: one a class, and a last one for $\varnothing$, "no label". Nothing else in the network changes. Classes have no order
+# How would you tell the network of notebook 04 which digit to draw? Every block of it is told the noise level already, as a vector made from $t$. A label can ride along: give every class a vector of its own,
+# learned like any weight, and add it to that of the level.
+#
+# These vectors stand in a table with one row for each class and a last one for "no label", written $\varnothing$. With ten classes that makes eleven rows. Nothing else in the network changes. Classes have no order
 # (a 7 is not between a 6 and an 8 in any useful sense), so they are looked up, not put through sines.
 #
-# **Exercise 6.1** Write `forward`. It gets levels `t` (B,) and labels `y` (B,), or `None` for "no label", and returns (B, dim).
+# `Labelled` is your U-Net of notebook 03 with such a table. Its `forward` keeps the labels in `self.y` and goes on as before; your `UNet.forward` then asks `self.embed(t)` for the vector that every block gets. So `embed` is the one thing to write anew.
+#
+# **Exercise 6.1** Write `embed`. It gets levels `t` (B,), finds labels (B,), or `None` for "no label", in `self.y`, and returns (B, dim): what the level says plus what the label says.
 #
 # Difficulty: ●●○○○ · 8 minutes
 #
@@ -73,54 +77,69 @@ from helpers.sliders import sliders
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# Without `y`, make one: `torch.full_like(t, self.classes)`. The level's part is `self.time(timestep_embedding(t, self.dim))`.
+# Without labels, make some: `torch.full_like(t, self.classes)`. The level's part is `super().embed(t)`, the label's part a row of `self.label` for each example.
 #
 # </details>
 #
 # <!--slide 3 min
 # ## A label is one more vector, added to that of the noise level
 #
-# $$e(t, y) = \mathrm{layers}\big(\gamma(t)\big) + E_y, \qquad y \in \{0, \dots, K-1, \varnothing\}$$
-#
-# - $E$: a table of $K+1$ rows, learned like any weight
+# - a table: one row a class, learned like any weight
 # - the last row is $\varnothing$, "no label"
 # - looked up, not put through sines: classes have no order
 # - cheap: ten classes cost eleven rows; nothing else in the network changes
 #
-# **Your turn:** exercise 6.1, `Told.forward(t, y=None)`
+# **Your turn:** exercise 6.1, `Labelled.embed(t)`, with the labels in `self.y`
 #
 # Notes:
 # Say: every block is told the noise level as a vector. The label rides along.
 # Ask: why does the table of our networks start at zero? (Then a label changes nothing at first, and weights trained without labels can be taken over: the network is the same function.)
-# Exercise: 8 minutes. Common mistakes: forgetting the case y = None, and a "no label" that is 0, which is a class.
+# Exercise: 8 minutes. Common mistakes: forgetting the case without labels, and a "no label" that is 0, which is a class.
 # -->
 
 # %% exercise="6.1" slideshow={"slide_type": "skip"}
-class Told(nn.Module):
-    def __init__(self, classes, dim):
-        super().__init__()
-        self.classes, self.dim = classes, dim
-        self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU())
-        self.label = nn.Embedding(classes + 1, dim)
+class Labelled(my.UNet):
+    def __init__(self, channels=(16, 48, 96), classes=10):
+        super().__init__(channels)
+        self.classes, self.y = classes, None
+        self.label = nn.Embedding(classes + 1, self.emb_dim)
 
-    def forward(self, t, y=None):
-        # TODO 6.1: what the level says plus what the label says
+    def forward(self, x, t, y=None):
+        self.y = y  # for embed, which UNet.forward calls
+        return super().forward(x, t)
+
+    def embed(self, t):
+        # TODO 6.1: super().embed(t) is what the level says; add what the label says
         ### BEGIN SOLUTION
-        if y is None:
-            y = torch.full_like(t, self.classes)
-        return self.time(timestep_embedding(t, self.dim)) + self.label(y)
+        y = torch.full_like(t, self.classes) if self.y is None else self.y
+        return super().embed(t) + self.label(y)
         ### END SOLUTION
 
 
-Told = check("6.1", Told)
+Labelled = check("6.1", Labelled)
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# In symbols, with $\gamma(t)$ for the sines and cosines of the level and $E$ for the table:
+# $$e(t, y) = \mathrm{layers}\big(\gamma(t)\big) + E_y, \qquad y \in \{0, \dots, K-1, \varnothing\}$$
+# In words: the level goes through its layers, and the label's row is added to what comes out.
+#
+# If your class is right, it has the same layers as the network that this course trained on labelled digits, and so that network's weights must fit: `load_state_dict` stops if one name or one shape differs.
+
+# %% slideshow={"slide_type": "skip"}
+shipped = load_model("mnist_classes")
+model = Labelled().eval().requires_grad_(False)  # your network, the course's weights
+print(model.load_state_dict(shipped.state_dict()))
+own = my.Schedule(my.cosine_betas(1000))
+recipe, extra = shipped.recipe, model.label.weight.numel()
+print(f"{parameter_count(shipped):,} parameters, {extra:,} for labels; {recipe['step']:,} steps "
+      f"of {recipe['batch_size']} images")
 
 # %% [markdown] exercise_text="6.2" slideshow={"slide_type": "slide"}
-# The networks in `helpers` do the same when built with `classes=`, and their table starts at zero, so that at first a label changes nothing. It is cheap: ten
-# classes cost eleven rows.
+# All keys match. It is cheap, too: ten classes cost eleven rows. (The networks in `helpers` do the same when built with `classes=`. Their table starts at zero, so that at first a label changes nothing.)
 #
 # ## 2. Now and then, no label
 #
-# Guidance will need two answers: what a picture with this label looks like, and what *any* picture looks like. Two networks would do. One is enough if, in training, each example
+# Guidance will need two answers: what a picture with this label looks like, and what *any* picture looks like. Must we train two networks for that? Two would do. One is enough if, in training, each example
 # loses its label with a small probability $p$ (Ho & Salimans 2022, algorithm 1):
 # $$L = \mathbb E\,\big\lVert f_\theta(x_t, t, \tilde y) - \text{target} \big\rVert^2, \qquad
 # \tilde y = \begin{cases} \varnothing & \text{with probability } p\\ y & \text{else}\end{cases}$$
@@ -207,11 +226,67 @@ print(f"{parameter_count(run.model):,} parameters, {net.label.weight.numel()} of
 #
 # ## 4. Guidance: past the label
 #
-# The network gives two predictions at each step: $\epsilon_u$ without label and $\epsilon_c$ with it. The difference is *what the label adds*. Guidance takes more of it, or less:
+# The network gives two predictions at each step, one without label, `out_u`, and one with it, `out_c`. What lies between them is *what the label adds*. Why stop there? We could take less of it, or more. So we want a dial $s$, the *guidance scale*, that does three things:
+#
+# - at $s = 0$ the label is ignored: the answer without label comes out;
+# - at $s = 1$ the plain conditional network answers: the answer with label comes out;
+# - everything else lies on the straight line through these two: between them for $s$ from 0 to 1, beyond the answer with label for $s > 1$, on the other side for $s < 0$, and equal steps of $s$ are equal steps on the line.
+#
+# **Exercise 6.3** Write `guide` for outputs `out_u` (without label), `out_c` (with label), both $(B, ...)$, and `s`: a number, or a tensor that has one for each example in a shape that fits.
+#
+# Difficulty: ●●○○○ · 5 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# Where on the line do you start, at $s=0$, and in which direction do you walk?
+#
+# </details>
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# The way from the one answer to the other is their difference. Go $s$ times this way.
+#
+# </details>
+#
+# <!--slide 2 min
+# ## A dial for the label: three demands
+#
+# The network gives two answers at each step: $\epsilon_u$ without label, $\epsilon_c$ with it. We want a dial $s$:
+#
+# - $s = 0$: the answer without label
+# - $s = 1$: the answer with label
+# - all else on the **straight line** through the two, and beyond them
+#
+# **Your turn:** exercise 6.3, `guide(out_u, out_c, s)`
+#
+# Notes:
+# Say: what lies between the two answers is what the label adds. The dial takes more of it, or less.
+# Ask: what should s = 2 do? (Go past the answer with label, as far again as it is from the one without.)
+# Exercise: 5 minutes. Common mistakes: the two outputs swapped, and starting from the conditional output with factor s, which is another convention.
+# -->
+
+# %% exercise="6.3" slideshow={"slide_type": "skip"}
+def guide(out_u, out_c, s):
+    # TODO 6.3: from the output without label, s times the way to the one with it
+    ### BEGIN SOLUTION
+    return out_u + s * (out_c - out_u)
+    ### END SOLUTION
+
+
+guide = check("6.3", guide)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# For predicted noise, with $\epsilon_u$ without label and $\epsilon_c$ with it, your line is
 # $$\tilde\epsilon = \epsilon_u + s\,(\epsilon_c - \epsilon_u)$$
-# $s = 0$ ignores the label, $s = 1$ is the plain conditional model, $s > 1$ exaggerates, $s < 0$ goes the other way. Ho & Salimans write
+# In words: start at the answer without label and go $s$ times the way to the one with it. Ho & Salimans write
 # $(1 + w)\,\epsilon_c - w\,\epsilon_u$: the same line with $w = s - 1$. Papers and programs use both under the name "guidance scale", so a 3 in one is a 2 in the other:
 # check what 0 does.
+#
+# | scale $s$ | Ho & Salimans: $w = s - 1$ | what it does |
+# |---|---|---|
+# | below 0 | below $-1$ | away from the label |
+# | 0 | $-1$ | ignores the label |
+# | 1 | 0 | the plain conditional model |
+# | above 1 | above 0 | exaggerates the label |
 #
 # <details><summary>Where it comes from: a classifier that is never trained</summary>
 #
@@ -228,83 +303,24 @@ print(f"{parameter_count(run.model):,} parameters, {net.label.weight.numel()} of
 #
 # </details>
 #
-# **Exercise 6.3** Write `guide` for outputs `out_u` (without label), `out_c` (with label), both $(B, ...)$, and a number `s`.
-#
-# Difficulty: ●○○○○ · 4 minutes
-#
-# <details><summary>Hint 1 (a nudge)</summary>
-#
-# What must come out for $s = 0$, and what for $s = 1$?
-#
-# </details>
-# <details><summary>Hint 2 (almost there)</summary>
-#
-# It is the equation above, symbol by symbol.
-#
-# </details>
+# Our networks predict $v$, not $\epsilon$. Does it matter which of $\epsilon$, $v$, $x_0$ is guided? At one $x_t$ each is a *straight line* in the others (notebook 03), for example
+# $\epsilon = \sqrt{\bar\alpha_t}\,v + \sqrt{1-\bar\alpha_t}\,x_t$. And `guide` forms a weighted sum whose weights, $1 - s$ and $s$, add up to 1. Such sums pass through straight lines unchanged, the constant
+# included. So guide any one of them. Both claims, checked:
 #
 # <!--slide 4 min
 # ## Guidance goes past the label
 #
 # $$\tilde\epsilon = \epsilon_u + s\,(\epsilon_c - \epsilon_u)$$
 #
-# | scale $s$ | Ho & Salimans: $w=s-1$ | what it does |
-# |---|---|---|
-# | below 0 | below $-1$ | away from the label |
-# | 0 | $-1$ | ignores the label |
-# | 1 | 0 | the plain conditional model |
-# | above 1 | above 0 | exaggerates the label |
-#
-# **Your turn:** exercise 6.3, `guide(out_u, out_c, s)`
-#
-# Notes:
-# Say: the difference is what the label adds. Guidance takes more of it, or less.
-# Ask: a paper uses a guidance scale of 3. What is our s? (3 or 4: it depends on the convention. Check what 0 does in theirs.)
-# Exercise: 4 minutes. Common mistakes: the two outputs swapped, and starting from the conditional output with factor s, which is the other convention.
-# -->
-# <!--slide 3 min
-# ## The difference of the two answers is a classifier nobody trained
-#
-# $$\nabla_x \log p_t(y \mid x) = \nabla_x \log p_t(x \mid y) - \nabla_x \log p_t(x) = -\frac{\epsilon_c - \epsilon_u}{\sqrt{1 - \bar\alpha_t}}$$
-#
-# - Bayes' rule at level $t$, then gradients; predicted noise is a score (notebook 02)
-# - a classifier that looks at the **noisy** picture, implied by two denoisers
-# - so at level $t$ the guided prediction is the score of $p_t(x)\,p_t(y \mid x)^s$
-#
-# > The classifier's verdict, raised to the power $s$. No classifier is trained: *classifier-free*.
-#
-# Notes:
-# Say: hence the name, classifier-free. Remember the last line: it is exact at each level, and it misleads many people about the samples. We test that in a moment.
-# Ask: what is the density for s = 0 and for s = 1? (The one without label, and, up to a constant, the conditional one.)
-# -->
-
-# %% exercise="6.3" slideshow={"slide_type": "skip"}
-def guide(out_u, out_c, s):
-    # TODO 6.3: from the output without label, s times the way to the one with it
-    ### BEGIN SOLUTION
-    return out_u + s * (out_c - out_u)
-    ### END SOLUTION
-
-
-guide = check("6.3", guide)
-
-# %% [markdown] slideshow={"slide_type": "slide"}
-# Our networks predict $v$, not $\epsilon$. Does it matter which of $\epsilon$, $v$, $x_0$ is guided? At one $x_t$ each is a *straight line* in the others (notebook 03), for example
-# $\epsilon = \sqrt{\bar\alpha_t}\,v + \sqrt{1-\bar\alpha_t}\,x_t$. And `guide` forms a weighted sum whose weights, $1 - s$ and $s$, add up to 1. Such sums pass through straight lines unchanged, the constant
-# included. So guide any one of them. Both claims, checked:
-#
-# <!--slide 2 min
-# ## Guide $\epsilon$, $v$ or $x_0$: it is the same
-#
-# - at one $x_t$ each is a straight line in the others
-# - `guide` is a weighted sum with weights $1-s$ and $s$, which add up to 1
-# - such sums pass through straight lines unchanged
+# - Ho & Salimans: $(1+w)\,\epsilon_c - w\,\epsilon_u$, the same line with $w = s-1$. A 3 in one convention is a 2 in the other
+# - guide $\epsilon$, $v$ or $x_0$: at one $x_t$ each is a straight line in the others, and the weights $1-s$ and $s$ add up to 1
 # - the **clamp** on $x_0$ is no straight line: it comes once, after guiding
 #
 # Both conventions and all three choices, on 500 points at $s=3$:
 #
 # Notes:
-# Say: so papers that guide the noise and programs that guide v do the same thing.
+# Say: this is the line you have just written: below 0 away from the label, at 0 without it, at 1 the plain conditional model, above 1 exaggerated. Papers that guide the noise and programs that guide v do the same thing.
+# Ask: a paper uses a guidance scale of 3. What is our s? (3 or 4: it depends on the convention. Check what 0 does in theirs.)
 # Ask: what would change if each branch were clamped before guiding? (The two answers lose what lies beyond the range before the difference is taken; the result differs, most at large s.)
 # Live: run the cell, under a second. Differences of the size of float32 rounding.
 # -->
@@ -349,6 +365,21 @@ print(f"guide v or guide x_0:      {(x0 - guide(x0_u, x0_c, s)).abs().max():.1e}
 # </details>
 #
 # <!--slide 3 min
+# ## The difference of the two answers is a classifier nobody trained
+#
+# $$\nabla_x \log p_t(y \mid x) = \nabla_x \log p_t(x \mid y) - \nabla_x \log p_t(x) = -\frac{\epsilon_c - \epsilon_u}{\sqrt{1 - \bar\alpha_t}}$$
+#
+# - Bayes' rule at level $t$, then gradients; predicted noise is a score (notebook 02)
+# - a classifier that looks at the **noisy** picture, implied by two denoisers
+# - so at level $t$ the guided prediction is the score of $p_t(x)\,p_t(y \mid x)^s$
+#
+# > The classifier's verdict, raised to the power $s$. No classifier is trained: *classifier-free*.
+#
+# Notes:
+# Say: hence the name, classifier-free. Remember the last line: it is exact at each level, and it misleads many people about the samples. We test that in a moment.
+# Ask: what is the density for s = 0 and for s = 1? (The one without label, and, up to a constant, the conditional one.)
+# -->
+# <!--slide 3 min
 # ## Both branches fit into one call; the work still doubles
 #
 # - one batch of $2B$ rows: first half with labels, second half with $\varnothing$; then split
@@ -388,12 +419,11 @@ def milliseconds(work):
     return sorted(found)[len(found) // 2]  # the middle one
 
 
-unet = UNet(channels=(16, 48, 96), classes=10).eval()  # untrained: the time is the same
 print("U-Net, one guided step     one call   two calls")
 for n in (1, 8, 64):
     x, t, y = torch.randn(n, 1, 28, 28), torch.full((n,), 500), torch.zeros(n, dtype=torch.long)
-    one = milliseconds(lambda x=x, t=t, y=y: guided(unet, x, t, y, 2.0))
-    two = milliseconds(lambda x=x, t=t, y=y: guide(unet(x, t), unet(x, t, y), 2.0))
+    one = milliseconds(lambda x=x, t=t, y=y: guided(model, x, t, y, 2.0))
+    two = milliseconds(lambda x=x, t=t, y=y: guide(model(x, t), model(x, t, y), 2.0))
     print(f"{n:3} image{'s' * (n > 1):20} {one:7.0f} ms {two:8.0f} ms")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -401,6 +431,63 @@ for n in (1, 8, 64):
 # mostly fixed price.) Either way **guidance doubles the work** of a sampling step: that is the first thing it costs.
 #
 # `helpers.guidance.Guided` is your function in the clothes of a network, called as `(x, t)`, so that `reverse` need not know about it.
+#
+# ### The first sevens, and what happens when the halves are exchanged
+#
+# Now all is there for a walk of your own: the network of 6.1, `guided`, your `walk` of notebook 04, and the two-step rule of notebook 05. `draw` puts them together; `answer` is the function that is asked at each step.
+
+# %% slideshow={"slide_type": "skip"}
+def draw(y, s, x_T, steps=15, answer=guided):
+    def network(x, t):
+        return answer(model, x, t, y, s)
+
+    levels = my.ddim_levels(1000, choose(steps, 2))
+    *_, (_, x, _) = my.walk(network, own, x_T, levels, my.TwoStep(), my.from_v)
+    return x
+
+# %% [markdown] exercise_text="6.5" slideshow={"slide_type": "skip"}
+# The likeliest mistake in all of this is a quiet one: to take the two halves of the batch in the wrong order. Nothing stops, and digits come out. Which ones?
+#
+# **Exercise 6.5** `guided_too` is a right copy of your function. Change one thing in it, without touching `s` or the labels that are asked for, so that no seven comes when sevens are asked for at $s=2$. Then say with which scale the right function
+# would have done exactly the same: (a) 0; (b) $-1$; (c) $-2$; (d) $\tfrac12$.
+#
+# Difficulty: ●●○○○ · 6 minutes
+#
+# <details><summary>Hint</summary>
+#
+# Which of the two answers does the line start from, and which one does it go towards? Write the line with the two exchanged, put $s=2$ into it, and compare it with the right one.
+#
+# </details>
+
+# %% exercise="6.5" kind="break" slideshow={"slide_type": "skip"}
+def guided_too(model, x, t, y, s):
+    none = torch.full_like(y, model.classes)
+    both = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, none]))
+    # TODO 6.5: change one thing, so that no seven comes at s = 2
+    ### BEGIN SOLUTION
+    # given: out_c, out_u = both.chunk(2)
+    # given: return guide(out_u, out_c, s)
+    out_u, out_c = both.chunk(2)
+    return guide(out_u, out_c, s)
+    ### END SOLUTION
+
+
+why = "b"  # "a", "b", "c" or "d"
+guided_too = check.changed("6.5", guided_too, why)
+
+# %% expected="6.5" slideshow={"slide_type": "skip"}
+sevens, start = torch.full((8,), 7), torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(3))
+right, turned, away = "guided, s = 2", "guided_too, s = 2", "guided, s = -1"
+rows = {right: draw(sevens, 2.0, start, 10), turned: draw(sevens, 2.0, start, 10, guided_too),
+        away: draw(sevens, -1.0, start, 10)}
+show.rows(rows, "Three rows of eight digits from the same eight noises. First sevens; then, with the two "
+          "halves exchanged, anything but sevens; the third row, at scale -1, is the same as the second",
+          title="Asked for: sevens")
+print(f"largest difference of the last two rows: {(rows[turned] - rows[away]).abs().max():.0e}")
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# Sevens in the first row, none in the second; and the third row is the second. With the halves exchanged the line starts at the answer *with* label and goes towards the one without, so it does with $s$ what the right function does with $1 - s$. At $s=2$ that is $-1$: it leads away from the label, and
+# at $s = 0.5$ you would not notice anything.
 #
 # ## 5. The guided field
 #
@@ -441,15 +528,26 @@ show.figure(fig, "Arrows from a grid of noisy points to estimates of the clean p
             "on or between both moons, with label on the upper one, guided beyond it, away from the lower "
             "moon, the further the larger s.")
 
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown] exercise_text="6.6" slideshow={"slide_type": "slide"}
 # With $s = 1$ the estimates lie on the upper moon, or inside its bow where the noise leaves it open. With larger $s$ they lie **beyond** it: the estimate is moved away from the *unlabelled* one, so away from
 # the lower moon, into places where no data are. On average, the more noise, the further: there the two answers differ most.
 #
 # ## 6. What large s does, and what it is not
 #
-# A popular explanation: guidance samples from the data's density, sharpened towards the label, $p(x)\,p(y \mid x)^s$. Test it. The two moons do not overlap: on the upper moon $p(y \mid x)$ is 1, and so is every power of it. Samples of
+# What do guided samples look like? A popular explanation: guidance samples from the data's density, sharpened towards the label, $p(x)\,p(y \mid x)^s$. We can test it here. The two moons do not overlap: on the upper moon $p(y \mid x)$ is 1, and so is every power of it. Samples of
 # that density would look the same for all $s \ge 1$. The network can be left out of the test: notebook 02's *exact* denoiser gives the exact conditional and
 # unconditional estimates for a finite set of points.
+#
+# **Exercise 6.6** With exact answers, what happens to the samples of one moon when $s$ grows from 1 to 8? (a) Nothing: $p(y\mid x)$ is 1 there. (b) They draw together at the end that is farthest from the other moon. (c) They draw together in the middle, the most
+# typical place. (d) They leave the moon.
+#
+# Difficulty: ●●○○○ · 3 minutes
+#
+# <details><summary>Hint</summary>
+#
+# At high noise the two moons *do* overlap. Where does the difference of the two answers push a point then?
+#
+# </details>
 #
 # <!--slide 3 min
 # ## A sharpened density would keep both moons whole. Does guidance?
@@ -461,6 +559,13 @@ show.figure(fig, "Arrows from a grid of noisy points to estimates of the clean p
 # Ask: what do you see, and which part of it is the network's own? (With growing s each moon shrinks to its far end, in both rows. Only the network's samples also leave the moon.)
 # Have run: twenty short walks, some seconds.
 # -->
+
+# %% exercise="6.6" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 6.6: what happens to the exact samples of one moon, a letter
+### BEGIN SOLUTION
+guess = "b"
+### END SOLUTION
+check.predict("6.6", guess)
 
 # %% slideshow={"slide_type": "skip"}
 def weights(x_t, t, points):  # (B, N): how likely each point is, given x_t (notebook 02)
@@ -488,8 +593,8 @@ fig, axes = plt.subplots(2, 5, figsize=(show.WIDTH, 4.4))
 for i, row in enumerate(axes):
     for ax, s in zip(row, scales, strict=True):
         for y in (0, 1):
-            model = exact(y, s) if i else Guided(net, y, float(s))
-            found[i, s, y] = last(reverse(model, schedule, rule, (n, 2), seed=y))
+            ask = exact(y, s) if i else Guided(net, y, float(s))
+            found[i, s, y] = last(reverse(ask, schedule, rule, (n, 2), seed=y))
             show.scatter(ax, found[i, s, y], colour=show.COLOURS[y], size=4)
         show.scatter(ax, moons[:0], f"s = {s}" * (i == 0), limit=1.5)
     row[0].set_ylabel(("network", "exact")[i])
@@ -505,6 +610,7 @@ for s in (1, 2, 4, 8):
     off = [metrics.nearest_neighbours(found[i, s, 1], moons[moon == 1])[1].quantile(0.95) for i in (1, 0)]
     print(f"s = {s}: spread of the upper moon: sharpened {a:.2f}, exact {b:.2f}, network {c:.2f};"
           f"   one in 20 off the lower moon by: exact {off[0]:.2f}, network {off[1]:.2f}")
+said = check.truth("6.6", "b")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # The sharpened density keeps the whole moon for every $s$. Guidance does not: its samples **pile up** at the far end, even with exact answers. So the popular explanation is wrong, and the reason is worth knowing:
@@ -516,18 +622,12 @@ for s in (1, 2, 4, 8):
 #
 # The network does one more thing that the exact field does not: at large $s$ its samples **leave the moon**. It is asked at places it never saw in training, and its errors there are multiplied by $s$.
 #
-# **Question.** With $s = 4$ the exact samples sit at the far end of the moon. Why the far end, and not its middle, the most typical place?
-#
-# <details><summary>Answer</summary>
-#
-# Guidance does not look for what is typical of the class but for what tells it *from the rest*. The tip of the upper moon that lies inside the bow of the lower one is, at high noise, the most doubtful place; the other end
+# Why the far end, and not the middle, the most typical place? Guidance does not look for what is typical of the class but for what tells it *from the rest*. The tip of the upper moon that lies inside the bow of the lower one is, at high noise, the most doubtful place; the other end
 # is the surest. Expect the same on digits: exaggerated, unmistakable ones, not average ones.
-#
-# </details>
 #
 # ## 7. Generate a 7
 #
-# MNIST: the network of notebook 04 with a table of eleven labels. It need not start from nothing: with a table of zeros it is at first the *same function* as notebook 04's network, so `make train` takes over those weights
+# Back to MNIST, and to your network with the course's weights. How was it trained? It is the network of notebook 04 with a table of eleven labels, and it need not start from nothing: with a table of zeros it is at first the *same function* as notebook 04's network, so `make train` takes over those weights
 # and trains on, with one label in ten dropped.
 #
 # <!--slide 4 min
@@ -556,18 +656,8 @@ for s in (1, 2, 4, 8):
 # -->
 
 # %% slideshow={"slide_type": "skip"}
-model = load_model("mnist_classes").requires_grad_(False)
 test_images, test_labels = data.mnist(train=False)
 saved, pictures = load_results("guidance"), load_images("guidance")
-recipe, extra = model.recipe, model.label.weight.numel()
-print(f"{parameter_count(UNet(**model.config)):,} parameters, {extra:,} for labels; {recipe['step']:,} steps "
-      f"of {recipe['batch_size']} images")
-
-
-def draw(y, s, x_T, steps=15):
-    rule = dpm_solver(choose(steps, 2))
-    return last(reverse(Guided(model, y, s), schedule, rule, x_T=x_T, clip_x0=1.0))
-
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 noise = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(6))
@@ -582,19 +672,21 @@ for ax, (s, sheet) in zip(axes, sheets.items(), strict=True):
     ax.grid(False)
 show.figure(fig, "Two grids of digits, ten rows for the classes 0 to 9, ten columns of equal noise. Left "
             "s = 1: nearly all are the digit asked for, in many hands. Right s = 3: plainer, more alike")
+mine.credit("draw_digits", "Labelled", "guided", "TwoStep")
 
-# %% [markdown] exercise_text="6.5" slideshow={"slide_type": "slide"}
+# %% [markdown] exercise_text="6.7" slideshow={"slide_type": "slide"}
 # Look down a column: one noise, ten digits, and much in common (slant, stroke width). What the label leaves open, the noise decides. Look along a row: on the right the digits of a class are plainer, and more alike.
 #
 # ## 8. How diverse?
 #
-# "More alike" can be measured. For the $n$ pictures of one class, take the distance of each to each *other*, and then the mean over the classes:
-# $$D = \frac{1}{K} \sum_{y} \frac{1}{n_y (n_y - 1)} \sum_{i \ne j} d(x_i, x_j), \qquad d(a, b) = \sqrt{\tfrac1P \textstyle\sum_p (a_p - b_p)^2}$$
-# A generator that draws one perfect 7 again and again has perfect accuracy and $D = 0$: accuracy is never to be shown alone.
+# Can we put a number on "more alike"? Take all pictures of one class, and compare each with each *other*. The distance of two pictures is the root of the mean squared difference of their pixels. The mean of these distances is the diversity of the class, and
+# the mean over the classes, each counting alike, that of the whole set.
 #
-# **Exercise 6.5** Write `diversity` for pictures `x` $(N, ...)$ and their classes `y` (N,); each class has at least two pictures. It returns a tensor with one number.
+# A generator that draws one perfect 7 again and again has perfect accuracy and diversity 0: accuracy is never to be shown alone.
 #
-# Difficulty: ●●●○○ · 12 minutes
+# **Exercise 6.7** Write `diversity` for pictures `x` $(N, ...)$ and their classes `y` (N,); each class has at least two pictures, and not every number need occur. It returns a tensor with one number.
+#
+# Difficulty: ●●●○○ · 11 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
@@ -603,30 +695,29 @@ show.figure(fig, "Two grids of digits, ten rows for the classes 0 to 9, ten colu
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# `group[:, None] - group[None]` with `group = x[y == c].flatten(1)` is $(n, n, P)$; mean of the squares over $P$, root, sum, divided by $n(n-1)$. `torch.stack(found).mean()` at the end.
+# `group[:, None] - group[None]` with `group = x[y == c].flatten(1)` is $(n, n, P)$, all differences of two pictures. How many of the $n^2$ entries of the table are pairs of different pictures? `torch.stack(found).mean()` at the end.
 #
 # </details>
 #
 # <!--slide 3 min
-# ## "More alike" can be measured
-#
-# $$D = \frac{1}{K} \sum_{y} \frac{1}{n_y (n_y - 1)} \sum_{i \ne j} d(x_i, x_j), \qquad d(a, b) = \sqrt{\tfrac1P \textstyle\sum_p (a_p - b_p)^2}$$
+# ## How would you measure "more alike"?
 #
 # - within a class, the distance of each picture to each **other**; then the mean over classes
-# - one perfect 7, drawn again and again: accuracy perfect, $D=0$
-# - so accuracy is never shown alone
+# - distance of two pictures: root of the mean squared difference of their pixels
+# - one perfect 7, drawn again and again: accuracy perfect, diversity 0. So accuracy is never shown alone
 #
-# **Your turn:** exercise 6.5, `diversity(x, y)`
+# **Your turn:** exercise 6.7, `diversity(x, y)`
 #
 # Notes:
 # Say: on pixels this is a plain distance; with the features of a classifier in place of pixels it hears more about shape.
-# Ask: why divide by n (n - 1) and not by n squared? (The n distances of a picture to itself are zero and no sign of sameness; counted, they would make small classes look less diverse.)
-# Exercise: 12 minutes. Common mistakes: the diagonal counted, and pictures of different classes compared.
+# Ask: what would accuracy say of a generator that draws one perfect 7 again and again, and what does this number say? (Perfect; and zero.)
+# Ask: divide by n squared or by n (n - 1)? (By n (n - 1): the n distances of a picture to itself are zero and no sign of sameness; counted, they would make small classes look less diverse.)
+# Exercise: 11 minutes. Common mistakes: the diagonal counted, and pictures of different classes compared.
 # -->
 
-# %% exercise="6.5" slideshow={"slide_type": "skip"}
+# %% exercise="6.7" slideshow={"slide_type": "skip"}
 def diversity(x, y):
-    # TODO 6.5: mean distance of two different pictures of a class, mean over classes
+    # TODO 6.7: mean distance of two different pictures of a class, mean over classes
     ### BEGIN SOLUTION
     found = []
     for c in y.unique():
@@ -637,14 +728,32 @@ def diversity(x, y):
     ### END SOLUTION
 
 
-diversity = check("6.5", diversity)
+diversity = check("6.7", diversity)
 
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown] exercise_text="6.8" slideshow={"slide_type": "slide"}
+# In symbols, with $K$ classes of $n_y$ pictures of $P$ pixels:
+# $$D = \frac{1}{K} \sum_{y} \frac{1}{n_y (n_y - 1)} \sum_{i \ne j} d(x_i, x_j), \qquad d(a, b) = \sqrt{\tfrac1P \textstyle\sum_p (a_p - b_p)^2}$$
+# The $n_y$ distances of a picture to itself are left out of the sum, and so they are not counted below it either.
+#
 # ## 9. Where it pays, where it harms
 #
-# The sweep, by `make train`: $s$ from 0 to 8, for each scale two seeds of <!--r:guidance.sampler.samples|d-->500<!--/--> samples (all classes alike), 15 DPM-Solver++ steps, $x_0$ clamped to $[-1, 1]$. The walk is deterministic on purpose: a seed is the same noise at every scale, so only $s$ changes.
-# *Accuracy*: the share in which the judge, a classifier that neither drew nor guided, reads the class asked for. *Diversity*: as above, on pixels and on features of the other classifier, as a share of that of real digits. *Frechet distance* to the test images, on those features.
-# Bars are the standard deviation over the two seeds (of the noise; there is one training); dotted: as many real test images, all classes alike.
+# Which scale is best? `make train` made a sweep: $s$ from 0 to 8, for each scale two seeds of <!--r:guidance.sampler.samples|d-->500<!--/--> samples (all classes alike), 15 DPM-Solver++ steps, $x_0$ clamped to $[-1, 1]$. The walk is deterministic on purpose: a seed is the same noise at every scale, so only $s$ changes. Three things were measured:
+#
+# - *Accuracy*: the share in which the judge, a classifier that neither drew nor guided, reads the class asked for.
+# - *Diversity*: as above, on pixels and on features of the other classifier, as a share of that of real digits.
+# - *Frechet distance* to the test images, on those features: how far is the whole distribution from that of the data?
+#
+# **Exercise 6.8** Before you look: sketch the accuracy in percent at $s = 0, 1, 2, 4, 8$ (five numbers), and write behind them the one of these scales at which the Frechet distance is smallest. Your sketch is drawn into the picture.
+#
+# Difficulty: ●●○○○ · 3 minutes
+#
+# <details><summary>Hint</summary>
+#
+# Which class comes when the label is ignored? And which of the five scales is the network trained for: where does it answer what it was asked in training?
+#
+# </details>
+#
+# *In the picture* bars are the standard deviation over the two seeds (of the noise; there is one training); dotted: as many real test images, all classes alike.
 #
 # <!--slide 4 min
 # ## Accuracy climbs, diversity falls, distance is best near $s = 1$
@@ -657,9 +766,23 @@ diversity = check("6.5", diversity)
 # Have run: the sweep is saved, <!--r:guidance.sampler.samples|d-->500<!--/--> samples a scale and two seeds; the cell only draws it.
 # -->
 
-# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% exercise="6.8" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 6.8: the accuracy in percent at s = 0, 1, 2, 4, 8; then the s with the smallest distance
+### BEGIN SOLUTION
+guess = 10, 90, 100, 100, 100, 1
+### END SOLUTION
+check.predict("6.8", guess)
+
+# %% slideshow={"slide_type": "skip"}
+shown = {s: saved["settings"][f"s_{s}"] for s in (0, 1, 2, 4, 8)}
+best = min(shown, key=lambda s: shown[s]["distance"]["mean"])
+sketch = check.truth("6.8", [*(100 * row["accuracy"]["mean"] for row in shown.values()), best])
+whole = sketch and max(sketch[:5]) > 1  # in percent, not as shares
+drawn = [value / (100 if whole else 1) for value in sketch[:5]] if sketch else []
 rows = [saved["settings"][name] for name in "s_0 s_0_5 s_1 s_1_5 s_2 s_3 s_4 s_6 s_8".split()]
 real, s = saved["real"], [row["scale"] for row in rows]
+
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.7))
 for i, score in enumerate(("accuracy", "diversity", "distance", "diversity_features")):
     ax, norm = axes[i % 3 + i // 3], real[score]["mean"] if "diversity" in score else 1
@@ -668,6 +791,8 @@ for i, score in enumerate(("accuracy", "diversity", "distance", "diversity_featu
     ax.errorbar(s, mean, std, color=show.COLOURS[i], **style)
     ax.axhline(real[score]["mean"] / norm, color="black", linestyle=":")
     ax.set(xlabel="scale s", title=("accuracy", "diversity / real", "Frechet distance")[i % 3 + i // 3])
+if drawn:
+    axes[0].legend(handles=axes[0].plot(list(shown), drawn, "--", c=show.COLOURS[3], label="your sketch"))
 axes[1].legend()
 plt.setp(axes, ylim=(0, None))
 show.figure(fig, "Curves over the scale s from 0 to 8, dotted lines for real images: accuracy climbs to "
@@ -691,7 +816,7 @@ show.figure(fig, "Curves over the scale s from 0 to 8, dotted lines for real ima
 # Notes:
 # Say: four twos, four fours, four sevens; one noise a column. At s = 0 any digit comes, at 1 the class in many hands, at 8 bold ones that resemble each other. Lowest row: without the clamp, bolder still.
 # Ask: pick a column. From which scale on does it show the class asked for, and what of the noise is left at 8? (Most have it at 1, nearly all at 2. Some slant and size remain.)
-# Live: in section 13, move the scale slider from 1 to 8 with class 7; then change the class and leave the seed.
+# Live: in section 14, move the scale slider from 1 to 8 with class 7; then change the class and leave the seed.
 # -->
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
@@ -770,58 +895,34 @@ axes[1].set_ylabel("asked to avoid")
 show.figure(fig, "Left: samples pushed away from the classes 0 to 9, row by row. Right: for scales -1 and -2 "
             "how often each digit is read where each was to be avoided; the diagonal is empty")
 
-# %% [markdown] exercise_text="6.6" slideshow={"slide_type": "slide"}
+# %% [markdown] exercise_text="6.9" slideshow={"slide_type": "slide"}
 # The digit to be avoided comes out in <!--r:guidance.settings.s_minus_1.accuracy.mean|.1%-->0.4%<!--/--> of the cases at $s = -1$ and in <!--r:guidance.settings.s_minus_2.accuracy.mean|.1%-->0.0%<!--/--> at $-2$ (one seed); chance would be a tenth. But "not a 3" is a direction, not a class: what comes out is what differs most from it, and the tables show favourites.
 # The judge is sure of <!--r:guidance.settings.s_minus_1.confident.mean|.0%-->84%<!--/--> of the samples at $-1$, of <!--r:guidance.settings.s_0.confident.mean|.0%-->76%<!--/--> without label: to flee from one class is to run towards others. Further away it gets worse: the distance is <!--r:guidance.settings.s_minus_1.distance.mean|.1f-->16.6<!--/--> at $-1$, <!--r:guidance.settings.s_minus_2.distance.mean|.1f-->22.3<!--/--> at $-2$ (<!--r:guidance.settings.s_0.distance.mean|.1f-->19.4<!--/--> without label).
 # The *negative prompts* of image generators do something else: they put a second label where $\varnothing$ stands, $\epsilon_\text{bad} + s\,(\epsilon_c - \epsilon_\text{bad})$ with $s > 1$, so that a wish remains.
 #
 # ## 12. Guidance at some levels only
 #
-# Which levels need it? At the top the picture is still open, at the bottom the class is long decided. Kynkäänniemi et al. (2024) guide only within an interval of noise levels and find better pictures, and cheaper: outside
-# it one branch is enough.
-# $$s(t) = \begin{cases} s & t_\text{low} \le t \le t_\text{high}\\ 1 & \text{else}\end{cases}$$
+# Must we guide at all levels? Kynkäänniemi et al. (2024) guide only within an interval of noise levels and find better pictures, and cheaper: outside
+# it one branch is enough. We cut the levels into three thirds, and guide by $s=4$ in one of them only; in the others the plain conditional network answers. Which third does nearly all that guidance does everywhere?
 #
-# **Exercise 6.6** Write `scale_at`: the scale (B,) for levels `t` (B,), `s`, and `band = (low, high)`, both ends included.
+# **Exercise 6.9** Choose: (a) the low third, little noise; (b) the middle third; (c) the high third, much noise.
 #
-# Difficulty: ●●○○○ · 5 minutes
+# Difficulty: ●○○○○ · 2 minutes
 #
-# <details><summary>Hint 1 (a nudge)</summary>
+# <details><summary>Hint</summary>
 #
-# What does "no guidance" mean here: ignoring the label, or trusting it as it is?
-#
-# </details>
-# <details><summary>Hint 2 (almost there)</summary>
-#
-# `torch.where` again; two comparisons are joined by `&`, each in brackets.
+# In which third can you not yet see which digit it will be? Guidance only does something where the label is news.
 #
 # </details>
-#
-# <!--slide 3 min
-# ## Guided in one third of the levels: the high third decides
-#
-# $$s(t) = s \ \text{ if } t_\text{low} \le t \le t_\text{high}, \qquad s(t) = 1 \ \text{ else}$$
-#
-# **Your turn:** exercise 6.6, `scale_at(t, s, band)`
-#
-# Notes:
-# Say: a dot is a seed (orange, guided nowhere or everywhere: two; blue: one), dotted lines are real images. The high third does nearly everything, good and bad. The low third does nothing: there the digit can be seen, and its label is no news.
-# Ask: outside the band, is the scale 0 or 1? (1: no guidance means trusting the label as it is. 0 would ignore it, and one branch is enough at 1.)
-# Exercise: 5 minutes. Common mistakes: 0 outside the band, and Python's `and` in place of `&` for tensors.
-# Have run: nothing; the figure draws saved results.
-# -->
 
-# %% exercise="6.6" slideshow={"slide_type": "skip"}
-def scale_at(t, s, band):
-    # TODO 6.6: s within the band, the plain conditional model outside
-    ### BEGIN SOLUTION
-    low, high = band
-    return torch.where((t >= low) & (t <= high), s, 1.0)
-    ### END SOLUTION
+# %% exercise="6.9" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 6.9: the third that does nearly all of it, a letter
+### BEGIN SOLUTION
+guess = "c"
+### END SOLUTION
+check.predict("6.9", guess)
 
-
-scale_at = check("6.6", scale_at)
-
-# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% slideshow={"slide_type": "skip"}
 bands = {"nowhere": "s_1", "low third": "band_low", "middle third": "band_middle",
          "high third": "band_high", "low, middle": "band_low_middle", "middle, high": "band_middle_high",
          "everywhere": "s_4"}
@@ -837,12 +938,22 @@ axes[0].set_ylabel(f"guided by s = {saved['bands']['scale']:g}")
 show.figure(fig, "Accuracy, diversity and Frechet distance when guidance by 4 acts nowhere, in one third of "
             "the levels, in two, or everywhere, one dot a seed; a dotted line for real images")
 
+# %% slideshow={"slide_type": "skip"}
+thirds = [saved["settings"][f"band_{name}"]["accuracy"]["mean"] for name in ("low", "middle", "high")]
+said = check.truth("6.9", "abc"[thirds.index(max(thirds))])
+
 # %% [markdown] slideshow={"slide_type": "slide"}
 # One dot a seed. At these thirds the high one does nearly everything, good and bad: accuracy <!--r:guidance.settings.band_high.accuracy.mean|.1%-->100.0%<!--/-->, distance <!--r:guidance.settings.band_high.distance.mean|.1f-->17.6<!--/-->, as with guidance everywhere (<!--r:guidance.settings.s_4.accuracy.mean|.1%-->100.0%<!--/-->, <!--r:guidance.settings.s_4.distance.mean|.1f-->20.4<!--/-->). The low third does nothing (<!--r:guidance.settings.band_low.accuracy.mean|.1%-->94.8%<!--/-->, <!--r:guidance.settings.band_low.distance.mean|.1f-->6.1<!--/-->; without guidance <!--r:guidance.settings.s_1.accuracy.mean|.1%-->93.8%<!--/-->, <!--r:guidance.settings.s_1.distance.mean|.1f-->5.9<!--/-->): there the digit can be *seen*, and its label is no news.
-# The middle third costs little and buys little (<!--r:guidance.settings.band_middle.accuracy.mean|.1%-->96.8%<!--/-->, <!--r:guidance.settings.band_middle.distance.mean|.1f-->6.3<!--/-->). So is there a band that buys the accuracy and leaves the diversity? Thirds are coarse. Live, with your `scale_at`, on 100 digits:
+# The middle third costs little and buys little (<!--r:guidance.settings.band_middle.accuracy.mean|.1%-->96.8%<!--/-->, <!--r:guidance.settings.band_middle.distance.mean|.1f-->6.3<!--/-->). 
+#
+# Is there a band that buys the accuracy and leaves the diversity? Thirds are coarse. So we let the scale depend on the level,
+# $$s(t) = \begin{cases} s & t_\text{low} \le t \le t_\text{high}\\ 1 & \text{else}\end{cases}$$
+# and try some bands live, on 100 digits. (Outside the band the scale is 1, not 0: "no guidance" means to trust the label as it is.)
 #
 # <!--slide 3 min
 # ## A band below the top keeps more of the diversity
+#
+# $s(t) = s$ for $t_\text{low} \le t \le t_\text{high}$, else 1. Of the three thirds, the high one does nearly everything, good and bad.
 #
 # - at the very top both answers are averages over everything: a large $s$ takes all samples the same way
 # - at the bottom the digit is drawn already: guidance there is wasted
@@ -852,11 +963,17 @@ show.figure(fig, "Accuracy, diversity and Frechet distance when guidance by 4 ac
 #
 # Notes:
 # Say: this is the finding of Kynkäänniemi et al. (2024), on digits. One digit is one in a hundred here: look at the pattern, not at the last figure.
+# Ask: outside the band, is the scale 0 or 1? (1: no guidance means trusting the label as it is.)
 # Ask: why is the band cheaper too? (Outside it one branch is enough, so only the steps in the band cost twice.)
 # Have run: five walks of a hundred digits, tens of seconds on a busy machine.
 # -->
 
-# %% tags=["slide-output"] slideshow={"slide_type": "-"}
+# %% slideshow={"slide_type": "skip"}
+def scale_at(t, s, band):
+    low, high = band
+    return torch.where((t >= low) & (t <= high), s, 1.0)
+
+
 def in_band(band, y, s=4.0):
     def network(x, t):
         return guided(model, x, t, y, scale_at(t, s, band)[:, None, None, None])
@@ -864,7 +981,7 @@ def in_band(band, y, s=4.0):
     network.prediction = "v"
     return network
 
-
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
 y = torch.arange(choose(100, 20)) % 10
 x_T = torch.randn(len(y), 1, 28, 28, generator=torch.Generator().manual_seed(9))
 rule = dpm_solver(choose(12, 2))
@@ -879,9 +996,54 @@ for band in ((0, 0), (334, 666), (700, 900), (900, 1000), (1, 1000)):
 # (Band 0 to 0 guides nowhere: no walk asks at level 0, the clean data. With a hundred digits, one digit is one in a hundred: look at the pattern, not at the last figure.) A band *below* the top gets close to the accuracy of guidance everywhere and keeps much more of the diversity; the very top alone buys less and costs more. There the two
 # answers are averages over everything, their difference says "more like the average of this class", and a large $s$ takes all samples the same way. That is the finding of Kynkäänniemi et al., on digits: harmful at the top, wasted at the bottom, useful between. Where "between" lies depends on the data.
 #
-# ## 13. Turn the knob
+# %% [markdown] exercise_text="6.10" slideshow={"slide_type": "slide"}
+# ## 13. Which line is wrong?
 #
-# Class, scale, seed: eight digits with ten DPM-Solver++ steps, few enough to answer within a second. The picture shows five settings of the scale for one class and one seed. The sliders under it need a running kernel and draw anew when released.
+# Guidance forgives a lot. Below stands a guided walk at $s=3$ with one wrong line in it; which line it is depends on a seed of yours. It draws twenty digits, two of each, in ten DDIM steps with the course's network. The lines are made for each level `t` of the walk. And in all cases but one,
+# *every digit is the one that was asked for.*
+#
+# **Exercise 6.10** Find the line, and write its number into the second cell. Under the pictures stand some comparisons, made at one noisy $x_t$ with plain calls of the network.
+#
+# Difficulty: ●●●○○ · 9 minutes
+#
+# <details><summary>Hint</summary>
+#
+# Ask three plain questions. What must come out at $s=0$, what at $s=1$, and what may change between $s=1$ and $s=3$? The comparisons answer them; then read the lines above again.
+#
+# </details>
+#
+# <!--slide 3 min
+# ## All digits are right. One line is not. Which?
+#
+# ```python
+# 1 none = torch.full_like(y, model.classes)
+# 2 both = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, none]))
+# 3 out_c, out_u = both.chunk(2)
+# 4 out = out_u + s * (out_c - out_u)
+# 5 x0, eps = from_v(out, x, t, schedule)
+# 6 x0, eps = clamp_x0(x, t, x0, schedule)
+# ```
+#
+# Notes:
+# Say: one of these lines was changed; the lines on the slide are the right ones. In all cases but one every digit is read as asked: accuracy does not find a wrong guidance. In the notebook everybody gets a case of their own; for a common one, `check.hunt("6.10", seed=your_number)`.
+# Ask: which three comparisons would you make? (At s = 0 with the answer without label, at s = 1 with the answer with it, and s = 1 against s = 3.)
+# Measured, in the order right, line 1, line 2, line 3, the three of line 4, line 6: difference at s = 0 from the answer without label 0.00, **0.13**, **0.15**, 0.15, 0.15, 1.05, 0.00, 0.00; at s = 1 from the answer with label 0.00, 0.00, 0.00, **0.15**, **0.15**, 0.00, **1.05**, 0.00; change from s = 1 to s = 3 0.30, 0.40, **0.00**, 0.30, 0.30, **2.11**, 2.11, 0.30; estimates beyond the range on the way 0 %, in line 6 **23 %**; read as asked 100 %, in line 3 **0 %**.
+# Exercise: 9 minutes, in pairs. Line 5 has no mistake in any case.
+# -->
+
+# %% exercise="6.10" kind="hunt" tags=["slide-output"] slideshow={"slide_type": "-"}
+check.hunt("6.10")
+
+# %% kind="answer" of="6.10" slideshow={"slide_type": "skip"}
+line = 1  # TODO 6.10: the number of the wrong line
+check.found("6.10", line)
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# Three plain comparisons, at $s=0$, at $s=1$ and between two scales, find what no picture shows. Whenever you meet guidance in somebody else's program, make them first.
+#
+# ## 14. Turn the knob
+#
+# Class, scale, seed: eight digits with ten DPM-Solver++ steps, few enough to answer within a second, drawn by your network and your walk. The picture shows five settings of the scale for one class and one seed. The sliders under it need a running kernel and draw anew when released.
 # Move the scale from 1 to 8: the sevens grow bold and alike. Move it below 0: anything but a seven. Change the class and leave the seed: what stays?
 
 # %% slideshow={"slide_type": "skip"}
@@ -898,6 +1060,9 @@ show.rows(drawn, "Rows of eight digits from the same eight noises for the class 
           "sevens, at 0 any digit, at 1 and 2 sevens, at 6 bold and alike")
 
 # %% slideshow={"slide_type": "skip"}
+from helpers.sliders import sliders
+
+
 def turn_knob(digit=7, scale=2.0, seed=0):
     """Draw eight samples of a class at a guidance scale."""
     title = f"class {digit}, s = {scale:g}, seed {seed}"
@@ -1006,12 +1171,30 @@ show.rows(strips, "Rows that begin with one digit and end with another, from one
 # - [ ] Why must diversity stand beside accuracy?
 # - [ ] What does $s = -1$ ask for?
 #
+# <details><summary>Answers</summary>
+#
+# 1. As a vector of its own, added to that of the noise level. It costs one row for each class and one for "no label": (classes + 1) times the width of the vector.
+# 2. So that the same network also learns to answer without a label. Row 0 is a class: used for "no label" as well, it would learn zeros and a tenth of everything else.
+# 3. $\epsilon_u + s\,(\epsilon_c - \epsilon_u) = (1 + w)\,\epsilon_c - w\,\epsilon_u$ with $w = s - 1$. A paper's $w = 0$ is the plain conditional model, our $s = 1$.
+# 4. At one $x_t$ each of $v$, $\epsilon$ and $x_0$ is a straight line in the others, and the weights $1 - s$ and $s$ add up to 1, so the line does not mind. A clamp is no straight line: clamped before, the two answers lose what lies beyond the range.
+# 5. Of $p_t(x)\,p_t(y \mid x)^s$, exactly. But these densities at different levels do not belong to one diffusion, so a walk through them does not end in samples of the one at $t = 0$.
+# 6. A generator that draws one perfect 7 for every 7 has perfect accuracy.
+# 7. It goes away from the label: $2\epsilon_u - \epsilon_c$, as far beyond the answer without label as that is from the one with it.
+#
+# </details>
+#
 # ## Further exercises
 #
-# 1. ●●○○○, 15 minutes. Swap the halves in `guided` on purpose and draw sevens at $s = 2$. Which scale has the same effect, and why?
+# 1. ●●○○○, 15 minutes. Negative prompts: put the label of another class where "no label" stands in `guided`, and draw at $s = 2$. Ask for a 4 with a 9 in its place, and for a 4 with a 1. What changes?
 # 2. ●●●○○, 25 minutes. Train the moons with `drop=0.5` and with `drop=0.01`. Which of the two branches suffers?
 # 3. ●●●○○, 25 minutes. Let $s$ depend on $t$: 1 at both ends, largest in the middle (a triangle). Compare with a band on the moons.
 # 4. ●●●●○, 40 minutes. In place of the unlabelled branch use a *bad* network, for example the moons network after 200 steps (Karras et al. 2024, "autoguidance"). Do the samples still pile up?
+#
+# <details><summary>Answers</summary>
+#
+# FURTHER
+#
+# </details>
 #
 # ## References
 #
@@ -1038,7 +1221,7 @@ show.rows(strips, "Rows that begin with one digit and end with another, from one
 # Notes:
 # Say: never show accuracy alone.
 # Ask: somebody reports a perfect accuracy at s = 8. What do you ask to see? (The diversity and the distance beside it, those of real images as a yardstick, and a sheet of samples.)
-# Homework: further exercise 1, the halves in `guided` swapped on purpose: which scale has the same effect?
+# Homework: further exercise 1, the label of another class in place of "no label": what image generators call a negative prompt.
 # -->
 
 # %% slideshow={"slide_type": "skip"}

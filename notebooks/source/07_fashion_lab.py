@@ -9,31 +9,32 @@
 # %% [markdown] slideshow={"slide_type": "slide"}
 # # 07 The Fashion-MNIST lab
 #
-# Alone, from empty stubs to pictures: you write a small diffusion model again, all of it, and it draws clothes.
-# Nothing here is new. That is the point: if you can build it once more without looking, you know it.
+# Your own diffusion model, other pictures. The functions that you have written since notebook 01 draw digits. Can they draw clothes?
+# In this lab you put them together, train them, draw, judge, and repair what comes out. You write only what is new.
 #
 # **What you will be able to do**
-# - build a diffusion model in five functions, none longer than a dozen lines;
-# - train it, and say from its loss and its samples how far it has come;
-# - sample with 300 evaluations and with 30, and see what the shortcut costs;
-# - save an 8 x 8 grid of samples and a six-frame filmstrip of the denoising as PNG files;
-# - replace your samplers by those of `diffusers` and get the same pictures;
+# - put a diffusion model together from your own parts, for pictures it was not made for;
+# - write the loop that trains it, and say from its loss and its samples how far it has come;
+# - find out why samples are full of specks, and cure them;
+# - start from a real garment and change it a little, or a lot;
+# - tell whether the samples are copies of training pictures;
+# - replace your walk by those of `diffusers` and get the same pictures;
 # - compare GAN, VAE and diffusion soberly, for a team with few images.
 #
-# **What to know** Notebooks 01 to 04. Look things up there only after both hints.
+# **What to know** Notebooks 01 to 04. What you have not written there, the course's reference stands in for.
 #
-# **Time** about 90 minutes for the six steps of the lab, half an hour to read what comes after them; about two minutes for two CPU cores.
+# **Time** about 80 minutes for the steps of the lab, half an hour to read what comes after them; about two minutes for two CPU cores.
 #
 # <!--slide 2 min
 # # 07 The Fashion-MNIST lab
 #
-# Alone, from empty stubs to pictures: build the whole model once more, and it draws clothes.
+# Your own parts, other pictures: put them together, train, draw, judge, repair.
 #
-# Six functions, 90 minutes, two CPU cores.
+# Eight tasks, 80 minutes, two CPU cores.
 #
 # Notes:
-# Say: nothing is new today. If you can build it once more without looking, you know it. The slides frame the six steps; most of the time is yours, at the keyboard. Look into notebooks 01 to 04 only after both hints.
-# Ask: which parts does a diffusion model need, at least? (A schedule, a network, a training step, a sampler. Today also a second, faster sampler and a function that saves pictures.)
+# Say: the functions of notebooks 01 to 04 draw digits. Today they draw clothes, and only what is new is written. The slides frame the steps; most of the time is yours, at the keyboard. What somebody has not written before, the reference stands in for.
+# Ask: which parts does a diffusion model need, at least? (A schedule, a network, a training step and the loop around it, a way to read the network's answer, a walk.)
 # Have run before class: the notebook once; what takes long is the training of step 3 (a minute or two) and the comparison with diffusers. The shipped weights draw the other pictures, so nobody waits for a training.
 # -->
 
@@ -53,46 +54,47 @@ from torch import nn
 
 from helpers import data, show
 from helpers.checkpoints import load_images, load_model, load_results
-from helpers.exercises import check
+from helpers.exercises import check, mine
 from helpers.modes import choose, out_dir
-from helpers.schedule import at, linear
 from helpers.sliders import sliders
+
+my = mine.parts()  # your functions of the notebooks before, where they are right; else the reference
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## The plan
 #
-# | step | you write | minutes | you get |
+# | step | your task | minutes | you get |
 # |---|---|---|---|
-# | 1 | the schedule and `q_sample` | 10 | pictures at any noise level |
-# | 2 | the U-Net: down, up, skips | 20 | a network that sees the whole picture |
-# | 3 | the training step | 15 | a falling loss |
-# | 4 | ancestral sampling | 20 | clothes, from noise |
-# | 5 | sampling at every k-th level | 15 | clothes in a tenth of the time, and what that costs |
-# | 6 | the sheet of pictures | 10 | two PNG files: grid and filmstrip |
+# | 1 | say how much is left at the top | 4 | pictures at any noise level |
+# | 2 | say how far a network sees | 3 | a network that sees the whole picture |
+# | 3 | write `fit`; find a wrong line | 23 | a falling loss, and doubts about it |
+# | 4 | write `read_eps` | 4 | clothes, from noise |
+# | 5 | cure the specks | 8 | clothes in a tenth of the time |
+# | 6 | write `half_way` | 9 | cousins of a real garment |
+# | 7 | write `nearest` | 10 | an answer to "are they copies?" |
 #
-# Each step has two hints, a check, an expected picture and, in the student edition, a folded solution. A step you leave
-# open is filled by the reference, so you can also start with step 4.
+# A task that you leave open is filled by the reference, so you can also start with step 4.
 #
 # The lab grew out of one in a textbook, and repairs it. There the chain has 300 levels but betas made for 1,000,
-# so it stops short of noise (step 1); the "U-Net" is three convolutions that see 7 of 28 pixels across (step 2); the fast sampler starts below the
+# so it stops short of noise (step 1); the "U-Net" is three convolutions (step 2); the fast sampler starts below the
 # top (step 5).
 #
 # Two switches: `DATA` chooses the pictures, `WEIGHTS` whose weights draw them from step 4 on.
 #
 # <!--slide 3 min
-# ## Six steps, from a training picture to a saved sheet
+# ## Seven steps, from a training picture to an honest look at the samples
 #
-# | step | you write | minutes |
+# | step | your task | minutes |
 # |---|---|---|
-# | 1 and 2 | schedule and `q_sample`; the U-Net's forward pass | 10 + 20 |
-# | 3 | the training step | 15 |
-# | 4 and 5 | ancestral sampling; every k-th level | 20 + 15 |
-# | 6 | the sheet of pictures | 10 |
+# | 1 and 2 | predict: how much is left, how far does it see? | 4 + 3 |
+# | 3 | the training loop; a training with one wrong line | 13 + 10 |
+# | 4 and 5 | read the network's answer; cure the specks | 4 + 8 |
+# | 6 and 7 | start from a real garment; are they copies? | 9 + 10 |
 #
-# Each step: equation, signature, two hints, a check. A step left open is filled by the reference.
+# All else is there: you wrote it. What is left open is filled by the reference.
 #
 # Notes:
-# Say: the steps build on each other, but a step you leave open is filled by the reference, so nobody is stuck. Two switches at the top: DATA (fashion or mnist) and WEIGHTS (shipped or mine).
+# Say: `my.walk`, `my.train_step` and the others are the functions of the notebooks before, each one's own where it is right. Two switches at the top: DATA (fashion or mnist) and WEIGHTS (shipped or mine).
 # Ask: what is harder about clothes than about digits? (Texture: large grey areas with fine structure instead of a few strokes. Whether they are harder for the model is measured at the end, and the answer depends on the measure.)
 # Live: run the setup and this cell, a few seconds.
 # -->
@@ -102,120 +104,87 @@ DATA = "fashion"  # or "mnist"
 WEIGHTS = choose(read="shipped", smoke="shipped", full="mine")  # or "mine": those that you train in step 3
 T = 300
 
-read = {"fashion": data.fashion_mnist, "mnist": data.mnist}[DATA]
-images, labels = read()
+load = {"fashion": data.fashion_mnist, "mnist": data.mnist}[DATA]
+images, labels = load()
 print(f"{len(images):,} images {tuple(images.shape[1:])}, {images.min():.0f} to {images.max():.0f}")
 show.grid(images[:32], "32 small grey pictures from the training set in two rows: with fashion, shoes, "
           "shirts, trousers, bags on black", columns=16)
 
 # %% [markdown] exercise_text="7.1" slideshow={"slide_type": "slide"}
+# (Pictures of your own? Put them into a folder, write `images, labels = data.folder("my_pictures", size=28)`, and set `WEIGHTS = "mine"`. The steps stay the same; the comparisons further down keep the garments.)
+#
 # ## Step 1: the schedule
 #
-# $$\beta_1, \dots, \beta_T \text{ on a straight line from } 10^{-4} \text{ to } 0.02, \text{ times } \frac{1000}{T}, \qquad
-# \bar\alpha_t = \prod_{s=1}^{t} (1-\beta_s), \qquad
-# x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$$
+# Sampling costs one evaluation of the network a level, so this lab takes 300 levels in place of 1,000. What happens to
+# the betas? On the straight line from 0.0001 to 0.02, made for 1,000 levels (Ho et al. 2020), they were just large enough that nothing of the picture
+# is left at the end. Suppose that somebody takes 300 levels and forgets to change the line.
 #
-# Why 300 levels? Sampling costs one evaluation of the network a level, and 300 cost a third of 1,000. Why the factor? The line to 0.02 was made for 1,000 levels (Ho et al. 2020). Fewer levels must add more noise each, or the chain
-# ends before everything is noise.
+# **Exercise 7.1** $\beta_1, \dots, \beta_{300}$ lie on the line from 0.0001 to 0.02 as it is. Which share of the picture's amplitude is left at $t = 300$? You can do it in your head: for small numbers $\ln(1-\beta)\approx-\beta$.
 #
-# Level 0 is the clean picture: no step leads to it, so $\beta_0=0$ and $\bar\alpha_0=1$. The noisy levels are 1 to $T$.
+# Difficulty: ●●○○○ · 4 minutes
 #
-# **Exercise 7.1** Write `LabSchedule`: `betas` and `alpha_bar`, both (T+1,), and `q_sample` for pictures (B, 1, H, W), levels `t` (B,).
+# <details><summary>Hint</summary>
 #
-# Difficulty: ●●○○○ · 10 minutes
-#
-# <details><summary>Hint 1 (a nudge)</summary>
-#
-# PyTorch has a function for numbers on a line, one that joins tensors and one for running products. In `q_sample` each picture of the batch has
-# its own level: which shape must `alpha_bar[t]` take to multiply pictures? `at` (notebook 01) gives it that shape.
-#
-# </details>
-# <details><summary>Hint 2 (almost there)</summary>
-#
-# `torch.linspace(1e-4, 0.02, T)` is the line, `torch.cat` puts `torch.zeros(1)` in front; then `torch.cumprod(1 - self.betas, dim=0)` and
-# `at(self.alpha_bar, t, x0)`. Both weights in `q_sample` are square roots.
+# The mean of the 300 betas is 0.01, so their sum is easy. It is minus the logarithm of $\bar\alpha_{300}$. The amplitude is $\sqrt{\bar\alpha_{300}}$, and $e^{-1}$ is 0.37.
 #
 # </details>
 #
 # <!--slide 3 min
-# ## Fewer levels need larger betas
+# ## How much is left at the top?
 #
-# $$\beta_1, \dots, \beta_T \text{ on a line from } 10^{-4} \text{ to } 0.02, \text{ times } \tfrac{1000}{T}, \qquad \bar\alpha_t = \prod_{s=1}^{t} (1-\beta_s)$$
+# - sampling costs one evaluation a level: 300 levels in place of 1,000
+# - $\beta_1, \dots, \beta_{300}$ on the line from 0.0001 to 0.02, which was made for 1,000
 #
-# $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$$
-#
-# - $T = 300$: sampling costs a third of that with 1,000 levels
-# - the line to 0.02 was made for 1,000: fewer levels must add more noise each
-# - level 0 is the clean picture: $\beta_0=0$, $\bar\alpha_0=1$
-#
-# **Your turn: 7.1, 10 minutes.** `LabSchedule` with `betas`, `alpha_bar` (both `(T+1,)`) and `q_sample(x0, t, noise)`
+# **Your turn: 7.1, 4 minutes.** Which share of the picture's amplitude is left at $t=300$? In your head: $\ln(1-\beta)\approx-\beta$
 #
 # Notes:
-# Say: the product has to come down to almost nothing, in however many factors. With a third of the factors each must do three times the work.
-# Ask: what would be left of the picture's amplitude at the top if we forgot the factor? (A fifth. The next slide prints it.)
-# Give 10 minutes. Common mistakes: betas without the 0 in front, so there is no level T; alpha_bar[t] not reshaped to (B, 1, 1, 1), so it broadcasts over the wrong axis; the weights without their roots.
+# Say: write the number down before we look. The notebook keeps the first answer.
+# Ask: which of the two is asked for, alpha-bar or its root? (The amplitude, so the root. The betas sum to 3, alpha-bar is e to the minus 3, 0.05, and its root is about 0.22.)
+# Common mistakes: 0.05, the variance; 0.006, which is what 1,000 such steps leave.
 # -->
 #
 # <!--slide 2 min
 # ## With scaled betas the chain ends in noise
 #
-# Without the factor a fifth of the amplitude is left, and the network learns to look for a trace that is never there when it samples.
+# Without the factor $1000/T$ a fifth of the amplitude is left, and the network learns to look for a trace that is never there when it samples.
 #
 # Notes:
-# Live: run the cell; it takes a second. The two printed numbers are the amplitude left at the top with and without the factor.
-# Say: the lab in a textbook from which this one grew makes exactly this mistake.
+# Live: run the cell; it takes a second. Look at the right end of the lower row: the garment is still there.
+# Say: the lab in a textbook from which this one grew makes exactly this mistake. The product has to come down to almost nothing, in however many factors: with a third of the factors each must do three times the work.
 # Ask: in training the trace is really there, so why is it harmful? (Sampling starts from pure noise. The network has learned that there is always something to find, and finds it.)
 # -->
 
-# %% exercise="7.1" slideshow={"slide_type": "skip"}
-class LabSchedule:
-    def __init__(self, T=300):
-        self.T = T
-        # TODO 7.1: self.betas and self.alpha_bar, both (T+1,)
-        ### BEGIN SOLUTION
-        self.betas = torch.cat([torch.zeros(1), torch.linspace(1e-4, 0.02, T) * 1000 / T])
-        self.alpha_bar = torch.cumprod(1 - self.betas, dim=0)
-        ### END SOLUTION
+# %% exercise="7.1" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 7.1: the share of the amplitude that is left at the top, a number
+### BEGIN SOLUTION
+guess = 0.22
+### END SOLUTION
+check.predict("7.1", guess)
 
-    def q_sample(self, x0, t, noise):
-        # TODO 7.1: x_t for pictures (B, 1, H, W) at the levels t (B,)
-        ### BEGIN SOLUTION
-        a = at(self.alpha_bar, t, x0)
-        return a.sqrt() * x0 + (1 - a).sqrt() * noise
-        ### END SOLUTION
-
-
-LabSchedule = check("7.1", LabSchedule)
-
-# %% expected="7.1" tags=["slide-output"] slideshow={"slide_type": "-"}
-schedule = LabSchedule(T)
+# %% tags=["slide-output"] slideshow={"slide_type": "-"}
+schedule = my.Schedule(my.linear_betas(T))
+short = my.Schedule(torch.cat([torch.zeros(1), torch.linspace(1e-4, 0.02, T)]))  # the line as it is
 levels = torch.tensor([0, 30, 75, 120, 180, 240, 300])
 x0 = images[:1].expand(len(levels), -1, -1, -1)
 noise = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0)).expand_as(x0)
-noised = {"x_t": schedule.q_sample(x0, levels, noise)}
-
-unscaled = torch.cumprod(1 - torch.linspace(1e-4, 0.02, T), dim=0)  # a common mistake
-for name, alpha_bar in (("yours", schedule.alpha_bar), ("betas not scaled", unscaled)):
-    print(f"{name:16} share of the picture's amplitude left at the top: {alpha_bar[-1].sqrt():.3f}")
-show.rows(noised, "One training picture at seven levels, from clean at t = 0 over grainy to pure noise "
-          "at t = 300", labels=[f"t = {t}" for t in levels])
+noised = {"yours": schedule.q_sample(x0, levels, noise), "not scaled": short.q_sample(x0, levels, noise)}
+show.rows(noised, "One training picture at seven levels in two rows. Above, from clean to pure noise at "
+          "t = 300. Below, with betas not scaled, the garment can still be made out at t = 300",
+          labels=[f"t = {t}" for t in levels])
+print(f"share of the amplitude left at the top, with your betas: {schedule.alpha_bar[-1].sqrt():.3f}")
+_ = check.truth("7.1", short.alpha_bar[-1].sqrt().item())
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# With the unscaled betas a fifth of the amplitude would be left at the "noise" end. The network would learn that there is always a
-# trace of the picture to find, and in sampling it would find one in pure noise.
+# In the lower row the garment is still there at the "noise" end. A network trained that way learns that there is always a
+# trace of the picture to find, and in sampling it would find one in pure noise. Your `linear_betas` multiplies the line by $1000/T$, so each of the 300 steps does the work of three, and the upper row ends in noise.
 #
 # ## Step 2: the network
 #
-# The network is told the level by the sines and cosines of exercise 2.4, imported here. (The textbook's own solution stops with an error at
-# this place: it asks the Python number 10000.0 for its `.log()`, which only tensors have.)
-#
-# A block: a convolution (with stride 2 it halves the picture), then norm, **plus the time**, SiLU, a second
-# convolution, added to what came in. GroupNorm looks at one picture at a time, so pictures at different noise levels do not mix.
+# This lab has a smaller U-Net than the one that you wrote in notebook 03, and it is given. Read it, and look for what is different.
+# A block: a convolution (with stride 2 it halves the picture), then norm, **plus the level**, SiLU, a second
+# convolution, added to what came out of the first. GroupNorm looks at one picture at a time, so pictures at different noise levels do not mix.
 
 # %% slideshow={"slide_type": "skip"}
-from helpers.models import timestep_embedding
-
-
 class Block(nn.Module):
     def __init__(self, c_in, c_out, emb_dim, stride=1):
         super().__init__()
@@ -228,7 +197,7 @@ class Block(nn.Module):
         return h + self.conv(F.silu(self.norm(h) + self.bias(emb)[:, :, None, None]))
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# The layers are given, the wiring is yours. `classes` is for the stretch task at the end: labels are embedded and added to the time.
+# Four blocks on the way down, three on the way up, and three skips. `classes` is for the stretch task at the end: labels are embedded and added to the level.
 #
 # ```text
 # x_t ─ down1 16x28x28 ─────── skip a ─────── up1 16x28x28 ─ leave ─ eps 1x28x28
@@ -238,7 +207,7 @@ class Block(nn.Module):
 # ```
 #
 # <!--slide 4 min
-# ## Down, up, and three skips
+# ## Down, up, and three skips: how far does it see?
 #
 # ```text
 # x_t ─ down1 16x28x28 ─────── skip a ─────── up1 16x28x28 ─ leave ─ eps 1x28x28
@@ -247,16 +216,12 @@ class Block(nn.Module):
 #                         └──── middle 64x7x7 ────┘
 # ```
 #
-# - a block: convolution, norm **plus the time**, SiLU, convolution, residual
-# - join: `torch.cat`, what comes from below first; enlarge: each pixel four times
-# - the channels a block was built for say what it wants: `up3` takes 2c, `up2` c + b, `up1` b + a
-#
-# **Your turn: 7.2, 20 minutes.** `LabUNet.forward(x, t, y=None)`
+# **Your turn: 7.2, 3 minutes.** How many pixels across does one output pixel depend on: after three 3x3 convolutions, and here?
 #
 # Notes:
-# Say: the layers exist; you write the order in which the picture goes through them. Every block gets the embedding of the time.
-# Ask: why does the network need the skips, when the middle has seen everything? (At 7x7 the place of an edge is lost. The skip carries the fine picture across, and the answer must have the pixels of the question.)
-# Give 20 minutes; let them draw arrows into the diagram first. Common mistakes: joining in the other order, so that the shapes fit but the trained weights do not; forgetting to enlarge before the join.
+# Say: this network is given, another U-Net to read. A block is a convolution, norm plus level, SiLU, convolution, and the sum.
+# Ask: where does it differ from yours of notebook 03? (No attention; the stride sits inside the first convolution of a block; the level is added before the activation, behind the norm; enlarging copies pixels, without a convolution of its own.)
+# Then let them predict: two numbers, before the picture.
 # -->
 
 # %% slideshow={"slide_type": "skip"}
@@ -275,28 +240,44 @@ class Layers(nn.Module):
         self.leave = nn.Sequential(nn.GroupNorm(8, a), nn.SiLU(), nn.Conv2d(a, 1, 3, padding=1))
         nn.init.zeros_(self.leave[-1].weight), nn.init.zeros_(self.leave[-1].bias)
 
+# %% slideshow={"slide_type": "skip"}
+class LabUNet(Layers):
+    def embed(self, t, y=None):
+        emb = self.time(my.timestep_embedding(t, self.emb_dim))
+        return emb if y is None else emb + self.label(y)
+
+    def forward(self, x, t, y=None):
+        emb = self.embed(t, y)
+        a = self.down1(x, emb)
+        b = self.down2(a, emb)
+        c = self.down3(b, emb)
+        h = self.up3(torch.cat([self.middle(c, emb), c], dim=1), emb)
+        h = self.up2(torch.cat([F.interpolate(h, scale_factor=2.0), b], dim=1), emb)
+        h = self.up1(torch.cat([F.interpolate(h, scale_factor=2.0), a], dim=1), emb)
+        return self.leave(h)
+
 # %% [markdown] exercise_text="7.2" slideshow={"slide_type": "slide"}
-# **Exercise 7.2** Write the forward pass of `LabUNet`. Down: `down1`, `down2`, `down3`, and keep what each returns. Then `middle`. Up: join with skip c,
-# `up3`, enlarge, join with skip b, `up2`, enlarge, join with skip a, `up1`, `leave`. "Join" is concatenation along the channels, what comes from
-# below first. "Enlarge" copies each pixel four times. Every block gets `emb`.
+# **Question.** Where does it differ from your U-Net of notebook 03?
 #
-# Difficulty: ●●●○○ · 20 minutes
+# <details><summary>Answer</summary>
 #
-# <details><summary>Hint 1 (a nudge)</summary>
-#
-# The channels a block was built for tell you what it wants: `up3` takes 2c, `up2` takes c + b, `up1` takes b + a. Draw the arrows into the diagram
-# before you type.
+# It has no attention. The stride sits inside a block, in its first convolution. The level is added behind the norm and before the activation. Enlarging copies each pixel four times, without a convolution of its own.
 #
 # </details>
-# <details><summary>Hint 2 (almost there)</summary>
 #
-# `a = self.down1(x, emb)`, `b = self.down2(a, emb)`, `c = self.down3(b, emb)`; then `h = self.up3(torch.cat([self.middle(c, emb), c], dim=1), emb)`; enlarge with
-# `F.interpolate(h, scale_factor=2.0)`; twice more the same pattern.
+# **Exercise 7.2** How many of the 28 pixels across does one output pixel depend on? Two numbers: for three 3 x 3 convolutions one after the other, and for `LabUNet`.
+#
+# Difficulty: ●●○○○ · 3 minutes
+#
+# <details><summary>Hint</summary>
+#
+# Count from one output pixel backwards. How many pixels does one 3 x 3 convolution look at, how many do two? In the U-Net, a step to the side at 7 x 7 is
+# a step of four pixels in the picture: how many convolutions are made at 7 x 7?
 #
 # </details>
 #
 # <!--slide 3 min
-# ## Three convolutions see 7 pixels across, the U-Net nearly all 28
+# ## Three convolutions see 7 pixels across, the U-Net all 28
 #
 # What one output pixel depends on, bright where strongly (norms taken out)
 #
@@ -306,54 +287,48 @@ class Layers(nn.Module):
 # Live: run the cell, a second.
 # -->
 
-# %% exercise="7.2" slideshow={"slide_type": "skip"}
-class LabUNet(Layers):
-    def embed(self, t, y=None):
-        emb = self.time(timestep_embedding(t, self.emb_dim))
-        return emb if y is None else emb + self.label(y)
+# %% exercise="7.2" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 7.2: pixels across, for three 3 x 3 convolutions and for LabUNet
+### BEGIN SOLUTION
+guess = 7, 28
+### END SOLUTION
+check.predict("7.2", guess)
 
-    def forward(self, x, t, y=None):
-        emb = self.embed(t, y)
-        # TODO 7.2: down, middle, up with skips, leave
-        ### BEGIN SOLUTION
-        a = self.down1(x, emb)
-        b = self.down2(a, emb)
-        c = self.down3(b, emb)
-        h = self.up3(torch.cat([self.middle(c, emb), c], dim=1), emb)
-        h = self.up2(torch.cat([F.interpolate(h, scale_factor=2.0), b], dim=1), emb)
-        h = self.up1(torch.cat([F.interpolate(h, scale_factor=2.0), a], dim=1), emb)
-        return self.leave(h)
-        ### END SOLUTION
-
-
-LabUNet = check("7.2", LabUNet)
-
-# %% expected="7.2" tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% slideshow={"slide_type": "skip"}
 torch.manual_seed(0)
 probe, flat = LabUNet(), nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1) for _ in range(3)))
 nn.init.normal_(probe.leave[-1].weight)  # it starts at zero
 for part in [part for part in probe.modules() if hasattr(part, "norm")]:
     part.norm = nn.Identity()
 probe.leave[0] = nn.Identity()
-fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.4))
-for ax, name in zip(axes, ("three convolutions", "your U-Net"), strict=True):
+
+
+def reach(network):
+    """How strongly one output pixel depends on each pixel of the input."""
     x = torch.randn(1, 1, 28, 28, requires_grad=True)
-    output = flat(x) if name == "three convolutions" else probe(x, torch.tensor([100]))
-    output[0, 0, 14, 14].backward()
-    ax.imshow(x.grad[0, 0].abs().log10().clamp(-8, 0), cmap="viridis")
-    ax.set(title=f"{name}: sees {(x.grad != 0).float().mean():.0%}", xticks=[], yticks=[])
+    network(x)[0, 0, 14, 14].backward()
+    return x.grad[0, 0].abs()
+
+# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
+fields = {"three convolutions": reach(flat), "LabUNet": reach(lambda x: probe(x, torch.tensor([100])))}
+across = {name: (field > 0).any(0).sum().item() for name, field in fields.items()}
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.4))
+for ax, (name, field) in zip(axes, fields.items(), strict=True):
+    ax.imshow(field.log10().clamp(-8, 0), cmap="viridis")
+    ax.set(title=f"{name}: {across[name]} pixels across", xticks=[], yticks=[])
 show.figure(fig, "Which of 28 x 28 input pixels one output pixel depends on: a square of 7 x 7 for three "
-            "convolutions, nearly the whole picture for the U-Net")
+            "convolutions, the whole picture for the U-Net")
+_ = check.truth("7.2", list(across.values()))
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # Bright pixels are those that the pixel in the middle depends on. (The norms are taken out for this look: they pass a brightness from
-# everywhere to everywhere, but no shapes.) Three convolutions, which pass for a U-Net in the lab we started from, see 7 of 28 pixels across: no
-# way to relate a sleeve to a hem. Three resolutions see nearly everything, at a low price: the 7 x 7 layers hold most of the parameters and do little
+# everywhere to everywhere, but no shapes.) Three convolutions, which pass for a U-Net in the lab we started from, have no
+# way to relate a sleeve to a hem. Three resolutions see everything, at a low price: the 7 x 7 layers hold most of the parameters and do little
 # more than a third of the multiplications.
 #
 # ## Step 3: training
 #
-# The loop is given; its heart, `train_step`, is yours. Around it: AdamW with a rate that warms up and later falls, a moving average of the weights
+# In notebook 04 you wrote one training step, and the loop around it was given. Now the loop is yours. It will stand inside AdamW with a rate that warms up and later falls, a moving average of the weights
 # (notebook 03), and bfloat16 inside the network, with which most processors are faster. If yours is not, set `bf16 = False`.
 
 # %% slideshow={"slide_type": "skip"}
@@ -362,92 +337,85 @@ from helpers.training import EMA, learning_rate
 bf16 = True
 
 
-def fit(model, ema, steps, lr=1e-3):
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    g = torch.Generator().manual_seed(0)
-    for i in range(steps):
-        optimizer.param_groups[0]["lr"] = learning_rate(i, steps, lr)
-        x0 = images[torch.randint(len(images), (64,), generator=g)]
-        t = torch.randint(1, T + 1, (64,), generator=g)  # levels 1 .. T
-        noise = torch.randn(x0.shape, generator=g)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = train_step(model, optimizer, schedule, x0, t, noise)
-        ema.update(model)
-        yield loss
+def noise_target(x0, t, noise, schedule):  # what this network is asked for
+    return noise
 
+
+def rate(i):
+    return learning_rate(i, steps, 1e-3)
 
 # %% [markdown] exercise_text="7.3" slideshow={"slide_type": "slide"}
-# One step: noise a batch, ask the network for the noise, compare, move the weights.
-# $$\mathcal L = \operatorname{mean}\big(\epsilon_\theta(x_t, t) - \epsilon\big)^2$$
-# The network predicts **all** the noise between $x_0$ and $x_t$, not that of one step.
+# What belongs to the loop? In each step `i`, counted from 0, it
+# - puts the learning rate `rate(i)` into the optimiser, `optimizer.param_groups[0]["lr"]`;
+# - draws what must be fresh in every step: which `batch` pictures of `images` (a picture may come twice), a level from 1 to $T$ for each of them, and noise;
+# - makes one step of training, `my.train_step(model, optimizer, schedule, x0, t, noise, target)`;
+# - hands out (`yield`) the loss, so that whoever runs the loop can look on, average the weights, or stop.
 #
-# **Exercise 7.3** Write `train_step`. Clip the gradient to norm 1 before the update. Return the loss as a number.
+# All draws come from `generator`, in this order: pictures, levels, noise. Then the same seed gives the same training.
 #
-# Difficulty: ●●○○○ · 15 minutes
+# **Exercise 7.3** Write `fit`, a generator of `steps` losses.
+#
+# Difficulty: ●●●○○ · 13 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# Gradients add up from step to step unless somebody clears them. Clipping sits between two other calls.
+# Five lines in a `for` loop. `torch.randint` draws whole numbers and leaves out the upper end; it takes the shape as a tuple. How many levels does a batch need?
 #
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# Seven lines, in this order: `schedule.q_sample`, `F.mse_loss`, `optimizer.zero_grad`, `loss.backward`, `nn.utils.clip_grad_norm_`, `optimizer.step`,
-# `loss.item`. What goes into the second, and against what is it held?
+# `torch.randint(len(images), (batch,), generator=generator)` draws the places of the pictures in `images`. The levels are drawn the same way, from 1 to `schedule.T + 1`.
+# The noise has `x0.shape`. The last line is `yield my.train_step(...)`.
 #
 # </details>
 #
 # <!--slide 3 min
-# ## One training step: noise, ask, compare, move
+# ## The loop around a training step
 #
-# $$\mathcal L = \operatorname{mean}\big(\epsilon_\theta(x_t, t) - \epsilon\big)^2$$
+# - set the rate, `rate(i)`
+# - draw what must be fresh: pictures, levels 1 .. $T$, noise, in this order, all from `generator`
+# - make one step, `my.train_step(model, optimizer, schedule, x0, t, noise, target)`
+# - hand out its loss
 #
-# - the network predicts **all** the noise between $x_0$ and $x_t$, not that of one step
-# - each picture of the batch has its own level
-# - clip the gradient to norm 1, before the update
-#
-# **Your turn: 7.3, 15 minutes.** `train_step(model, optimizer, schedule, x0, t, noise)` returns the loss, a number
+# **Your turn: 7.3, 13 minutes.** `fit(model, optimizer, schedule, images, steps, rate, target, generator, batch=64)`, a generator
 #
 # Notes:
-# Say: seven lines. The loop, the learning rate and the moving average of the weights are given; you know them from notebook 03.
+# Say: the step is yours from notebook 04; today you write what stands around it. The moving average of the weights stays outside.
 # Ask: why does the loss start at 1? (The last layer starts at zero, so the first answer is 0, and the noise has variance 1.)
-# Give 15 minutes. Common mistakes: no zero_grad, so gradients add up; clipping after the step, or before backward, where it does nothing.
-# -->
-#
-# <!--slide 2 min
-# ## The loss falls fast, then hardly at all
-#
-# Your 700 steps follow the long training of 3,000
-#
-# Notes:
-# Have run before class, or start it when the exercise begins: 700 steps take about a minute, sometimes two. The long training (3,000 steps, WEIGHTS = "mine") takes three to five.
-# Say: yours follows the long training, step by step. After the first two hundred steps it falls only slowly; on plain axes the curve would look flat.
-# Ask: the curve is nearly flat: is the model finished? (No. We will see that samples go on improving long after this.)
+# Give 13 minutes. Common mistakes: levels 0 to T - 1, so that the top never comes up; one level for the whole batch; the rate never set. Start the training cell when the exercise ends: 700 steps take about a minute, sometimes two.
 # -->
 
 # %% exercise="7.3" slideshow={"slide_type": "skip"}
-def train_step(model, optimizer, schedule, x0, t, noise):
-    """One update of the model. x0, noise: (B, 1, H, W); t: (B,). Returns the loss, a number."""
-    # TODO 7.3: noise, predict, compare, clear, back, clip, step
+def fit(model, optimizer, schedule, images, steps, rate, target, generator, batch=64):
+    """Trains the model; yields the loss of each step. rate(i): the learning rate of step i."""
+    # TODO 7.3: in each step the rate, then pictures, levels and noise; train, and yield the loss
     ### BEGIN SOLUTION
-    x_t = schedule.q_sample(x0, t, noise)
-    loss = F.mse_loss(model(x_t, t), noise)
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return loss.item()
+    for i in range(steps):
+        optimizer.param_groups[0]["lr"] = rate(i)
+        x0 = images[torch.randint(len(images), (batch,), generator=generator)]
+        t = torch.randint(1, schedule.T + 1, (batch,), generator=generator)
+        noise = torch.randn(x0.shape, generator=generator)
+        yield my.train_step(model, optimizer, schedule, x0, t, noise, target)
     ### END SOLUTION
 
 
-train_step = check("7.3", train_step)
+fit = check("7.3", fit)
 
-# %% expected="7.3" tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% slideshow={"slide_type": "skip"}
 torch.manual_seed(0)
-mine, steps = LabUNet(), choose(read=700, smoke=6, full=3_000)
-ema, start = EMA(mine), time.perf_counter()
-losses = list(show.progress(fit(mine, ema, steps), steps, "training"))
-minutes, saved = (time.perf_counter() - start) / 60, load_results("fashion")
+network, steps = LabUNet(), choose(read=700, smoke=6, full=3_000)
+optimizer, ema = torch.optim.AdamW(network.parameters(), fused=True), EMA(network)
+g, losses, start = torch.Generator().manual_seed(0), [], time.perf_counter()
+rounds = fit(network, optimizer, schedule, images, steps, rate, noise_target, g)
+with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    for loss in show.progress(rounds, steps, "training"):
+        ema.update(network)
+        losses.append(loss)
+minutes = (time.perf_counter() - start) / 60
+print(f"{steps} steps in {minutes:.1f} min, loss {losses[0]:.2f}, then {sum(losses[-50:]) / 50:.3f}")
+
+# %% slideshow={"slide_type": "skip"}
+saved = load_results("fashion")
 every_50 = torch.tensor(saved[DATA]["loss"]).mean(0)  # the long training: a mean over 50 steps each
 fig, ax = plt.subplots(figsize=(show.WIDTH, 3.2))
 ax.plot(show.smooth(losses), color=show.COLOURS[1], linewidth=3, label="yours, mean of the last 50 steps")
@@ -455,208 +423,292 @@ ax.plot(range(50, 50 * len(every_50) + 1, 50), every_50, color=show.COLOURS[0], 
 ax.set(xlabel="training step", ylabel="loss", xscale="log", yscale="log")
 ax.legend()
 show.figure(fig, "Loss over the step, both logarithmic: yours falls steeply, along that of the long training")
-print(f"{steps} steps in {minutes:.1f} min, loss {losses[0]:.2f}, then {sum(losses[-50:]) / 50:.3f}")
+mine.credit("fit", "Schedule", "linear_betas", verb="trained")
 
 # %% [markdown] exercise_text="7.4" slideshow={"slide_type": "slide"}
 # The loss starts at 1, because the last layer starts at zero and the noise has variance 1. Then it falls fast, and soon very slowly.
 # This was a taste of about a minute. The long training takes about three: to follow it, set `steps` to 3,000.
 #
-# Carry on with the shipped weights or with yours: that is the switch `WEIGHTS` at the top. The shipped ones are this very network after the long training, by
-# `make train` with this recipe. Long is relative: the samples will show that it was stopped early.
+# ### A training that looks fine
 #
-# ## Step 4: ancestral sampling
+# Does a falling loss mean that all is well? Below, somebody wrote the loop and the step as one, for a smaller network and 60 steps, and made one mistake. Which one depends
+# on a number that was drawn for you. The loss falls in every case.
 #
-# At the levels $T, T-1, \dots, 1$: estimate $x_0$, keep it in $[-1, 1]$, draw $x_{t-1}$ from the posterior (Ho et al. 2020, eqs. 6, 7, 15):
-# $$\hat x_0 = \mathrm{clamp}\!\left(\frac{x_t - \sqrt{1-\bar\alpha_t}\,\epsilon_\theta}{\sqrt{\bar\alpha_t}}\right), \qquad
-# \mu = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t\,\hat x_0 + \sqrt{1-\beta_t}\,(1-\bar\alpha_{t-1})\,x_t}{1-\bar\alpha_t}, \qquad
-# \sigma^2 = \beta_t\,\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}$$
-# At $t = 1$ we have $\bar\alpha_0 = 1$, so $\sigma = 0$ and $\mu = \hat x_0$: the last step adds no noise.
+# **Exercise 7.4** Which line is wrong? A wrong answer costs nothing: it is answered by a measurement.
 #
-# **Exercise 7.4** Write `ancestral`, a generator: after each step `yield (level, x)`, where the level is that of the new `x`; the last is 0, clean.
-# `draw(x)` gives fresh noise like `x`.
+# Difficulty: ●●●○○ · 10 minutes
 #
-# Difficulty: ●●●●○ · 20 minutes
+# <details><summary>Hint</summary>
 #
-# <details><summary>Hint 1 (a nudge)</summary>
-#
-# The network is asked at level $T$ first and at level 1 last. Which `range` is that? It wants the level as a tensor (B,).
-#
-# </details>
-# <details><summary>Hint 2 (almost there)</summary>
-#
-# `for t in range(schedule.T, 0, -1)`; `a`, `a_prev` and `beta` are `alpha_bar[t]`, `alpha_bar[t - 1]` and `betas[t]` of the schedule;
-# `eps = model(x, torch.full((len(x),), t)).float()`. Then the three formulas, one line each, with `.clamp(-1, 1)` in the first;
-# `x = mean + sigma * draw(x)`; `yield t - 1, x`.
+# Look at where the loss starts and where it ends; yours above started at 1. Then compare each line with your `fit` and your `train_step`: the range of the pictures and of the levels, the kind of noise, what the
+# network is told and what it is asked for, what is called and in which order.
 #
 # </details>
 #
 # <!--slide 4 min
-# ## Ancestral sampling: guess, keep in range, draw
+# ## One line of this training is wrong. Which?
 #
-# $$\hat x_0 = \mathrm{clamp}\!\left(\frac{x_t - \sqrt{1-\bar\alpha_t}\,\epsilon_\theta}{\sqrt{\bar\alpha_t}}\right), \qquad \sigma^2 = \beta_t\,\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}$$
-#
-# $$\mu = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t\,\hat x_0 + \sqrt{1-\beta_t}\,(1-\bar\alpha_{t-1})\,x_t}{1-\bar\alpha_t}$$
-#
-# - from $t = T$ down to 1; at $t = 1$, $\bar\alpha_0 = 1$ gives $\sigma = 0$: no noise is added
-#
-# **Your turn: 7.4, 20 minutes.** `ancestral(model, schedule, x, draw)`: after each step `yield (level, x)`
+# ```python
+# 1 x0 = images[pick]
+# 2 t = torch.randint(1, T + 1, (32,), generator=g)
+# 3 noise = torch.randn(x0.shape, generator=g)
+# 4 x_t = schedule.q_sample(x0, t, noise)
+# 5 loss = F.mse_loss(model(x_t, t), noise)
+# 6 optimizer.zero_grad()
+# 7 loss.backward()
+# 8 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+# 9 optimizer.step()
+# ```
 #
 # Notes:
-# Say: at each level the network guesses the clean picture, we keep the guess in [-1, 1], and draw the next state from the posterior around a mix of guess and present state.
-# Ask: what do mu and sigma come to at t = 1? (alpha_bar_0 is 1, so sigma is 0, and mu is the estimate of x_0: the last step returns it as it is.)
-# Give 20 minutes. Common mistakes: asking the network at level 0 too, where 1 - alpha_bar is 0 and the division fails; sigma squared where sigma belongs, which adds too little noise.
+# Say: one line was changed, and this is the loss; the lines on the slide are the right ones. In the notebook everybody gets a case of their own; for a common one, `check.hunt("7.4", seed=your_number)`. The loss of the real training, 700 steps, falls fast and then hardly at all; it stands in the notebook.
+# Ask: what would you measure? (The loss at the first step: 0.33 points at line 3. A gradient that is always clipped: line 6. The smallest value of x0: line 1. The highest level drawn, and how many the network is told: lines 2 and 5. A loss that ends too low: line 5.)
+# Here line 1: the pictures go from 0 to 1. The point: in three of the six cases the loss ends lower than in the right program. A small loss says that the question was easy.
+# -->
+
+# %% exercise="7.4" kind="hunt" tags=["slide-figure"] slideshow={"slide_type": "-"}
+check.hunt("7.4")
+
+# %% kind="answer" of="7.4" slideshow={"slide_type": "skip"}
+line = 1  # TODO 7.4: the number of the wrong line
+check.found("7.4", line)
+
+# %% [markdown] exercise_text="7.5" slideshow={"slide_type": "slide"}
+# So a falling loss, even a low one, says little by itself: in half of the cases of this hunt it ends lower than in the right program. Keep a loss on held-out pictures, asked as it should be, and look at samples.
+#
+# Carry on with the shipped weights or with yours: that is the switch `WEIGHTS` at the top. The shipped ones are this very network after the long training, by
+# `make train` with this recipe. Long is relative: the samples will show that it was stopped early.
+#
+# ## Step 4: clothes, from noise
+#
+# Your `walk` draws with any network, if somebody tells it how to read the answer. The network of notebook 04 answered with $v$, and you wrote `from_v`. This one answers with the noise. A reader gets `read(output, x_t, t, schedule)` and returns both
+# parts of $x_t$, picture first. It leaves them as they are: the walk clamps.
+#
+# **Exercise 7.5** Write `read_eps`. Your `my.predict_x0(x_t, t, eps, schedule)` is there.
+#
+# Difficulty: ●○○○○ · 4 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# One of the two is what the network answered.
+#
+# </details>
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# The other is what `my.predict_x0` makes of it. The order is `(x0, eps)`.
+#
+# </details>
+#
+# <!--slide 3 min
+# ## Your walk needs to know how to read the answer
+#
+# - the network of notebook 04 answers with $v$: `from_v` reads it
+# - this one answers with the noise: `read_eps(output, x_t, t, schedule)` returns `(x0, eps)`
+#
+# Then `my.walk(model, schedule, x_T, range(T, 0, -1), my.ancestral_step, read_eps, g)` draws clothes.
+#
+# **Your turn: 7.5, 4 minutes.**
+#
+# Notes:
+# Say: everything else is there. The schedule is yours, the network is given, the walk is yours.
+# Ask: should the reader clamp? (No. The walk clamps, for every reader, and computes the noise anew.)
+# Give 4 minutes. Common mistake: the two results in the other order.
 # -->
 #
 # <!--slide 2 min
-# ## From noise to clothes, in your own three hundred steps
+# ## From noise to clothes, by your own walk
 #
 # Notes:
-# Live: the walk of 64 pictures takes about six seconds on two cores. In the notebook, "Try it" below step 6 has a slider that runs through eight stored walks, each state with the network's guess of the clean picture.
+# Live: the walk of 64 pictures takes about six seconds on two cores. In the notebook, "Try it" below has a slider that runs through eight stored walks, each state with the network's guess of the clean picture.
 # Say: shirts, trousers, bags, shoes. Some have holes and specks: the network was stopped early, after less than five minutes of training.
 # Ask: which kinds of clothes come out best, and which worst? (Look: plain outlines such as shoes and tops are good; textures are grainy.)
 # -->
 
-# %% exercise="7.4" slideshow={"slide_type": "skip"}
-def ancestral(model, schedule, x, draw):
-    """x: pure noise (B, 1, H, W). Yields (level, x) after every step, down to level 0."""
-    # TODO 7.4: estimate x_0, mean and sigma of the posterior, step
+# %% exercise="7.5" slideshow={"slide_type": "skip"}
+def read_eps(output, x_t, t, schedule):
+    """What a network that answers with the noise says about x_t: (x0, eps)."""
+    # TODO 7.5: the picture and the noise
     ### BEGIN SOLUTION
-    for t in range(schedule.T, 0, -1):
-        a, a_prev, beta = schedule.alpha_bar[t], schedule.alpha_bar[t - 1], schedule.betas[t]
-        eps = model(x, torch.full((len(x),), t)).float()
-        x0 = ((x - (1 - a).sqrt() * eps) / a.sqrt()).clamp(-1, 1)
-        mean = (a_prev.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - a_prev) * x) / (1 - a)
-        sigma = (beta * (1 - a_prev) / (1 - a)).sqrt()
-        x = mean + sigma * draw(x)
-        yield t - 1, x
+    return my.predict_x0(x_t, t, output, schedule), output
     ### END SOLUTION
 
 
-ancestral = check("7.4", ancestral)
+read_eps = check("7.5", read_eps)
 
-# %% expected="7.4" tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% expected="7.5" tags=["slide-figure"] slideshow={"slide_type": "-"}
 model = ema.model if WEIGHTS == "mine" else load_model(f"{DATA}_lab", LabUNet)
 model.requires_grad_(False)
-g = torch.Generator().manual_seed(0)
+g, start = torch.Generator().manual_seed(0), time.perf_counter()
 x_T = torch.randn(choose(64, 10), 1, 28, 28, generator=g)
-film, states, start = {T: x_T}, {T: x_T[:8]}, time.perf_counter()  # six states; eight walks, whole
+states, x = {}, x_T  # at each level x_t, and the picture that the network sees in it
 with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-    walk = ancestral(model, schedule, x_T, lambda x: torch.randn(x.shape, generator=g))
-    for level, x in show.progress(walk, T, "ancestral"):
-        states[level] = x[:8].clone()
-        if level in (200, 100, 50, 20, 0):
-            film[level] = x
-seconds = time.perf_counter() - start
-show.grid(film[0], "64 samples in an 8 by 8 grid. With the shipped weights: shirts, trousers, bags, shoes",
+    walk = my.walk(model, schedule, x_T, range(T, 0, -1), my.ancestral_step, read_eps, g)
+    for level, x_next, x0 in show.progress(walk, T, "ancestral"):
+        states[level + 1], x = (x[:8], x0[:8]), x_next
+seconds, samples = time.perf_counter() - start, x
+show.grid(samples, "64 samples in an 8 by 8 grid. With the shipped weights: shirts, trousers, bags, shoes",
           columns=8, width=4.4)
-print(f"{len(x_T)} images, {T} steps, {WEIGHTS} weights: {seconds:.1f} s")
 
-# %% [markdown] exercise_text="7.5" slideshow={"slide_type": "slide"}
-# ## Step 5: every k-th level
+# %% slideshow={"slide_type": "skip"}
+print(f"{len(samples)} images, {T} steps, {WEIGHTS} weights: {seconds:.1f} s")
+mine.credit("walk", "read_eps", "ancestral_step", "Schedule", "linear_betas")
+film = torch.stack([*(states[t][0][:3] for t in (T, 200, 100, 50, 20)), samples[:3]], dim=1).flatten(0, 1)
+for name, pictures, columns in (("grid", samples, choose(8, 5)), ("filmstrip", film, 6)):
+    my.to_png(pictures, columns, out_dir() / f"{DATA}_{name}.png")
+    print(f"saved {DATA}_{name}.png")
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
+# ### Try it: walk through the walk (optional)
 #
-# No fresh noise, and strides of k. Start at the top, $T$, then $T-k$, and so on; after the last of them comes level 0, clean. With the
-# clamped $\hat x_0$ of step 4, compute the noise that belongs to it, and put both together again at the next level $t'$ (Song et al. 2021, eq. 12 with $\eta = 0$):
-# $$\hat\epsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}}, \qquad
-# x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon$$
+# The walks of eight of your samples are stored. Above, $x_t$, as it is passed on from step to step; below, the $\hat x_0$ that the network makes of it at this level. Sliders need a running
+# kernel. Set `level` to 300, then move it down. Where do you first see in $x_t$ what it will be, and where in $\hat x_0$? Is the first guess the final garment?
+# In the strip, the guess begins as specks and a blur, and is a shoe while the state is still mostly noise.
+
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
+def walk_at(level=100):
+    """Eight walks at one level: the states, and what the network makes of them."""
+    x, x0 = states[level]
+    show.rows({"x_t": x, "guess of x_0": x0}, f"Eight states of the walk at t = {level}, below each the "
+              "network's guess of the clean picture", title=f"t = {level}")
+
+
+levels = [300, 240, 180, 120, 90, 60, 30, 1]
+strip = [torch.stack([states[t][kind][2] for t in levels]) for kind in (0, 1)]
+show.rows({"x_t": strip[0], "guess of x_0": strip[1]}, "A walk at eight levels: the states; below, the "
+          "guesses: specks, then a blur, then a shoe while the state is still mostly noise",
+          labels=[f"t = {t}" for t in levels])
+
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
+sliders(walk_at, level=(1, T))
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## Step 5: a tenth of the time
 #
-# **Exercise 7.5** Write `every_kth`, a generator like `ancestral`, without `draw`.
+# Three hundred evaluations are many. Take every tenth level, and the DDIM step, which adds no fresh noise.
+
+# %% slideshow={"slide_type": "skip"}
+def every_tenth(model, schedule, x, generator=None):
+    *_, (_, x, _) = my.walk(model, schedule, x, range(T, 0, -10), my.ddim_step, read_eps, generator)
+    return x
+
+
+start = time.perf_counter()
+few = every_tenth(model, schedule, x_T)
+print(f"{len(x_T)} images: {time.perf_counter() - start:.1f} s in 30 evaluations, {seconds:.1f} s in {T}")
+show.rows({"ancestral": samples[:10], "every 10th": few[:10]}, "Ten pictures from the same noises: above by "
+          "300 ancestral steps, clothes; below by every tenth level, some clean, others full of specks")
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# The rows need not show the same garments: fresh noise sends the ancestral walk elsewhere. But why the specks? There is no mistake in your functions. To
+# have a number for it, call a pixel *lonely* when it is brighter than all its eight neighbours, or darker than all of them, by more than 0.2.
+
+# %% slideshow={"slide_type": "skip"}
+def lonely(x, by=0.2):
+    """How many of a thousand pixels are brighter, or darker, than all eight neighbours."""
+    around = F.unfold(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3).unflatten(1, (1, 9))[:, 0]
+    middle, others = around[:, 4], torch.cat([around[:, :4], around[:, 5:]], dim=1)
+    apart = (middle > others.amax(1) + by) | (middle < others.amin(1) - by)
+    return 1000 * apart.float().mean().item()
+
+
+print("lonely pixels in a thousand: " + ", ".join(f"{name} {lonely(some):.1f}" for name, some in
+      {"real pictures": images[:500], "ancestral": samples, "every 10th": few}.items()))
+
+# %% [markdown] exercise_text="7.6" slideshow={"slide_type": "slide"}
+# **Exercise 7.6** Change one thing in the walk below, so that the specks go and it still asks the network 30 times at most. Then say why it helps:
 #
-# Difficulty: ●●●○○ · 15 minutes
+# - `"a"`: the strides were too long;
+# - `"b"`: the start was below the top;
+# - `"c"`: without fresh noise every error of the network is carried to the end.
 #
-# <details><summary>Hint 1 (a nudge)</summary>
+# The check draws sixteen pictures, which takes a second or two, and counts lonely pixels: fewer than half as many are asked for.
 #
-# First make the list of levels. The step goes from one entry to the next; the last goes to level 0, where $\bar\alpha$ is 1.
+# Difficulty: ●●●○○ · 8 minutes
 #
-# </details>
-# <details><summary>Hint 2 (almost there)</summary>
+# <details><summary>Hint</summary>
 #
-# `levels = list(range(schedule.T, 0, -k))` and `zip(levels, [*levels[1:], 0])`. The first three lines of the loop are those of
-# `ancestral`, with the level `t_next` for `t - 1`.
+# Two things stand in the line: which levels are visited, and how a step is made. Try them one at a time. What does the ancestral walk of step 4 do that this one does not?
 #
 # </details>
 #
 # <!--slide 4 min
-# ## Every k-th level: no fresh noise, larger strides
+# ## Thirty evaluations, and specks. What is to blame?
 #
-# $$\hat\epsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}}, \qquad
-# x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon$$
+# ```python
+# levels, step = list(range(300, 0, -10)), my.ddim_step
+# ```
 #
-# - levels $T,\ T-k,\ T-2k, \dots$; after the last comes level 0, clean
-# - $\hat x_0$ is clamped as before, and $\hat\epsilon$ must be the noise that belongs to it
+# - **(a)** the strides are too long
+# - **(b)** the start is below the top
+# - **(c)** without fresh noise every error of the network is carried to the end
 #
-# **Your turn: 7.5, 15 minutes.** `every_kth(model, schedule, x, k)`, a generator like `ancestral`, without `draw`
+# **Your turn: 7.6, 8 minutes.** Change one thing, so that the specks go; still 30 evaluations. Then say why
 #
 # Notes:
-# Say: guess the picture, compute the noise that goes with the guess, mix both anew for the next level. This is DDIM without fresh noise (notebook 05).
-# Ask: with T = 300 and k = 10, which levels are visited? (300, 290, down to 10, then clean: thirty evaluations. Counting 1, 11, 21 from below would start at 291.)
-# Give 15 minutes. Common mistakes: keeping the eps of the network after x_0 was clamped; starting below the top.
+# Say: thirty evaluations instead of three hundred, but some pictures are full of specks. The check counts lonely pixels and says what a change does.
+# Ask: with T = 300 and every tenth level, which levels are visited? (300, 290, down to 10, then clean: thirty evaluations. Counting 1, 11, 21 from below would start at 291.)
+# Give 8 minutes, and let them vote for a letter first. Smaller strides need more than 30 evaluations, and the check says that they do not help.
 # -->
 
-# %% exercise="7.5" slideshow={"slide_type": "skip"}
-def every_kth(model, schedule, x, k):
-    """x: pure noise (B, 1, H, W). Yields (level, x) after every step, down to level 0."""
-    # TODO 7.5: the levels, then a step from each to the next
+# %% exercise="7.6" kind="break" slideshow={"slide_type": "skip"}
+def draw_short(model, schedule, x, generator):
+    # TODO 7.6: change one thing, so that the specks go
     ### BEGIN SOLUTION
-    levels = list(range(schedule.T, 0, -k))
-    for t, t_next in zip(levels, [*levels[1:], 0], strict=True):
-        a, a_next = schedule.alpha_bar[t], schedule.alpha_bar[t_next]
-        eps = model(x, torch.full((len(x),), t)).float()
-        x0 = ((x - (1 - a).sqrt() * eps) / a.sqrt()).clamp(-1, 1)
-        eps = (x - a.sqrt() * x0) / (1 - a).sqrt()
-        x = a_next.sqrt() * x0 + (1 - a_next).sqrt() * eps
-        yield t_next, x
+    # given: levels, step = list(range(300, 0, -10)), my.ddim_step
+    levels, step = list(range(300, 0, -10)), my.ancestral_step
     ### END SOLUTION
+    for _, x, _ in my.walk(model, schedule, x, levels, step, read_eps, generator):
+        pass
+    return x
 
 
-every_kth = check("7.5", every_kth)
-
-# %% expected="7.5" slideshow={"slide_type": "skip"}
-start = time.perf_counter()
-*_, (level, few) = every_kth(model, schedule, x_T, 10)
-seconds_few = time.perf_counter() - start
-print(f"{len(x_T)} images: {seconds_few:.1f} s in 30 evaluations, {seconds:.1f} s in {T}")
-show.rows({"ancestral": film[0][:10], "every 10th": few[:10]}, "Ten pictures from the same noises: above by "
-          "300 ancestral steps, clothes; below by every tenth level, some clean, others full of specks")
+why = "c"  # "a", "b" or "c"
+draw_short = check.changed("7.6", draw_short, why)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# Fresh noise sends the ancestral walk elsewhere, so the rows need not show the same garments. But why the specks? Not for a mistake of yours: the check has seen every
-# state. To find out, change one thing at a time: smaller strides; the same strides with fresh noise (`eta = 1`, notebook 05); your own weights.
-#
-# And two mistakes that are often made. *Starts at 291* counts 1, 11, 21, ... from below, as the textbook lab does. *One-level steps* visits every
-# tenth level with the ancestral step of step 4, as if the levels between did not exist.
+# Here is each change by itself, from the same noises, and yours in the last row. Two rows show mistakes that are often made. *Starts at 291* counts 1, 11, 21, ... from below, as the textbook lab does. *One-level steps* visits every
+# tenth level with a step that goes down by one, as if the levels between did not exist.
 #
 # <!--slide 3 min
-# ## The specks come from determinism, not from the strides
+# ## The specks come from the missing noise, not from the strides
 #
 # One change at a time; the same starting noise in all rows
 #
 # Notes:
-# Say: thirty evaluations instead of three hundred, but some pictures are full of specks. Change one thing at a time. Row 2: smaller strides, the same specks. Row 3: started at 291, nearly the same. Row 4: one-level steps at every tenth level, as if the levels between did not exist: noise. Row 5: the same strides with fresh noise: clothes. Row 6: the same, with the weights trained live.
+# Say: row 2: smaller strides, the same specks. Row 3: started at 291, nearly the same. Row 4: one-level steps at every tenth level, as if the levels between did not exist: noise. Row 5: the same strides with fresh noise: clothes. Row 6: the same, with the weights trained live. The last row is what was handed in.
 # Ask: why does fresh noise help a network with errors? (The deterministic walk carries each error to the end. Fresh noise covers it up, and later steps can correct it.)
 # Live: the cell takes a few seconds; it needs the live training of step 3.
 # -->
 
+# %% slideshow={"slide_type": "skip"}
+def drawn(network, levels, step):
+    g = torch.Generator().manual_seed(1)
+    *_, (_, x, _) = my.walk(network, schedule, x_T[:16], levels, step, read_eps, g)
+    return x
+
+
+def one_level(x0, eps, t, t_next, noise, schedule):
+    return my.ancestral_step(x0, eps, t, t - 1, noise, schedule)
+
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
-import copy
-from dataclasses import replace
+tenth = range(T, 0, -10)
+strips = {
+    "every 10th": few[:16],
+    "every 3rd": drawn(model, range(T, 0, -3), my.ddim_step),
+    "starts at 291": drawn(model, range(T - 9, 0, -10), my.ddim_step),
+    "one-level steps": drawn(model, tenth, one_level),
+    "fresh noise": drawn(model, tenth, my.ancestral_step),
+    "live, fresh": drawn(ema.model, tenth, my.ancestral_step),
+    "your choice": draw_short(model, schedule, x_T[:16], torch.Generator().manual_seed(1)),
+}
+show.rows({name: row[:7] for name, row in strips.items()}, "Seven rows: every tenth level; every "
+          "third, as many specks; started at 291, nearly the same; one-level steps, noise; fresh noise, "
+          "clothes; the live weights, rough; your choice")
+print(f"lonely pixels in a thousand, of {len(few[:16])} pictures a row:")
+print(", ".join(f"{name} {lonely(row):.1f}" for name, row in strips.items()))
 
-from helpers import sampling
-
-low, strips = copy.copy(schedule), {"every 10th": few[:7]}
-low.T = 291  # its levels are 291, 281, .., 1
-for name, levels, k in (("every 3rd", schedule, 3), ("starts at 291", low, 10)):
-    *_, (level, strips[name]) = every_kth(model, levels, x_T[:7], k)
-naive = replace(sampling.ancestral(), levels=lambda T: list(range(T, 0, -10)))
-fresh = sampling.ddim(T // 10, eta=1.0)
-walks = {"one-level steps": (model, naive), "fresh noise": (model, fresh), "yours, fresh": (ema.model, fresh)}
-for name, (network, rule) in walks.items():
-    walk = sampling.reverse(network, linear(T), rule, x_T=x_T[:7], seed=1, clip_x0=1.0)
-    strips[name] = sampling.last(walk)
-show.rows(strips, "Six rows of seven: every tenth level; every third, the same specks; started at 291, "
-          "nearly the same; one-level steps, noise; fresh noise, clothes; your weights, the same, rough")
-
-# %% [markdown] exercise_text="7.6" slideshow={"slide_type": "slide"}
-# Not the strides are to blame, but the determinism. This network was stopped early and makes errors; the deterministic walk carries each of them to the end, however small its steps.
+# %% [markdown] slideshow={"slide_type": "skip"}
+# The strides are innocent: with every third level there are as many specks. What is missing is fresh noise. This network was stopped early and makes errors, and a walk without fresh noise carries each of them to the end, however small its steps.
 # Fresh noise covers an error up, and later steps can correct it. A longer training makes the errors themselves smaller: the table below shows it.
 #
 # **Question.** The walk started at 291 looks no worse. Why start at the top all the same?
@@ -667,107 +719,73 @@ show.rows(strips, "Six rows of seven: every tenth level; every third, the same s
 # schedule that stops short, as that of the textbook lab. A start at the top costs nothing and is right for every k.
 #
 # </details>
+
+# %% [markdown] exercise_text="7.7" slideshow={"slide_type": "slide"}
+# ## Step 6: start from a real garment
 #
-# ## Step 6: saving
+# So far every walk began with pure noise. What if you begin with a shirt? Noise it half way, so that its details are gone and its outline is not, then walk down from there. What comes out fits what was left of the shirt, and the rest is new. The idea is
+# SDEdit's (Meng et al. [14]); with sketches in place of shirts it is how people turn a scribble into a painting.
 #
-# A PNG of grey pictures is a table of bytes, 0 black to 255 white. N pictures become one table of (N / columns) H rows and columns · W columns, in
-# reading order.
+# **Exercise 7.7** Write `half_way`: noise `pictures` to the first of `levels`, walk through all of them, and return the pictures at the end. The noise for the start is drawn from `generator` first, the walk's noise from the same generator after it.
 #
-# **Exercise 7.6** Write `sheet`: pictures (N, 1, H, W), N a multiple of `columns`, values from -1 to 1 or a little beyond; returns the table, `torch.uint8`.
-#
-# Difficulty: ●●○○○ · 10 minutes
+# Difficulty: ●●○○○ · 9 minutes
 #
 # <details><summary>Hint 1 (a nudge)</summary>
 #
-# Bytes first (exercise 4.4). Then the order: memory runs along a whole line of the *sheet*, through all its columns, before the next line. In which
-# order must row of the sheet, column of the sheet, y and x stand?
+# Both halves exist: the schedule noises a picture to any level, and your walk starts at the first of the levels that it is given, wherever that is.
 #
 # </details>
 # <details><summary>Hint 2 (almost there)</summary>
 #
-# Reshape to (rows, columns, H, W), `permute` to (rows, H, columns, W), reshape to the table.
+# `schedule.q_sample(pictures, levels[0], noise)` is where `my.walk(model, schedule, x, levels, step, read, generator)` begins. It yields three things a round, `(level, x, x0)`; return the last `x`.
 #
 # </details>
 #
-# <!--slide 3 min
-# ## Two PNG files, every line of them yours
+# <!--slide 4 min
+# ## Noise a real garment half way, then walk down
 #
-# **Your turn: 7.6, 10 minutes.** `sheet(images, columns)`: N pictures in [-1, 1] become one table of bytes, in reading order
+# **Your turn: 7.7, 9 minutes.** `half_way(model, schedule, pictures, levels, step, read, generator)`: `levels[0]` is where it starts
 #
 # Notes:
-# Say: (rows, columns, H, W), then permute to (rows, H, columns, W), then reshape: memory runs along a whole line of the sheet. The strip shows the walk at six levels, not evenly spaced: while t is high there is little to see.
-# Ask: what does the sheet look like if you reshape without the permute? (Each picture is cut into lines that are laid out one after the other: the sheet is scrambled into stripes.)
-# Give 10 minutes before showing the pictures (they appear on a click). Common mistakes: no permute; no clamp, so values beyond the range wrap around as bytes.
+# Say: both halves exist, the jump and the walk. Draw the noise for the jump first, then hand the same generator to the walk.
+# Ask (before the picture): from which level on is it another garment? (Look down the columns: at 60 it is the same one with other details, at 120 a cousin, from 180 on usually another garment.)
+# Give 9 minutes before showing the picture, which appears on a click. Common mistakes: noising to the top; walking from the clean picture.
 # -->
 
-# %% exercise="7.6" slideshow={"slide_type": "skip"}
-def sheet(images, columns):
-    """images: (N, 1, H, W) in [-1, 1]. Returns bytes (N / columns * H, columns * W)."""
-    # TODO 7.6: bytes, then rows and columns of pictures
+# %% exercise="7.7" slideshow={"slide_type": "skip"}
+def half_way(model, schedule, pictures, levels, step, read, generator):
+    """pictures: (B, 1, H, W), clean. Noised to levels[0], then walked down; returns (B, 1, H, W)."""
+    # TODO 7.7: noise them, walk, and return where the walk ends
     ### BEGIN SOLUTION
-    n, _, h, w = images.shape
-    grey = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    grey = grey.reshape(n // columns, columns, h, w)
-    return grey.permute(0, 2, 1, 3).reshape(n // columns * h, columns * w)
+    noise = torch.randn(pictures.shape, generator=generator)
+    x = schedule.q_sample(pictures, levels[0], noise)
+    for _, x, _ in my.walk(model, schedule, x, levels, step, read, generator):
+        pass
+    return x
     ### END SOLUTION
 
 
-sheet = check("7.6", sheet)
+half_way = check("7.7", half_way)
 
-# %% expected="7.6" tags=["slide-figure"] slideshow={"slide_type": "fragment"}
-from PIL import Image
-
-strip = torch.stack(list(film.values()), dim=1)[:3].flatten(0, 1)  # three samples, six states each
-sheets = {"grid": sheet(film[0], choose(8, 5)), "filmstrip": sheet(strip, len(film))}
-fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.8), width_ratios=(2, 3))
-for ax, (name, pixels) in zip(axes, sheets.items(), strict=True):
-    file, (height, width) = out_dir() / f"{DATA}_{name}.png", pixels.shape
-    Image.fromarray(pixels.numpy()).resize((3 * width, 3 * height), Image.Resampling.NEAREST).save(file)
-    ax.imshow(Image.open(file), vmin=0, vmax=255)  # what the file holds
-    ax.set(title=file.name, xticks=[], yticks=[])
-    print(f"saved {file.name}, {file.stat().st_size / 1000:.0f} kB")
-axes[1].set_xticks([84 * i + 42 for i in range(len(film))], [show.level(t) for t in film], fontsize=9)
-show.figure(fig, "The two saved files: 64 samples in an 8 by 8 grid; three filmstrips of six frames, from "
-            "pure noise at t = 300 to the finished picture, outline first, details last")
-
-# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# ### Try it: walk through the walk (optional)
-#
-# The walks of eight of your samples are stored. Above, $x_t$, as it is passed on from step to step; below, the $\hat x_0$ that the network makes of it at this level. Sliders need a running
-# kernel. Set `level` to 300, then move it down. Where do you first see in $x_t$ what it will be, and where in $\hat x_0$? Is the first guess the final garment?
-# In the strip, the guess begins as specks and a blur, and is a shoe while the state is still mostly noise.
-
-# %% tags=["optional"] slideshow={"slide_type": "skip"}
-def guess(x, t):
-    """The x_0 that the network sees in states x (B, 1, H, W) at levels t (B,), kept in [-1, 1]."""
-    a = at(schedule.alpha_bar, t, x)
-    return ((x - (1 - a).sqrt() * model(x, t).float()) / a.sqrt()).clamp(-1, 1)
-
-
-def walk_at(level=100):
-    """Eight walks at one level: the states, and what the network makes of them."""
-    x = states[level]
-    show.rows({"x_t": x, "guess of x_0": guess(x, torch.full((len(x),), level))},
-              f"Eight states of the walk at t = {level}, below each the network's guess of the clean picture",
-              title=f"t = {level}")
-
-
-levels = torch.tensor([300, 240, 180, 120, 90, 60, 30, 1])
-x = torch.stack([states[int(t)][2] for t in levels])
-show.rows({"x_t": x, "guess of x_0": guess(x, levels)}, "A walk at eight levels: the states; below, the "
-          "guesses: specks, then a blur, then a shoe while the state is still mostly noise",
-          labels=[f"t = {t}" for t in levels])
-
-# %% tags=["optional"] slideshow={"slide_type": "skip"}
-sliders(walk_at, level=(1, T))
+# %% expected="7.7" tags=["slide-figure"] slideshow={"slide_type": "fragment"}
+test_images, test_labels = load(train=False)
+places = [(test_labels == c).nonzero()[k].item() for c, k in ((6, 0), (0, 1), (1, 0), (9, 0), (8, 0), (2, 2))]
+real = test_images[places]
+cousins = {"a real one": real}
+for top in choose((60, 120, 180, 240), (60, 240)):
+    levels, g = range(top, 0, -choose(1, 30)), torch.Generator().manual_seed(1)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        x = half_way(model, schedule, real, levels, my.ancestral_step, read_eps, g)
+    cousins[f"from t = {top}"] = x
+show.rows(cousins, "Six real garments, and what becomes of them from t = 60, 120, 180 and 240: nearly a "
+          "copy, a cousin, then mostly other garments")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# That was the lab: two PNG files, and every line between the data and them is yours. The six levels of the strip are not evenly spaced: while $t$ is high there is
-# little to see, so it looks more closely at the end.
+# Read down the columns. From $t=60$ a garment comes back as a near copy with other details. From 120 it is a cousin: the outline is kept, what is inside is new. From 180 on most are other garments, and only where the bright area lay is left of the real one.
 #
 # ## What to expect, minute by minute
 #
-# `make train` ran this recipe for 3,000 steps and scored the averaged weights on the way: samples by every 10th level against the
+# `make train` ran this recipe for 3,000 steps and scored the averaged weights on the way: samples by every 10th level, without fresh noise, against the
 # 10,000 test images, Frechet distance on the features of a small classifier of that data set. At the end the same number of ancestral samples, and of samples by every 10th level with
 # fresh noise. The minutes are the step number times the time of a step, measured by itself on two CPU cores (`lab_seconds`). The first line of the output
 # says how many samples and trainings are behind a number. With one training each, a small difference may be chance. The snapshots are drawn without fresh noise, so some specks stay (step 5).
@@ -812,6 +830,80 @@ print(f"64 images: {fastest['ancestral_64']:.1f} s ancestral, {fastest['every_64
 show.rows(stages, "Seven samples a snapshot, by every 10th level: pale blurs on top, clearer outlines "
           "further down, specks in some to the end; the last row, ancestral, has hardly any",
           title="By every 10th level, by minutes of training; last row: ancestral")
+
+# %% [markdown] exercise_text="7.8" slideshow={"slide_type": "slide"}
+# ## Step 7: are they copies?
+#
+# The samples look like the data. Could they be copies of it? Look up the training picture that is nearest to each sample. "Near" needs a distance: take the
+# differences of two pictures pixel by pixel, and of these the root of the mean of the squares. Its unit is that of a pixel, whatever the size of the picture.
+#
+# A small distance alone says little: plain trousers are near to other plain trousers. So ask the same of real pictures that the network has never seen.
+#
+# **Exercise 7.8** Write `nearest`: for each of `samples` (N, ...) its nearest picture in `training` (M, ...), as an index, and how far it is, both (N,). Return them in this order.
+#
+# Difficulty: ●●●○○ · 10 minutes
+#
+# <details><summary>Hint 1 (a nudge)</summary>
+#
+# Make every picture a row (`flatten(1)`); then you need a table of distances (N, M) and its smallest value in each row.
+#
+# </details>
+# <details><summary>Hint 2 (almost there)</summary>
+#
+# `torch.cdist(a, b)` is that table with the sum of the squares in place of their mean: divide by the root of the number of pixels.
+# `.min(dim=1)` returns values and indices, in this order; you return them the other way round.
+#
+# </details>
+#
+# <!--slide 4 min
+# ## Are they copies? Look up the nearest training picture
+#
+# - the root of the mean squared difference, in units of a pixel
+# - the same for real pictures that the network has never seen
+#
+# **Your turn: 7.8, 10 minutes.** `nearest(samples, training)` returns `(index, distance)`, both `(N,)`
+#
+# Notes:
+# Say: copying would show as distances near zero, far below those of unseen real pictures. This is evidence, not proof.
+# Ask: which copy would this distance miss? (One that is shifted by a pixel, or mirrored.)
+# Give 10 minutes before showing the picture. Common mistakes: forgetting to divide by the root of the number of pixels; returning distance and index in the order in which `min` gives them.
+# -->
+
+# %% exercise="7.8" slideshow={"slide_type": "skip"}
+def nearest(samples, training):
+    """samples (N, ...), training (M, ...). Returns (index, distance) of the nearest one, both (N,)."""
+    # TODO 7.8: make rows, a table of distances, and the smallest in each row
+    ### BEGIN SOLUTION
+    a, b = samples.flatten(1), training.flatten(1)
+    distance, index = (torch.cdist(a, b) / a.shape[1] ** 0.5).min(dim=1)
+    return index, distance
+    ### END SOLUTION
+
+
+nearest = check("7.8", nearest)
+
+# %% expected="7.8" tags=["slide-output"] slideshow={"slide_type": "fragment"}
+def look_up(some, part=4_000):  # a few thousand training pictures at a time, to save memory
+    found = [nearest(some, images[i : i + part]) for i in range(0, len(images), part)]
+    distance, place = torch.stack([d for _, d in found]).min(0)
+    index = torch.stack([i for i, _ in found]).gather(0, place[None])[0] + part * place
+    return index, distance
+
+
+drawn_64 = load_images("fashion")[f"{DATA}_final"]  # ancestral, by the long training
+index, distance = look_up(drawn_64)
+_, unseen = look_up(test_images[:500])
+order = distance.argsort()[:10]
+show.rows({"sample": drawn_64[order], "nearest": images[index[order]]}, "The ten samples that come nearest "
+          "to the training set, above their nearest training pictures: similar garments, not the same",
+          labels=[f"{d:.2f}" for d in distance[order]], title="The ten samples nearest to a training picture")
+print(f"middle distance: {len(distance)} samples {distance.median():.2f}, "
+      f"{len(unseen)} unseen real pictures {unseen.median():.2f}")
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# In a formula, with $P$ pixels:
+# $$d(a, b) = \sqrt{\tfrac{1}{P}\textstyle\sum_p (a_p - b_p)^2}$$
+# These ten are the samples *most* like a training picture, and they are still other garments. What would copying look like? Distances near zero, far below those of real pictures that the network has not seen. Here the samples are farther away than those. This does not prove that nothing was memorised: a copy that is shifted by a pixel is far away by this distance.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## Which is harder, digits or clothes?
@@ -870,7 +962,7 @@ show.figure(fig, "Loss and distance in floors over the training step, a curve fo
 #
 # The textbook lab draws with variance $\beta_t$ (`"fixed_large"`) and never clamps, and then asks you to confirm that the samples match those of the defaults. They cannot.
 #
-# <!--slide 3 min
+# <!--slide 4 min
 # ## The library agrees if its settings say what your code says
 #
 # | setting | your code | default there |
@@ -881,20 +973,11 @@ show.figure(fig, "Loss and distance in floors over the training step, a curve fo
 # | `timestep_spacing` (DDIM) | `"trailing"` | `"leading"` |
 # | `use_clipped_model_output` (DDIM) | `True` | `False` |
 #
-# It takes over schedule and samplers. Network, training and judging stay yours.
+# Left: samples. Right: what the eye misses, their differences from yours.
 #
 # Notes:
-# Say: with these five settings diffusers draws your pictures, to rounding. Every default that differs is a picture that differs.
-# Ask: which row is the most dangerous? (The first. With 300 levels the library's default betas stop short of noise, the mistake of step 1.)
-# Live: nothing yet; the comparison is on the next slide.
-# -->
-#
-# <!--slide 3 min
-# ## Alike by eye is not the same
-#
-# Notes:
-# Say: left, samples from the same noise: five rows out of six look alike. Right, what the eye misses, the differences from yours: nothing for the right settings; outlines without the clamp; grain with the larger variance; both together in the textbook's configuration. With the library's own betas the pictures are lost.
-# Ask: why do the outlines change without the clamp? (There the guess of x_0 overshoots the range at high levels, early in the walk, and the walk follows it.)
+# Say: with these five settings diffusers draws your pictures, to rounding. Every default that differs is a picture that differs. Five rows out of six look alike; the differences on the right say otherwise: nothing for the right settings; outlines without the clamp; grain with the larger variance; both together in the textbook's configuration. With the library's own betas the pictures are lost.
+# Ask: which row of the table is the most dangerous? (The first. With 300 levels the library's default betas stop short of noise, the mistake of step 1.)
 # Have run before class: six walks of 300 steps, a few seconds each. Without diffusers installed the cells say so and go on.
 # -->
 
@@ -927,8 +1010,8 @@ for variance in ("fixed_small", "fixed_large"):
 configurations["library's betas"] = {}
 if DDPMScheduler is not None:
     g = torch.Generator().manual_seed(1)
-    *_, (level, yours) = ancestral(model, schedule, x_T[:n], lambda x: torch.randn(x.shape, generator=g))
-    ddpm["your ancestral"] = yours
+    walk = my.walk(model, schedule, x_T[:n], range(T, 0, -1), my.ancestral_step, read_eps, g)
+    *_, (_, ddpm["your ancestral"], _) = walk
     for name, options in configurations.items():
         g = torch.Generator().manual_seed(1)  # the same fresh noise for all
         ddpm[name] = library(model, DDPMScheduler(T, **options), x_T[:n], generator=g)
@@ -955,7 +1038,7 @@ if ddpm:
 # noise. The samples on the left do not show it, except for the library's betas; the differences on the right do: without the clamp mostly the outlines change, with the larger variance there is grain all over the garment.
 # So do not compare two programs by eye, and when they disagree, compare configurations before you look for a bug.
 #
-# How much code did the library take off your hands? The cell counts the lines of your solution (no comments, no docstrings) and those of `library` above with the
+# How much code did the library take off your hands? The cell counts the lines of your functions for the schedule and the walk (no comments, no docstrings) and those of `library` above with the
 # two lines that make a scheduler.
 
 # %% slideshow={"slide_type": "skip"}
@@ -967,8 +1050,9 @@ def lines(thing):
     return sum(bool(row) and not row.startswith(("#", '"""')) for row in rows)
 
 
-solutions = (LabSchedule.__init__, LabSchedule.q_sample, ancestral, every_kth)
-written = {solution.__qualname__: lines(solution) for solution in solutions}
+own = (my.linear_betas, my.alpha_bar_of, my.q_sample, my.predict_x0, my.posterior_variance, my.ddim_step,
+       my.clamp_x0, my.walk, read_eps)
+written = {function.__name__: lines(function) for function in own}
 kept = lines(library) + 2 * 2  # per scheduler: one line that makes it, one that sets its steps or its noise
 print(", ".join(f"{name} {count}" for name, count in written.items()), f"lines: {sum(written.values())}")
 print(f"with the library: {kept}; removed: {sum(written.values()) - kept}")
@@ -1056,10 +1140,10 @@ print(f"with the library: {kept}; removed: {sum(written.values()) - kept}")
 #
 # Optional. Two changes to the lab, each at the budget of the long training, and what they brought.
 #
-# **Cosine schedule.** In `LabSchedule`, compute $\bar\alpha_t = f(t)/f(0)$ from $f(t) = \cos^2\!\big(\tfrac{t/T + 0.008}{1.008}\cdot\tfrac{\pi}{2}\big)$ and the betas from their ratios, at most 0.999 (Nichol & Dhariwal 2021).
+# **Cosine schedule.** `my.Schedule(my.cosine_betas(T))`, your own from notebook 01 (Nichol & Dhariwal 2021).
 # Nothing else changes. Its loss cannot be compared with that of the linear schedule: it asks at other noise levels. The distance can.
 #
-# **Class conditioning.** `LabUNet(classes=10)`, and `model(x_t, t, y)` in the training step and in the samplers. The judge says of every sample whether it is what was asked for.
+# **Class conditioning.** `LabUNet(classes=10)`, and `model(x_t, t, y)` in the training step and in the walk. The judge says of every sample whether it is what was asked for.
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
 about = f"{saved['recipe']['steps']:,} steps, trainings: {len(saved['seeds'])}"
@@ -1093,21 +1177,33 @@ show.rows(by_class, "Three rows of ten samples, one column a class asked for, fr
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What we learned
 #
-# - Five functions make a diffusion model: schedule, network, training step, and two samplers; a sixth saves what it draws.
+# - The parts of a diffusion model do not care what they draw: a schedule, a network, a step and a loop, a reader, a walk.
 # - Fewer levels need larger betas, a network needs to see the whole picture, and a sampler starts at the top.
-# - The loss flattens early; the samples and their distance go on improving.
+# - A small loss may mean that the question was easy. It flattens early; the samples and their distance go on improving.
 # - Without fresh noise the errors of a network that was stopped early stay in the picture.
+# - A walk can start from a real picture: the level where it starts says how much of it is kept.
 # - Two correct programs draw the same pictures only with the same betas, variance, clamp and spacing.
 # - Diffusion trades sampling time for a steady training; with few images it copies like the others.
 #
 # ## Self-check
 #
-# - [ ] I wrote all six functions, or know which one I could not write.
+# - [ ] I know which parts of what drew the clothes are mine.
 # - [ ] I can say why `betas` and `alpha_bar` have T + 1 entries, and what stands at index 0.
 # - [ ] I can count how many pixels a stack of convolutions sees.
 # - [ ] I can name the settings that decide whether `diffusers` draws my pictures.
 # - [ ] I can say why the distances of two data sets cannot be compared, and what can.
 # - [ ] I can give one reason for and one against diffusion with 300 images.
+#
+# <details><summary>Answers</summary>
+#
+# 1. `mine.credit("walk", "read_eps", "ancestral_step")` says which are yours and where the reference stands in.
+# 2. Level 0 is the clean picture. No step leads to it, so $\beta_0=0$ and $\bar\alpha_0=1$; the noisy levels are 1 to $T$.
+# 3. $n$ convolutions of 3 x 3 see $1+2n$ pixels across: each adds one on either side.
+# 4. The betas, the variance of the fresh noise, the clamp, the spacing of the levels, and whether eps is computed anew after the clamp.
+# 5. Each is measured with a classifier of its own. What can be compared, with care, is how many times its own floor each is: the distance of real pictures from real ones.
+# 6. For: rare kinds survive, since the loss asks for every image. Against: with so few images it may copy them.
+#
+# </details>
 #
 # ## Exercises to go on with
 #
@@ -1115,11 +1211,23 @@ show.rows(by_class, "Three rows of ten samples, one column a class asked for, fr
 # |---|---|---|
 # | Train for five minutes, set `WEIGHTS = "mine"`, and compare your grid with the table of minutes. | ●○○○○ | 15 min |
 # | `DATA = "mnist"`: which step needs a change? | ●○○○○ | 15 min |
-# | Cosine schedule in `LabSchedule`; do your two samplers still work unchanged? | ●●○○○ | 20 min |
+# | Take a cosine schedule; does your walk still work unchanged? | ●●○○○ | 20 min |
 # | Add seed 1 to the experiment `fashion` in `data/experiments`, run it, and see which differences of the stretch table hold. | ●●○○○ | 20 min, and half an hour of computing |
-# | Labels: change `train_step` and draw ten of each class. | ●●●○○ | 40 min |
+# | Labels: train with them, and draw ten of each class. | ●●●○○ | 40 min |
 # | Train on 200 images of bags only, with and without flips. When do samples become copies? | ●●●●○ | 90 min |
 # | Take the skips out one at a time. Which one do the samples miss most? | ●●●○○ | 60 min |
+#
+# <details><summary>Answers</summary>
+#
+# 1. On the processor of the table five minutes are more than the 3,000 steps of the long training; on a slower one they may be half as many. Look up the row of your number of steps: the distance falls from <!--r:fashion.fashion.snapshots.2.distance.mean|.0f-->144<!--/--> after 1,000 steps to <!--r:fashion.fashion.snapshots.4.distance.mean|.0f-->75<!--/--> after 3,000.
+# 2. None but `DATA`. Everything else asks the pictures for their shape, and the shipped weights exist for both.
+# 3. `schedule = my.Schedule(my.cosine_betas(T))`. Yes: steps, reader and walk ask the schedule for all they need. The weights have to be trained anew.
+# 4. Whatever you find: a difference that one seed shows and the other does not is chance.
+# 5. `fit` stays as it is if the model gets the labels past it: a small module that holds `y` for the batch and calls `model(x, t, y)`, as `Labelled` of notebook 06 does. There `drop_labels` leaves some out, which allows guidance.
+# 6. `nearest` shows it: the distances of the samples fall below those of unseen bags, and in the end towards zero. Flips double the set and put it off.
+# 7. Measure it: train once without each, with the same seed and number of steps, and compare distances. Expect most from skip a: it alone carries the picture at 28 x 28.
+#
+# </details>
 #
 # ## References
 #
@@ -1144,9 +1252,9 @@ show.rows(by_class, "Three rows of ten samples, one column a class asked for, fr
 # <!--slide 2 min
 # ## What we learned
 #
-# - Five functions make a diffusion model; a sixth saves what it draws
+# - The same parts draw digits and clothes
 # - Fewer levels need larger betas, and a sampler starts at the top
-# - The loss flattens early; the samples go on improving
+# - A small loss may mean an easy question; it flattens early, the samples go on improving
 # - Without fresh noise, errors stay in the picture
 # - Two programs agree only with the same betas, variance, clamp, spacing
 #
@@ -1154,7 +1262,7 @@ show.rows(by_class, "Three rows of ten samples, one column a class asked for, fr
 #
 # Notes:
 # Say: at home: train for five minutes, set WEIGHTS = "mine", and compare your grid with the table of minutes. The stretch part has a cosine schedule and class labels, and what they brought.
-# Ask: which one of the six functions could you not write again tomorrow? (Then that is the notebook to reread: 01 for the schedule, 03 for the network and training, 04 and 05 for sampling.)
+# Ask: which part of the model could you not write again tomorrow? (Then that is the notebook to reread: 01 for the schedule, 03 for the network and training, 04 and 05 for sampling.)
 # -->
 
 # %% slideshow={"slide_type": "skip"}

@@ -14,15 +14,15 @@
 #
 # **What you will be able to do**
 #
-# - turn $\epsilon$, $x_0$ and $v$ into each other, and an error of one into an error of another;
+# - say what an error of $\epsilon$, of $x_0$ or of $v$ means in another unit, and where a reading goes wrong;
 # - say what a loss weights, level by level, and measure it;
-# - build four schedules and the min-SNR weights;
-# - read an ablation table with its error bars, and tell a difference from luck;
+# - build a schedule from the SNR you like, repair another, and write the min-SNR weights;
+# - read an ablation table with its error bars, compare in pairs, and tell a difference from luck;
 # - test three claims that are often repeated about diffusion models.
 #
 # **What to know** Notebooks 01 to 03 (schedules, the loss, $v$, Frechet distance and its floor), DDIM.
 #
-# **Time** About 120 minutes for a person, about half a minute for two CPU cores.
+# **Time** About 125 minutes for a person, about half a minute for two CPU cores.
 #
 # <!--slide 2 min
 # # 08 Schedules and objectives
@@ -55,161 +55,134 @@ from helpers.sliders import sliders
 from helpers.training import Run, train
 
 # %% [markdown] exercise_text="8.1" slideshow={"slide_type": "slide"}
-# ## 1. Three names for one prediction
+# ## 1. Does it matter what the network is asked for?
 #
 # Noising mixes two things, $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$, and the network sees the mixture. If it names one part, the other follows. Notebook 03 asked for a third thing that names both,
-# $v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0$. So there are three questions with the same content:
+# $v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0$. So there are three questions with the same content. You wrote the readings yourself, in 1.9, 3.7 and 4.3; here they stand side by side:
 #
-# | asked for | $\epsilon$ is | $x_0$ is |
+# | asked for | $x_0$ is | $\epsilon$ is |
 # |---|---|---|
-# | $\epsilon$ | the output | $\big(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon\big)/\sqrt{\bar\alpha_t}$ |
-# | $x_0$ | $\big(x_t-\sqrt{\bar\alpha_t}\,x_0\big)/\sqrt{1-\bar\alpha_t}$ | the output |
-# | $v$ | $\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t$ | $\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ |
+# | $\epsilon$ | $\big(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon\big)/\sqrt{\bar\alpha_t}$ | the output |
+# | $x_0$ | the output | $\big(x_t-\sqrt{\bar\alpha_t}\,x_0\big)/\sqrt{1-\bar\alpha_t}$ |
+# | $v$ | $\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ | $\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t$ |
 #
 # Whoever samples may not care which was asked for. Whoever trains has to: the three losses weight the levels differently, and that is what this notebook is about.
 #
-# ### Exercise 8.1: all three
+# ### Exercise 8.1: a perfect answer in seven digits
 #
-# `output` (B, ..) is what the network said, `given` names what it means, "eps", "x0" or "v". Return all three, in the order eps, x0, v.
+# Suppose a network answers *perfectly*, and the computer rounds to seven digits, as float32 does. Each answer is read as in the table. Which reading comes out worst? On the cosine schedule the factor of the noise is $\sqrt{1-\bar\alpha_1}=0.0064$ at the lowest level, and that of the picture is $\sqrt{\bar\alpha_{1000}}=0.00005$ at the highest. Write down one letter:
 #
-# Difficulty: ●●○○○, 10 minutes
+# | | at level 1 | at level 1000 |
+# |---|---|---|
+# | $x_0$, read from a perfect $\epsilon$ | a | b |
+# | $\epsilon$, read from a perfect $x_0$ | c | d |
+# | either, read from a perfect $v$ | e | f |
+#
+# Difficulty: ●○○○○, 3 minutes
 #
 # <details>
-# <summary>Hint 1 (a nudge)</summary>
+# <summary>Hint</summary>
 #
-# Three cases, a line of the table each. The third return value is the same formula in all of them.
-#
-# </details>
-# <details>
-# <summary>Hint 2 (almost there)</summary>
-#
-# `a = at(schedule.alpha_bar, t, x_t)`, then `signal, sigma = a.sqrt(), (1 - a).sqrt()`. At the end `return eps, x0, signal * eps - sigma * x0`.
+# A rounding error is tiny. It becomes large when it is divided by something small. Which reading divides by what?
 #
 # </details>
 #
-# <!--slide 3 min
+# <!--slide 4 min
 # ## Three questions with the same content
 #
 # $$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon, \qquad v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0$$
 #
-# | asked for | $\epsilon$ is | $x_0$ is |
+# | asked for | $x_0$ is | $\epsilon$ is |
 # |---|---|---|
-# | $\epsilon$ | the output | $\big(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon\big)/\sqrt{\bar\alpha_t}$ |
-# | $x_0$ | $\big(x_t-\sqrt{\bar\alpha_t}\,x_0\big)/\sqrt{1-\bar\alpha_t}$ | the output |
-# | $v$ | $\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t$ | $\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ |
+# | $\epsilon$ | $\big(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon\big)/\sqrt{\bar\alpha_t}$ | the output |
+# | $x_0$ | the output | $\big(x_t-\sqrt{\bar\alpha_t}\,x_0\big)/\sqrt{1-\bar\alpha_t}$ |
+# | $v$ | $\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ | $\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t$ |
 #
-# **Your turn: 8.1, 10 minutes.** `all_three(output, given, x_t, t, schedule)` returns `eps, x0, v`
+# **Your turn: 8.1, 3 minutes.** A perfect answer, rounded to seven digits: which reading comes out worst, and at which end?
 #
 # Notes:
 # Say: the network sees the mixture. Naming one part names the other. Whoever samples may not care which was asked for; whoever trains has to.
 # Ask: in which rows is something divided by a number that can be almost zero? (In the first, by the root of alpha_bar, at the top; in the second, by the root of 1 - alpha_bar, at the bottom. Never for v.)
-# Give 10 minutes. Common mistakes: alpha_bar[t] without the shape of pictures, which `at` gives it; the signs in the row of v. Live: the cell below the exercise, it shows the rounding errors of a perfect answer.
+# Give 3 minutes and collect the letters. Then run the cell below the exercise: x_0 from eps at level 1000 is worst, off by about 0.004.
 # -->
 
-# %% exercise="8.1" slideshow={"slide_type": "skip"}
-def all_three(output, given, x_t, t, schedule):
-    """(eps, x0, v), each (B, ..), from an output (B, ..) that means `given`, at x_t (B, ..), t (B,)."""
-    # TODO 8.1: eps and x0 in each of three cases, then v
-    ### BEGIN SOLUTION
-    a = at(schedule.alpha_bar, t, x_t)
-    signal, sigma = a.sqrt(), (1 - a).sqrt()
-    if given == "eps":
-        eps, x0 = output, (x_t - sigma * output) / signal
-    elif given == "x0":
-        eps, x0 = (x_t - signal * output) / sigma, output
-    else:
-        eps, x0 = signal * output + sigma * x_t, signal * x_t - sigma * output
-    return eps, x0, signal * eps - sigma * x0
-    ### END SOLUTION
-
-
-all_three = check("8.1", all_three)
+# %% exercise="8.1" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 8.1: which reading of a perfect answer comes out worst? One letter of a to f
+### BEGIN SOLUTION
+guess = "b"
+### END SOLUTION
+check.predict("8.1", guess)
 
 # %% slideshow={"slide_type": "skip"}
 x, _ = data.digits()
 held_out = torch.arange(len(x)) % 5 == 0
 x_train, x_test = x[~held_out], x[held_out]  # 1,437 digits to train on, 360 held out, as in notebook 03
-schedule = cosine(T=1000)
-x0, t = x_test[:6], torch.tensor([1, 100, 400, 700, 900, 999])
-noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
-x_t = schedule.q_sample(x0, t, noise)
+schedule, noise = cosine(T=1000), torch.randn(x_test.shape, generator=torch.Generator().manual_seed(0))
+gaps = {}
 for given in ("eps", "x0", "v"):
-    answers = all_three(schedule.target(x0, t, noise, given), given, x_t, t, schedule)
-    truth = [schedule.target(x0, t, noise, name) for name in ("eps", "x0", "v")]
-    gaps = [(a - b).abs().amax((1, 2, 3)).max() for a, b in zip(answers, truth, strict=True)]
-    print(f"given {given:3s}: eps off by {gaps[0]:.0e}, x_0 by {gaps[1]:.0e}, v by {gaps[2]:.0e}")
+    for level in (1, 1000):
+        t = torch.full((len(x_test),), level)
+        x_t, answer = schedule.q_sample(x_test, t, noise), schedule.target(x_test, t, noise, given)
+        eps, x0 = schedule.from_output(answer, x_t, t, given)
+        gaps[given, level] = max((eps - noise).abs().max(), (x0 - x_test).abs().max())
+        print(f"perfect {given:3s} at level {level:4d}: the reading is off by up to {gaps[given, level]:.0e}")
+said = check.truth("8.1", dict(zip(gaps, "abcdef", strict=True))[max(gaps, key=gaps.get)])
 
 # %% [markdown] exercise_text="8.2" slideshow={"slide_type": "slide"}
-# *What to see.* The algebra is exact, the arithmetic is not. Computed with seven digits, a *perfect* $x_0$ gives an $\epsilon$ that is off hundreds of times more than the one from a perfect $v$: it was divided by $\sqrt{1-\bar\alpha_t}$, almost 0 at the lowest level. A perfect $\epsilon$ gives a worse $x_0$, divided by $\sqrt{\bar\alpha_t}$ at the highest. A network's error is far larger than a rounding error, and is divided by the same numbers.
+# *What to see.* The algebra is exact, the arithmetic is not. At the highest level a *perfect* $\epsilon$ gives an $x_0$ that is off in the third digit: a rounding error was divided by $\sqrt{\bar\alpha_t}$, which is almost 0 there. At the lowest level a perfect $x_0$ gives an $\epsilon$ that is worse than elsewhere, divided by $\sqrt{1-\bar\alpha_t}$. The reading of $v$ divides by nothing. A network's error is far larger than a rounding error, and is divided by the same numbers.
 #
 # ## 2. One error in three units
 #
-# Let the network be wrong. $x_t$ is given, so an error in one part is an error in the other. As squares, with $\mathrm{SNR}_t=\bar\alpha_t/(1-\bar\alpha_t)$:
+# Let the network be wrong by a little. What is a small error of $x_0$ worth as an error of $\epsilon$, or of $v$? The key is that $x_t$ is given. Truth and estimates both make it up, $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon=\sqrt{\bar\alpha_t}\,\hat x_0+\sqrt{1-\bar\alpha_t}\,\hat\epsilon$. Subtract the two, and write $\Delta$ for "estimate minus truth":
 #
-# $$\lVert\epsilon-\hat\epsilon\rVert^2=\mathrm{SNR}_t\,\lVert x_0-\hat x_0\rVert^2,\qquad \lVert v-\hat v\rVert^2=(\mathrm{SNR}_t+1)\,\lVert x_0-\hat x_0\rVert^2 .$$
+# $$\sqrt{\bar\alpha_t}\;\Delta x_0+\sqrt{1-\bar\alpha_t}\;\Delta\epsilon=0 .$$
 #
-# Read from the right: "the mean squared error of $\epsilon$" *is* the mean squared error of $x_0$, weighted with the SNR. All three losses are one loss with three weightings.
-#
-# <details>
-# <summary>Where the factors come from</summary>
-#
-# Write $c=\sqrt{\bar\alpha_t}$ and $s=\sqrt{1-\bar\alpha_t}$, and $\Delta$ for "estimate minus truth". The truth and the estimates make up the same given $x_t=c\,x_0+s\,\epsilon=c\,\hat x_0+s\,\hat\epsilon$; subtract the two, and $c\,\Delta x_0+s\,\Delta\epsilon=0$, that is
-#
-# $$\Delta\epsilon=-\frac cs\,\Delta x_0,\qquad \lVert\Delta\epsilon\rVert^2=\frac{c^2}{s^2}\lVert\Delta x_0\rVert^2=\mathrm{SNR}\,\lVert\Delta x_0\rVert^2 .$$
-#
-# For $v=c\,\epsilon-s\,x_0$, using $c^2+s^2=1$:
-#
-# $$\Delta v=c\,\Delta\epsilon-s\,\Delta x_0=-\Big(\frac{c^2}{s}+s\Big)\Delta x_0=-\frac1s\,\Delta x_0,\qquad \lVert\Delta v\rVert^2=\frac{1}{1-\bar\alpha_t}\lVert\Delta x_0\rVert^2=(\mathrm{SNR}+1)\,\lVert\Delta x_0\rVert^2 .$$
-#
-# </details>
+# In words: whatever is wrong in one part is made up for in the other. For $v$, its definition says $\Delta v=\sqrt{\bar\alpha_t}\,\Delta\epsilon-\sqrt{1-\bar\alpha_t}\,\Delta x_0$. The signal-to-noise ratio is, as ever, $\mathrm{SNR}_t=\bar\alpha_t/(1-\bar\alpha_t)$.
 #
 # ### Exercise 8.2: change the unit of a loss
 #
-# `loss` and `snr` have the same shape. `given` and `wanted` are "eps", "x0" or "v". Return the loss in the wanted unit.
+# A loss is a mean of squared errors, of $\epsilon$, of $x_0$ or of $v$. Find what a *squared* error of $x_0$ is as one of $\epsilon$ and as one of $v$, in terms of the SNR, and write the exchange. `loss` and `snr` have the same shape; `given` and `wanted` are "eps", "x0" or "v". Return the loss in the wanted unit.
 #
-# Difficulty: ●●○○○, 8 minutes
+# Difficulty: ●●○○○, 11 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# Go through $x_0$: from the given unit to that of $x_0$, from there to the wanted one.
+# Solve the equation for $\Delta\epsilon$ and square. Then put it into $\Delta v$, use $\bar\alpha_t+(1-\bar\alpha_t)=1$, and square. In the code go through $x_0$: from the given unit to that of $x_0$, from there to the wanted one.
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# A dictionary with the factor from $x_0$ to each unit: `{"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}`. Multiply by the wanted one, divide by the given one.
+# With $c=\sqrt{\bar\alpha_t}$ and $s=\sqrt{1-\bar\alpha_t}$: $\Delta\epsilon=-\frac cs\Delta x_0$ and $\Delta v=-\big(\frac{c^2}s+s\big)\Delta x_0$. Put the factor from $x_0$ to each unit into a dictionary, `{"x0": torch.ones_like(snr), "eps": ..., "v": ...}`. Multiply by the wanted one, divide by the given one.
 #
 # </details>
 #
 # <!--slide 3 min
-# ## All three losses are one loss with three weightings
+# ## An error in one part is an error in the other
 #
-# $$\lVert\epsilon-\hat\epsilon\rVert^2=\mathrm{SNR}_t\,\lVert x_0-\hat x_0\rVert^2,\qquad \lVert v-\hat v\rVert^2=(\mathrm{SNR}_t+1)\,\lVert x_0-\hat x_0\rVert^2$$
+# $$\sqrt{\bar\alpha_t}\;\Delta x_0+\sqrt{1-\bar\alpha_t}\;\Delta\epsilon=0, \qquad \mathrm{SNR}_t=\frac{\bar\alpha_t}{1-\bar\alpha_t}$$
 #
-# $$\mathrm{SNR}_t=\frac{\bar\alpha_t}{1-\bar\alpha_t}$$
+# - $x_t$ is given; truth and estimate both make it up
+# - what is a squared error of $x_0$ as one of $\epsilon$? As one of $v$?
 #
-# - $x_t$ is given, so an error in one part is an error in the other:
-#
-# $$\sqrt{\bar\alpha_t}\,(x_0-\hat x_0)+\sqrt{1-\bar\alpha_t}\,(\epsilon-\hat\epsilon)=0$$
-#
-# - "the error of $\epsilon$" *is* the error of $x_0$, weighted with the SNR
-#
-# **Your turn: 8.2, 8 minutes.** `in_unit(loss, given, wanted, snr)`
+# **Your turn: 8.2, 11 minutes.** `in_unit(loss, given, wanted, snr)`
 #
 # Notes:
-# Say: write truth and estimate for the same x_t and subtract: the two errors must cancel. That gives the factor; square it.
-# Ask: derive the first factor on the board. (From the last equation: the error of eps is minus the root of the SNR times that of x_0; square it.)
-# Give 8 minutes. Common mistakes: going from eps to v directly with SNR + 1; dividing where one multiplies.
+# Say: write truth and estimate for the same x_t and subtract: the two errors must cancel. The rest is yours.
+# Ask: which of the two errors is the larger one at high noise? (That of x_0: there the picture has the small factor.)
+# Give 11 minutes. Common mistakes: going from eps to v directly with SNR + 1; dividing where one multiplies; roots in place of squares.
 # -->
 #
 # <!--slide 3 min
-# ## $\epsilon$ is a bad question at the top, $x_0$ at the bottom
+# ## One loss with the weights SNR, 1 and SNR + 1
+#
+# $$\lVert\Delta\epsilon\rVert^2=\mathrm{SNR}_t\,\lVert\Delta x_0\rVert^2,\qquad \lVert\Delta v\rVert^2=(\mathrm{SNR}_t+1)\,\lVert\Delta x_0\rVert^2$$
 #
 # Equally wrong at every level, 0.01 in its own unit. Above the dashed line you do better without a network.
 #
 # Notes:
-# Say: left, the error that arrives in x_0: that of an eps network grows without bound. Right, the mirror image. v never multiplies an error: both of its curves stay at or below 0.01.
+# Say: all three losses are one loss with three weightings. Left, the error that arrives in x_0: that of an eps network grows without bound. Right, the mirror image. v never multiplies an error: both of its curves stay at or below 0.01.
 # Ask: the loss of an eps network is smallest at the highest levels; is it best there? (No. Copying the input is already nearly right there. A small loss says that the question was easy.)
 # Live: a second.
 # -->
@@ -243,7 +216,26 @@ for ax, wanted, place in zip(axes, ("x0", "eps"), ("upper left", "upper right"),
 show.figure(fig, "Each output wrong by a mean square of 0.01 at every level. Left: in x_0 the error of eps "
             "rises without bound towards T, the others stay. Right: in eps that of x_0 falls from far above.")
 
-# %% [markdown] exercise_text="8.3" slideshow={"slide_type": "skip"}
+# %% [markdown] exercise_text="8.3" slideshow={"slide_type": "slide"}
+# What you have found, written down:
+#
+# $$\lVert\epsilon-\hat\epsilon\rVert^2=\mathrm{SNR}_t\,\lVert x_0-\hat x_0\rVert^2,\qquad \lVert v-\hat v\rVert^2=(\mathrm{SNR}_t+1)\,\lVert x_0-\hat x_0\rVert^2 .$$
+#
+# Read it from the right: "the mean squared error of $\epsilon$" *is* the mean squared error of $x_0$, weighted with the SNR. All three losses are one loss with three weightings.
+#
+# <details>
+# <summary>Where the factors come from</summary>
+#
+# Write $c=\sqrt{\bar\alpha_t}$ and $s=\sqrt{1-\bar\alpha_t}$. From $c\,\Delta x_0+s\,\Delta\epsilon=0$ follows
+#
+# $$\Delta\epsilon=-\frac cs\,\Delta x_0,\qquad \lVert\Delta\epsilon\rVert^2=\frac{c^2}{s^2}\lVert\Delta x_0\rVert^2=\mathrm{SNR}\,\lVert\Delta x_0\rVert^2 .$$
+#
+# For $v=c\,\epsilon-s\,x_0$, using $c^2+s^2=1$:
+#
+# $$\Delta v=c\,\Delta\epsilon-s\,\Delta x_0=-\Big(\frac{c^2}{s}+s\Big)\Delta x_0=-\frac1s\,\Delta x_0,\qquad \lVert\Delta v\rVert^2=\frac{1}{1-\bar\alpha_t}\lVert\Delta x_0\rVert^2=(\mathrm{SNR}+1)\,\lVert\Delta x_0\rVert^2 .$$
+#
+# </details>
+#
 # *What to see.* Each curve is a network that is equally wrong at all levels, a mean square of 0.01 in what it was asked for. Above the dashed line one would do better without a network.
 #
 # - **$\epsilon$ is a bad question near $t=T$**: left, its error arrives in $x_0$ divided by the SNR. There $x_t$ is nearly all noise, so naming the noise is easy, and being right to $1\,\%$ says nothing about the picture.
@@ -261,100 +253,87 @@ show.figure(fig, "Each output wrong by a mean square of 0.01 at every level. Lef
 #
 # A loss says two things at once: how wrong, and how much that counts.
 #
-# ## 3. Four schedules
+# ## 3. Which SNR gets how many levels?
 #
-# The other choice is where the levels lie. You know the **linear** and the **cosine** schedule. The **sigmoid** schedule (Jabri et al. 2022; Chen 2023) was proposed for larger pictures. A falling sigmoid between `start` and `end`, with width $\tau$,
-# is shifted and stretched so that it goes from exactly 1 to exactly 0. With $u=t/T$, so that $u=0$ is clean and $u=1$ the last level:
+# The other choice is where the levels lie. You know the **linear** and the **cosine** schedule. A third one, **sigmoid** (Jabri et al. 2022; Chen 2023), was proposed for larger pictures; there $\bar\alpha$ is a falling sigmoid, stretched so that it goes from 1 to 0, and `helpers` has it. But why choose from a list? What a network
+# meets at a level is decided by the SNR alone, so let's say which SNR each level should have, and work out the schedule from that. The SNR runs over many powers of ten, so we say its natural logarithm.
 #
-# $$s(u)=\operatorname{sigmoid}\!\Big(-\frac{\text{start}+u\,(\text{end}-\text{start})}{\tau}\Big),\qquad \bar\alpha_t=\frac{s(u)-s(1)}{s(0)-s(1)} .$$
+# ### Exercise 8.3: a schedule with the SNR you like
 #
-# ### Exercise 8.3: the sigmoid schedule
+# `log_snr` is (T,), $\ln\mathrm{SNR}_t$ for the levels 1 to $T$. Return $\bar\alpha_0,\dots,\bar\alpha_T$ as (T+1,). You know $\mathrm{SNR}=\bar\alpha/(1-\bar\alpha)$: solve for $\bar\alpha$. Level 0 is clean.
 #
-# Return $\bar\alpha_0,\dots,\bar\alpha_T$ as (T+1,), in float64.
-#
-# Difficulty: ●●○○○, 8 minutes
+# Difficulty: ●●○○○, 6 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# There are $T+1$ levels, so there are $T+1$ values of $u$ from 0 (clean) to 1.
+# Multiply by $1-\bar\alpha$ and collect what has $\bar\alpha$ in it. What is $\bar\alpha$ where there is no noise at all?
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `u = torch.arange(T + 1, dtype=torch.float64) / T`; compute `s`; then `(s - s[-1]) / (s[0] - s[-1])`.
+# $\bar\alpha\,(1+\mathrm{SNR})=\mathrm{SNR}$, and $\mathrm{SNR}$ is `log_snr.exp()`. `torch.cat` puts level 0 in front; make its 1 with `dtype=log_snr.dtype`.
 #
 # </details>
+#
+# <!--slide 6 min
+# ## A schedule decides how many levels each SNR gets
+#
+# - **8.3** any schedule from its log SNR: $\mathrm{SNR}=\bar\alpha/(1-\bar\alpha)$, level 0 is clean
+# - **8.4** a repair of any: shift and stretch the amplitude $\sqrt{\bar\alpha}$ so that the last level is 0 and level 1 stays
+#
+# **Your turn: 8.3 and 8.4, 13 minutes.** `alpha_bar_from(log_snr)`, `zero_terminal(alpha_bar)`
+#
+# Notes:
+# Say: the linear schedule ends at an amplitude of 0.006, not at 0, so a trace of the picture is left where sampling starts from pure noise.
+# Ask: how many straight lines take the last amplitude to 0 and leave that of level 1 where it is? (One: two conditions, a shift and a factor.)
+# Give 6 and 7 minutes before showing the figure (it appears on a click). Common mistakes: level 0 left out; shifting alpha_bar instead of its root; stretching back to level 0 instead of level 1. Then write on the board: r' = (r - r_T) r_1 / (r_1 - r_T).
+# Say: in the grey band, SNR 10 to 0.1, the digit comes out of the noise. Linear hurries through it and spends half of its levels below. The repair bends down only the end, from level 700 or so on. The straight line is the one of 8.3.
+# Ask: levels are drawn evenly in training; so what else is a schedule? (A weighting: twice as many levels at some SNR is twice the weight there.)
+# Live: in the notebook, "Try it" above this figure: move t and see one digit under all four schedules, with the SNR over each.
+# -->
 
 # %% exercise="8.3" slideshow={"slide_type": "skip"}
-def sigmoid_alpha_bar(T, start=-3.0, end=3.0, tau=1.0):
-    """alpha_bar at t = 0 .. T, (T+1,) float64: a falling sigmoid from 1 to 0."""
-    # TODO 8.3: T + 1 values of u, the sigmoid, stretched
+def alpha_bar_from(log_snr):
+    """alpha_bar at t = 0 .. T, (T+1,), from the natural log of the SNR at t = 1 .. T, (T,)."""
+    # TODO 8.3: solve SNR = alpha_bar / (1 - alpha_bar), level 0 in front
     ### BEGIN SOLUTION
-    u = torch.arange(T + 1, dtype=torch.float64) / T
-    s = torch.sigmoid(-(start + u * (end - start)) / tau)
-    return (s - s[-1]) / (s[0] - s[-1])
+    return torch.cat([torch.ones(1, dtype=log_snr.dtype), torch.sigmoid(log_snr)])
     ### END SOLUTION
 
 
-sigmoid_alpha_bar = check("8.3", sigmoid_alpha_bar)
+alpha_bar_from = check("8.3", alpha_bar_from)
 
-# %% [markdown] exercise_text="8.4" slideshow={"slide_type": "slide"}
+# %% [markdown] exercise_text="8.4" slideshow={"slide_type": "skip"}
+# $\bar\alpha=\mathrm{SNR}/(1+\mathrm{SNR})$, and that is exactly the sigmoid of the log SNR. So a straight line of log SNR gives a sigmoid as $\bar\alpha$; you see it in the next figure, from $+10$ down to $-10$.
+#
 # **Zero terminal SNR** is not a schedule but a repair of any (Lin et al. 2023; notebook 01 used the finished function). The linear schedule ends at $\sqrt{\bar\alpha_T}=0.006$, not at 0: a trace of the picture is left where sampling starts from pure noise.
-# The *amplitude* $r_t=\sqrt{\bar\alpha_t}$ of the noisy levels is shifted down so that the last is 0, then stretched so that the first, at level 1, is what it was:
+# The repair takes the *amplitude* $\sqrt{\bar\alpha_t}$ of the levels 1 to $T$, all with one straight line: one shift, the same for each, and one factor. Two conditions fix them:
 #
-# $$r'_t=(r_t-r_T)\,\frac{r_1}{r_1-r_T},\qquad \bar\alpha'_t=r_t'^{\,2}\qquad(t=1,\dots,T) .$$
+# - at the last level the amplitude becomes 0;
+# - at level 1 it stays what it was.
 #
-# Level 0 is the clean data before and after, so $\bar\alpha'_0=1$.
+# Level 0 is the clean data before and after, so there $\bar\alpha_0=1$.
 #
 # ### Exercise 8.4: zero terminal SNR
 #
 # `alpha_bar` is (T+1,), from level 0 to level T; return the repaired one, (T+1,).
 #
-# Difficulty: ●○○○○, 5 minutes
+# Difficulty: ●●○○○, 7 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# Work on the square root, and square at the end. `[1]` and `[-1]` are the first noisy level and the last.
+# Work on the square root, and square at the end. Which shift makes the last one 0? What has it done to level 1, and which factor makes that good?
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `root = alpha_bar.sqrt()`, then the first formula above as it stands, for all levels at once. At the end put the 1 of level 0 in front: `torch.cat([alpha_bar[:1], root[1:] ** 2])`.
+# `root = alpha_bar.sqrt()`; `root - root[-1]` ends at 0, and level 1 has become `root[1] - root[-1]`: a factor takes it back to `root[1]`. At the end put the 1 of level 0 in front: `torch.cat([alpha_bar[:1], root[1:] ** 2])`.
 #
 # </details>
-#
-# <!--slide 3 min
-# ## Two more schedules, yours to write
-#
-# $$s(u)=\operatorname{sigmoid}\!\Big(-\frac{\text{start}+u\,(\text{end}-\text{start})}{\tau}\Big),\qquad \bar\alpha_t=\frac{s(u)-s(1)}{s(0)-s(1)}$$
-#
-# $$r_t=\sqrt{\bar\alpha_t}:\qquad r'_t=(r_t-r_T)\,\frac{r_1}{r_1-r_T},\qquad \bar\alpha'_t=r_t'^{\,2}\qquad(t\ge1)$$
-#
-# - sigmoid, $u=t/T$: goes from exactly 1 to exactly 0
-# - zero terminal SNR: a repair of any schedule, shift and stretch the amplitude; level 0 stays clean
-#
-# **Your turn: 8.3 and 8.4, 13 minutes.** `sigmoid_alpha_bar(T, start, end, tau)`, `zero_terminal(alpha_bar)`
-#
-# Notes:
-# Say: the linear schedule ends at an amplitude of 0.006, not at 0, so a trace of the picture is left where sampling starts from pure noise.
-# Ask: how many values of u are there? (T + 1, one for every level from 0, the clean data, to T.)
-# Give 8 and 5 minutes. Common mistakes: T values of u instead of T + 1; shifting alpha_bar instead of its root; stretching back to level 0 instead of level 1.
-# -->
-#
-# <!--slide 3 min
-# ## A schedule decides how many levels each SNR gets
-#
-# In the grey band, SNR 10 to 0.1, the digit comes out of the noise: linear hurries through it.
-#
-# Notes:
-# Say: left, four opinions about one curve. Right, what it means: the grey band is the SNR from 10 to 0.1, where the digit comes out of the noise. Linear hurries through it and spends half of its levels below. The repair bends down only the end, from level 700 or so on, where hardly any signal is left.
-# Ask: levels are drawn evenly in training; so what else is a schedule? (A weighting: twice as many levels at some SNR is twice the weight there.)
-# Live: in the notebook, "Try it" above this figure: move t and see one digit under all four schedules, with the SNR over each.
-# -->
 
 # %% exercise="8.4" slideshow={"slide_type": "skip"}
 def zero_terminal(alpha_bar):
@@ -376,15 +355,14 @@ def schedule_of(alpha_bar, name, largest_beta):
     return Schedule(torch.cat([torch.zeros(1), betas]), name)
 
 
-schedules = {"linear": linear(), "cosine": cosine(),
-             "sigmoid": schedule_of(sigmoid_alpha_bar(1000), "sigmoid", 0.999),
+schedules = {"linear": linear(), "cosine": cosine(), "sigmoid": sigmoid(),
              "ztsnr": schedule_of(zero_terminal(linear().alpha_bar), "linear, zero terminal SNR", 1.0)}
-finished = {"sigmoid": sigmoid(), "ztsnr": zero_terminal_snr(linear())}  # the same two from helpers
-for name, ours in schedules.items():
-    noisy, gap = ours.snr[1:], (ours.alpha_bar - finished.get(name, ours).alpha_bar).abs().max()
-    share, below = ((noisy > 0.1) & (noisy < 10)).float().mean(), (noisy <= 0.1).float().mean()
-    print(f"{name:8s} ends at sqrt(alpha_bar) = {ours.alpha_bar[-1].sqrt():.5f}; {share:.0%} of its "
-          f"levels between SNR 10 and 0.1, {below:.0%} below; off helpers by {gap:.0e}")
+falling = torch.linspace(10, -10, 1000, dtype=torch.float64)  # 8.3: every power of ten alike
+all_five = schedules | {"straight": schedule_of(alpha_bar_from(falling), "log SNR straight", 0.999)}
+for name, s in all_five.items():
+    share, below = ((s.snr > 0.1) & (s.snr < 10)).sum() / s.T, (s.snr <= 0.1).sum() / s.T
+    print(f"{name:8s} ends at sqrt(alpha_bar) = {s.alpha_bar[-1].sqrt():.5f}; {share:.0%} of its "
+          f"levels between SNR 10 and 0.1, {below:.0%} below")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ### Try it: one digit, four schedules (optional)
@@ -410,23 +388,27 @@ show.rows(noised, "One digit at ten levels, a row for each schedule: with linear
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
 sliders(noise_digit, t=(0, 1000), digit=(0, 9))
 
-# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% tags=["slide-figure"] slideshow={"slide_type": "fragment"}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
-for (name, s), colour in zip(schedules.items(), show.COLOURS, strict=False):
-    line = "--" if name == "ztsnr" else "-"
-    axes[0].plot(s.alpha_bar, color=colour, label=s.name)
-    axes[1].plot(every_level, s.snr[1:].log10(), color=colour, linestyle=line)
+for (name, s), colour in zip(all_five.items(), show.COLOURS, strict=False):
+    line = {"ztsnr": "--", "straight": ":"}.get(name, "-")
+    axes[0].plot(s.alpha_bar, line, color=colour, label=s.name)
+    axes[1].plot(every_level, s.snr[1:].log10(), line, color=colour)
 axes[1].axhspan(-1, 1, color="0.9")
 axes[0].set(xlabel="level t", title=r"$\bar\alpha_t$: share of the data's variance")
-axes[1].set(xlabel="level t", ylim=(-6, 4.2), title=r"$\log_{10}$ SNR")
+axes[1].set(xlabel="level t", ylim=(-6, 4.5), title=r"$\log_{10}$ SNR")
 axes[0].legend(fontsize=9)
 show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early and lie flat near 0 from "
-            "level 700; cosine and sigmoid fall evenly through the middle. Right, log SNR: linear "
-            "stops at -4.4, the others drop away at the end.")
+            "level 700; cosine, sigmoid and the straight log SNR fall through the middle, the last most "
+            "steeply. Right, log SNR: one straight line; linear stops at -4.4, the others drop at the end.")
 
 # %% [markdown] exercise_text="8.5" slideshow={"slide_type": "slide"}
-# *What to see.* As pictures of $\bar\alpha$ they look like four opinions about one curve. On the right the difference is plain: a schedule is a choice of **how many levels to spend at which SNR**. The grey band holds the SNR from 10 to 0.1, where the digit comes out of the noise. The linear schedule hurries through it and spends
-# half of its levels below, where there is little to see. The repair bends only the levels from about 700 on, down to $-\infty$ at the last.
+# *What to see.* As pictures of $\bar\alpha$ they look like five opinions about one curve. On the right the difference is plain: a schedule is a choice of **how many levels to spend at which SNR**. The grey band holds the SNR from 10 to 0.1, where the digit comes out of the noise. The linear schedule hurries through it and spends
+# half of its levels below, where there is little to see. The dotted line is your 8.3: straight, so every power of ten gets equally many levels. The dashed line is your 8.4: with $r_t=\sqrt{\bar\alpha_t}$ its two conditions give
+#
+# $$r'_t=(r_t-r_T)\,\frac{r_1}{r_1-r_T},\qquad \bar\alpha'_t=r_t'^{\,2}\qquad(t=1,\dots,T) ,$$
+#
+# in words: shift down until the last is 0, stretch until the first is back. It bends only the levels from about 700 on, down to $-\infty$ at the last.
 #
 # As levels are drawn evenly in training, the schedule is also a *weighting*. Twice as many levels at some SNR is twice the weight there. So prediction, schedule and weights are three handles on one thing: how much the error of $x_0$ counts at each SNR.
 #
@@ -445,26 +427,26 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
 #
 # $$w^{x_0}_t=\min(\mathrm{SNR}_t,\ \gamma),\qquad \gamma=5 .$$
 #
-# Growing with the SNR, like the $\epsilon$ loss, but not without bound: at low noise the last traces are removed, which costs capacity and is hardly visible. (Their argument: the levels are many tasks for one network, whose gradients pull in different directions; no task should drown the others.) For a network that predicts something else the same weighting is written in its unit, by section 2:
+# In words: it grows with the SNR, like the $\epsilon$ loss, but not without bound. At low noise the last traces are removed, which costs capacity and is hardly visible. (Their argument: the levels are many tasks for one network, whose gradients pull in different directions; no task should drown the others.)
 #
-# $$w^{\epsilon}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t},\qquad w^{v}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t+1} .$$
+# A network that predicts $\epsilon$ or $v$ reports another loss, though, and that loss already contains a weight, by section 2. Which weight must *its* loss get, so that in the end an error of $x_0$ counts $\min(\mathrm{SNR}_t,\gamma)$?
 #
 # ### Exercise 8.5: the min-SNR weights
 #
-# `snr` is (T,), for the levels 1 to T (at level 0, which is never trained, it is infinite); `prediction` is "eps", "x0" or "v". Return the weights (T,).
+# `snr` is (T,), for the levels 1 to T (at level 0, which is never trained, it is infinite); `prediction` is "eps", "x0" or "v". Return the weights (T,). Your `in_unit` may help: a weight times a loss has to stay the same in every unit.
 #
-# Difficulty: ●○○○○, 5 minutes
+# Difficulty: ●●○○○, 5 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# Cut first, divide then. What has to be divided by is the dictionary of exercise 8.2.
+# Cut first, `snr.clamp(max=gamma)`. If the loss of a unit is larger than the error of $x_0$ by some factor, its weight has to be smaller by the same factor.
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `snr.clamp(max=gamma)` is $\min(\mathrm{SNR},\gamma)$. Divide by 1, by `snr` or by `snr + 1`.
+# A weight changes its unit the other way round than a loss. `in_unit(loss, "x0", prediction, snr)` would multiply by the factor of the prediction; what divides by it?
 #
 # </details>
 #
@@ -473,9 +455,9 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
 # <!--slide 5 min
 # ## Min-SNR: weigh like epsilon, but with a lid
 #
-# $$w^{x_0}_t=\min(\mathrm{SNR}_t,\ \gamma),\qquad w^{\epsilon}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t},\qquad w^{v}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t+1}$$
+# $$w^{x_0}_t=\min(\mathrm{SNR}_t,\ \gamma),\qquad \gamma = 5$$
 #
-# - one weighting of the error of $x_0$, written in three units; $\gamma = 5$
+# - one weighting of the error of $x_0$, to be written for a network that reports $\epsilon$ or $v$
 # - at low noise the last traces cost capacity and are hardly visible
 #
 # **Your turn: 8.5, 5 minutes.** `min_snr_weights(snr, prediction, gamma=5.0)`
@@ -483,8 +465,8 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
 # Notes:
 # Say: if the question fixes a weighting by accident, why not choose one on purpose? Hang et al. (2023): the levels are many tasks for one network, and none should drown the others.
 # Ask: why is "eps with zero terminal SNR" not in the table to come? (At the last level x_t is the noise. The network copies its input, and x_0 is 0/0: the first step of sampling cannot be taken.)
-# Give 5 minutes before showing the figure (it appears on a click). Common mistakes: dividing before cutting; forgetting the + 1 for v.
-# Then say: left, how much an error of x_0 counts under each loss. Uniform eps counts errors at an SNR of 1,000 a million times more than at 0.001. v takes the larger of the other two. Min-SNR is the eps diagonal with a lid at 5. Right, what each loss is multiplied by on the cosine schedule.
+# Give 5 minutes before showing the figure (it appears on a click). Common mistakes: dividing before cutting; forgetting the + 1 for v; multiplying where one divides.
+# Then write on the board: for eps min(SNR, gamma) / SNR, for v min(SNR, gamma) / (SNR + 1). Say: left, how much an error of x_0 counts under each loss. Uniform eps counts errors at an SNR of 1,000 a million times more than at 0.001. v takes the larger of the other two. Min-SNR is the eps diagonal with a lid at 5. Right, what each loss is multiplied by on the cosine schedule.
 # Ask also: what does min-SNR do to v at the last level of a schedule with zero terminal SNR? (The weight there is exactly 0, at the level where sampling starts. The network answers there only because it is smooth in t.)
 # Live: a second.
 # -->
@@ -494,8 +476,7 @@ def min_snr_weights(snr, prediction, gamma=5.0):
     """Weights (T,), levels 1 .. T, of the loss of `prediction`: min(SNR, gamma) on the error of x_0."""
     # TODO 8.5: cut the SNR, then change the unit
     ### BEGIN SOLUTION
-    factor = {"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}
-    return snr.clamp(max=gamma) / factor[prediction]
+    return in_unit(snr.clamp(max=gamma), prediction, "x0", snr)
     ### END SOLUTION
 
 
@@ -518,11 +499,54 @@ show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarit
             "the weights by level: for x_0 5 falling to 0, for eps rising to 1, for v a hump below 1.")
 
 # %% [markdown] exercise_text="8.6" slideshow={"slide_type": "slide"}
+# The two other weights, then, are the first one divided by the factors of section 2:
+#
+# $$w^{\epsilon}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t},\qquad w^{v}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t+1} .$$
+#
+# In words: for $\epsilon$ the weight is 1 until the lid is reached and falls from there on; for $v$ it falls on both sides.
+#
 # ## 5. Where the loss really is
 #
-# So far the errors were assumed. A training step hands out its losses (B,) and levels (B,): `step.losses`, `step.t`. Sorted into bins of levels they say what the network is good at.
+# So far the errors were assumed. How large are they for a real network? You may have read that predicting the noise is equally hard at all levels. Before we measure it, take a position.
 #
-# ### Exercise 8.6: the loss level by level
+# ### Exercise 8.6: the loss of noise, by level
+#
+# A small network is asked for $\epsilon$ on the linear schedule, as in the first papers. Sketch its mean squared error of $\epsilon$ at the levels 25, 275, 525, 775 and 975 of 1,000: five numbers on a logarithmic axis, so powers of ten are what counts. (Somebody who always answers "no noise at all" has an error of 1.) Your sketch is drawn into the next figure.
+#
+# Difficulty: ●●○○○, 3 minutes
+#
+# <details>
+# <summary>Hint</summary>
+#
+# At level 975 nearly all of $x_t$ is noise: how wrong is somebody who copies the input? At level 25 there is a little noise in a clear picture: how well could you tell what it is, pixel by pixel?
+#
+# </details>
+#
+# <!--slide 5 min
+# ## Is noise prediction equally hard at all levels?
+#
+# **Your turn: 8.6, 3 minutes.** Sketch the loss of an $\epsilon$ network at levels 25, 275, 525, 775, 975, powers of ten
+#
+# **Your turn: 8.7, 8 minutes.** `loss_by_level(losses, t, T, bins)`: the mean loss in each bin
+#
+# Notes:
+# Collect two or three sketches on the board first: flat, rising, falling. Then 8 minutes for 8.7, before showing the figure (it appears on a click). Common mistakes: a division by an empty bin; bins from the observed levels instead of from 1 to T; t for t - 1, so that level T falls behind the last bin.
+# Have run before class: the live training of two small networks, 300 steps each, about half a minute.
+# Say: left, in its own unit the loss of eps falls by a factor of about a hundred over the levels. v is more even, not flat. Right, the same losses as errors of x_0: the small loss of eps at the top stands for an error far above 1.
+# Ask: what error in x_0 does answering with the mean digit have? (About 0.3, the dashed line of section 2. Whoever is above it would do better without a network.)
+# -->
+
+# %% exercise="8.6" kind="predict" slideshow={"slide_type": "skip"}
+# TODO 8.6: the mean squared error of eps at levels 25, 275, 525, 775, 975
+### BEGIN SOLUTION
+guess = 0.5, 0.1, 0.03, 0.005, 0.002
+### END SOLUTION
+check.predict("8.6", guess)
+
+# %% [markdown] exercise_text="8.7" slideshow={"slide_type": "skip"}
+# Now measure. A training step hands out its losses (B,) and levels (B,): `step.losses`, `step.t`. Sorted into bins of levels they say what the network is good at.
+#
+# ### Exercise 8.7: the loss level by level
 #
 # `losses` (N,), `t` (N,) whole numbers from 1 to T, any number of examples in any order. Return the mean loss in each of `bins` equal parts of the levels, (bins,); 0 where no example fell.
 #
@@ -540,32 +564,19 @@ show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarit
 # `k = (t - 1) * bins // T`. Sums: `torch.zeros(bins).index_add(0, k, losses)`. Counts: `torch.bincount(k, minlength=bins)`, at least 1 before you divide.
 #
 # </details>
-#
-# <!--slide 3 min
-# ## Noise prediction is not equally hard at all levels
-#
-# **Your turn: 8.6, 8 minutes.** `loss_by_level(losses, t, T, bins)`: the mean loss in each bin
-#
-# Notes:
-# Give 8 minutes before showing the figure (it appears on a click). Common mistakes: a division by an empty bin; bins from the observed levels instead of from 1 to T; t for t - 1, so that level T falls behind the last bin.
-# Have run before class: the live training of two small networks, 300 steps each, about half a minute.
-# Say: left, in its own unit the loss of eps falls by a factor of about a hundred over the levels. v is more even, not flat. Right, the same losses as errors of x_0: the small loss of eps at the top stands for an error far above 1.
-# Ask: what error in x_0 does answering with the mean digit have? (About 0.3, the dashed line of section 2. Whoever is above it would do better without a network.)
-# -->
 
-# %% exercise="8.6" slideshow={"slide_type": "skip"}
+# %% exercise="8.7" slideshow={"slide_type": "skip"}
 def loss_by_level(losses, t, T, bins):
     """Mean of the losses (N,) at levels t (N,) in `bins` equal parts of 1 .. T, (bins,); 0 if empty."""
-    # TODO 8.6: number of the bin, sums, counts
+    # TODO 8.7: number of the bin, sums, counts
     ### BEGIN SOLUTION
     k = (t - 1) * bins // T
     sums = torch.zeros(bins).index_add(0, k, losses)
-    counts = torch.bincount(k, minlength=bins)
-    return sums / counts.clamp(min=1)
+    return sums / torch.bincount(k, minlength=bins).clamp(min=1)
     ### END SOLUTION
 
 
-loss_by_level = check("8.6", loss_by_level)
+loss_by_level = check("8.7", loss_by_level)
 
 # %% slideshow={"slide_type": "skip"}
 # Live: what the first papers did, and what this course does. A small U-Net, a short training, one seed.
@@ -591,12 +602,18 @@ for (name, (prediction, chosen)), colour in zip(settings.items(), show.COLOURS, 
     clean = in_unit(losses, prediction, "x0", chosen.snr[t])
     axes[0].plot(middle, loss_by_level(losses, t, 1000, 20), "o-", color=colour, label=name)
     axes[1].plot(middle, loss_by_level(clean, t, 1000, 20), "o-", color=colour, label=name)
+if sketch := check.written("8.6"):
+    axes[0].plot([25, 275, 525, 775, 975], sketch, "s--", color=show.COLOURS[3], label="your sketch")
 axes[0].set(xlabel="level t", yscale="log", title="in the unit asked for")
 axes[1].set(xlabel="level t", yscale="log", title="as an error of $x_0$")
 axes[0].legend()
-show.figure(fig, "The live networks' loss in 20 bins of levels, logarithmic. Left: that of eps falls by "
-            "far from the lowest to the highest levels, that of v much less. Right: as errors of x_0 "
-            "both rise, that of eps far above 1.")
+show.figure(fig, "Live loss in 20 bins of levels, logarithmic. Left: that of eps falls far, that of v much "
+            "less. Right: as errors of x_0 both rise, that of eps far above 1.")
+
+# %% slideshow={"slide_type": "skip"}
+shipped = checkpoints.load_results("objectives")
+by_level = shipped["settings"]["eps_linear_uniform"]["levels"]["eps"]  # 600 steps, held-out digits
+said = check.truth("8.6", [by_level[k] for k in (0, 5, 10, 15, 19)])
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # *What to see.* Left, the claim "noise prediction is equally hard at all levels": it is not, the bins differ by far more than a factor of ten (printed above). $v$ is more even, not flat either. Right, the same losses as errors of $x_0$: both networks know the picture at low noise and lose it as the noise grows, as anyone would; but the small loss of $\epsilon$ at the highest levels stands for an error in $x_0$ that is far larger than answering with the mean digit would make (the dashed line of section 2, about 0.3).
@@ -616,7 +633,6 @@ show.figure(fig, "The live networks' loss in 20 bins of levels, logarithmic. Lef
 # -->
 
 # %% tags=["slide-figure"] slideshow={"slide_type": "-"}
-shipped = checkpoints.load_results("objectives")
 fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.6))
 for ax, unit in zip(axes, names, strict=True):
     for given, name in names.items():
@@ -690,29 +706,65 @@ axes[1].legend(dots, list(names.values()), fontsize=9)
 show.figure(fig, "Frechet distance and confident share of the 22 settings by schedule, a colour for each "
             "prediction, open: min-SNR-5; error bars over the seeds; dashed, the distance of real digits.")
 
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown] exercise_text="8.8" slideshow={"slide_type": "slide"}
 # ### How large must a difference be?
 #
 # Before reading on: what would we see if nothing mattered? Two things vary by chance. The **training**: the same setting from another seed. The **sampling**: one and the same network, sampled anew with other noise. And the **floor** itself varies.
 #
-# If single trainings scatter with standard deviation $s$, a mean over $n$ seeds scatters with $s/\sqrt n$, and the difference of two such means with $s\sqrt{2/n}$. Twice that is a fair threshold: smaller differences prove nothing. From three seeds $s$ itself is poorly known, and from one not at all; so take it from all 22 rows together, or from the base setting ($v$, cosine, uniform) where that one scatters more.
+# If single trainings scatter with standard deviation $s$, a mean over $n$ seeds scatters with $s/\sqrt n$, and the difference of two such means, from *independent* trainings, with $s\sqrt{2/n}$. Twice that is a fair threshold: smaller differences prove nothing. From three seeds $s$ itself is poorly known, and from one not at all; so take it from all 22 rows together, or from the base setting ($v$, cosine, uniform) where that one scatters more.
 # And keep count: a comparison exceeds the threshold by chance about one time in twenty, so among forty comparisons expect two.
 #
-# Where rows share their seeds the difference can be taken seed by seed instead, which removes what the seeds have in common.
+# Here we can do better, since the trainings are not independent. Rows with one seed share first weights, batches and starting noise: some seeds are lucky in every row. What the rows share drops out of their difference, if the difference is taken seed by seed.
 #
-# <!--slide 4 min
+# ### Exercise 8.8: a gain, in pairs
+#
+# `before` and `after` are scores (pairs, seeds): in each pair one thing is changed, and column $i$ is seed $i$ in both. Return the mean gain, after minus before, and its standard error *over seeds*. The pairs of one seed share its luck, so a seed counts as one measurement: the mean over its pairs.
+#
+# Difficulty: ●●○○○, 9 minutes
+#
+# <details>
+# <summary>Hint 1 (a nudge)</summary>
+#
+# First the differences, then one number for each seed, then mean and scatter of these few numbers. How does the mean of $n$ numbers scatter, if one scatters with $s$?
+#
+# </details>
+# <details>
+# <summary>Hint 2 (almost there)</summary>
+#
+# `gains = (after - before).mean(0)` has one entry for each seed. The standard error is their standard deviation (`.std()`, which divides by $n-1$) over $\sqrt n$.
+#
+# </details>
+#
+# <!--slide 5 min
 # ## Believe a difference when seeds alone cannot make it
 #
 # $$\text{threshold} = 2\,s\,\sqrt{\tfrac{2}{n}} \qquad (s: \text{standard deviation of single trainings},\ n \text{ seeds})$$
 #
 # - one comparison in twenty passes by chance: count your comparisons
-# - shared seeds: take the difference **seed by seed**
+# - rows with one seed share first weights, batches and noise
+#
+# **Your turn: 8.8, 9 minutes.** `paired_gain(before, after)`: the mean gain and its error, seed by seed
+#
+# **Your turn: 8.9, 6 minutes.** Make one seed say the opposite.
 #
 # Notes:
-# Say: a mean over n seeds scatters by s over root n, a difference of two means by root two more. Twice that is a fair threshold. From three seeds s itself is poorly known, so we take it from all rows together. In the output "entropy" is the effective number of classes, ten at most.
+# Say: a mean over n seeds scatters by s over root n, a difference of two independent means by root two more. Twice that is a fair threshold. From three seeds s itself is poorly known, so we take it from all rows together. In the output "entropy" is the effective number of classes, ten at most.
 # Ask: one training of each of two settings: how large must the difference be? (2 s root 2, nearly three standard deviations. That is why a single training each shows little.)
-# Live: both cells, a second. First the scatter of the base setting over seeds, of one network over draws, and the threshold; then, on a click, the effects, each averaged over all pairs of rows that differ in one thing, with the spread over seeds.
+# Common mistakes in 8.8: every pair counted as a training of its own; the error of two independent groups, which still contains what the seeds share.
+# Live: both cells, a second. First the scatter of the base setting over seeds, of one network over draws, and the threshold; then, on a click, the effects, each averaged over all pairs of rows that differ in one thing.
 # -->
+
+# %% exercise="8.8" slideshow={"slide_type": "skip"}
+def paired_gain(before, after):
+    """Mean gain and its standard error over seeds, from scores (pairs, seeds) before and after a change."""
+    # TODO 8.8: differences, one number a seed, then mean and standard error
+    ### BEGIN SOLUTION
+    gains = (after - before).mean(0)  # a seed is one training of each row: mean over the pairs first
+    return gains.mean(), gains.std() / len(gains) ** 0.5
+    ### END SOLUTION
+
+
+paired_gain = check("8.8", paired_gain)
 
 # %% tags=["slide-output"] slideshow={"slide_type": "-"}
 knobs = checkpoints.load_results("knobs")
@@ -731,24 +783,68 @@ for score, form in (("frechet", ".2f"), ("confident", ".1%"), ("entropy", ".2f")
           f"threshold, 3 seeds {threshold(score, 3):{form}}")
 
 # %% tags=["slide-output"] slideshow={"slide_type": "fragment"}
-def effect(change, score):
-    """Changes of a score, (pairs, seeds), over all pairs of rows that differ in this one thing."""
+def paired(change, score):
+    """Scores before and after, (pairs, seeds) each, of all pairs of rows that differ in this one thing."""
     pairs = [(key, key.replace(*change)) for key in rows if change[0] in key and key.replace(*change) in rows]
-    return np.array([np.subtract(rows[b][score]["values"], rows[a][score]["values"]) for a, b in pairs])
+    return [torch.tensor([rows[key][score]["values"] for key in keys]) for keys in zip(*pairs, strict=True)]
 
 
 changes = [("linear", "cosine"), ("cosine", "sigmoid"), ("linear", "ztsnr"), ("uniform", "min_snr")]
 changes += [("eps_", "v_"), ("x0_", "v_")]
-for before, after in changes:
-    gaps, share = effect((before, after), "frechet"), effect((before, after), "confident")
-    print(f"{before.strip('_'):>7s} to {after.strip('_'):7s} Frechet distance {gaps.mean():+5.1f} ± "
-          f"{gaps.mean(0).std(ddof=1):3.1f} (less in {(gaps.mean(1) < 0).sum():2d} of {len(gaps):2d} pairs), "
-          f"confident {share.mean():+6.1%} ± {share.mean(0).std(ddof=1):.1%}")
+for one, other in changes:
+    before, after = paired((one, other), "frechet")
+    (gap, error), (more, by) = paired_gain(before, after), paired_gain(*paired((one, other), "confident"))
+    less = (after.mean(1) < before.mean(1)).sum()
+    print(f"{one.strip('_'):>7s} to {other.strip('_'):7s} Frechet distance {gap:+5.1f} ± {error:3.1f} "
+          f"(less in {less:2d} of {len(before):2d} pairs), confident {more:+6.1%} ± {by:.1%}")
+
+# %% slideshow={"slide_type": "skip"}
 worst = np.argmax([row["frechet"]["values"] for row in rows.values()], axis=1)
 print("how often each seed is the worst of its row:", np.bincount(worst).tolist())
+distances = {key: row["frechet"]["values"] for key, row in rows.items()}  # of the three seeds
+
+# %% [markdown] exercise_text="8.9" slideshow={"slide_type": "skip"}
+# In the last line but one of the effects $v$ is ahead of $x_0$: its distance is smaller by 1.2 on average. Now suppose you had trained only once. What could you have written?
+#
+# ### Exercise 8.9: one seed can say anything
+#
+# `headline` below takes one seed and one pair of rows that differ in the prediction only, and returns by how much the distance of $v$ is smaller. As it is given, $v$ wins. Change one thing, the seed or the rest of the rows' names, so that the very same table "shows" $x_0$ ahead, by at least 0.5. Then say what would have protected a reader from this headline:
+#
+# - **a** more samples drawn from each of the two networks
+# - **b** the same seeds in every row, and all of them reported
+# - **c** a larger network
+#
+# Difficulty: ●●○○○, 6 minutes
+#
+# <details>
+# <summary>Hint</summary>
+#
+# `distances` holds three numbers for each row; print those of the two. Seeds are 0, 1 and 2.
+#
+# </details>
+
+# %% exercise="8.9" kind="break" slideshow={"slide_type": "skip"}
+def headline(distances):
+    """By how much the distance of v is smaller than that of x_0, in one training of each."""
+    # TODO 8.9: change one thing, so that x_0 is ahead
+    ### BEGIN SOLUTION
+    # given: pick, rest = 0, "cosine_min_snr"
+    pick, rest = 1, "cosine_min_snr"
+    ### END SOLUTION
+    return distances[f"x0_{rest}"][pick] - distances[f"v_{rest}"][pick]
+
+
+why = "b"  # "a", "b" or "c"
+headline = check.changed("8.9", headline, why)
+
+# %% slideshow={"slide_type": "skip"}
+gap = headline(distances)
+gain, error = paired_gain(*paired(("x0_", "v_"), "frechet"))
+print(f"One training each: {'v' if gap > 0 else 'x_0'} is better by {abs(gap):.1f}!")
+print(f"All eight pairs, three seeds: from x_0 to v the distance changes by {gain:+.1f} ± {error:.1f}.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* The effects, largest first. Each is averaged over all pairs of rows that differ in this one thing; $\pm$ is its standard deviation over the seeds.
+# *What to see.* The effects, largest first. Each is averaged over all pairs of rows that differ in this one thing; $\pm$ is its standard error over the seeds, by your `paired_gain`.
 #
 # 1. **Schedule.** Cosine is ahead of linear in every pair and with every seed. Cosine and sigmoid cannot be told apart, as their curves suggested. The zero-terminal repair changes nothing here: the linear schedule with $T=1000$ already ends at 0.006, and these digits do not mind. (With the short chains of notebook 01, or for pictures that should be very dark or very bright, it does matter.)
 # 2. **Weighting.** Min-SNR has the smaller mean distance in all eleven pairs, and the larger confident share. For $v$ with cosine or sigmoid alone the gain in distance is below the threshold; it is the eleven pairs together that show it. What has moved? Weight: for $\epsilon$ away from the lowest levels, for $x_0$ from the highest, for $v$ from both. The errors there grow (for $v$ in the highest bin <!--r:objectives.settings.v_cosine_min_snr.levels.x0.19|.2f-->0.38<!--/--> in $x_0$
@@ -757,7 +853,7 @@ print("how often each seed is the worst of its row:", np.bincount(worst).tolist(
 #
 # It is the *last column* of the table that tells the predictions apart: without the clamp $\epsilon$ with cosine falls to <!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->20%<!--/--> confident, $v$ stays at <!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->72%<!--/-->. The clamp repairs in sampling what the question left open. With the linear schedule, which never gets as close to pure noise, $\epsilon$ loses far less.
 #
-# Note what moves *together* (last line): one seed is the worst in most rows, because all rows share its first weights, batches and starting noise. The plain error bars contain this shift, the paired differences do not; that is why a paired difference can be trusted where the bars overlap.
+# Note what moves *together* (the line "how often each seed is the worst"): one seed is the worst in most rows, because all rows share its first weights, batches and starting noise. The plain error bars contain this shift, the paired differences do not; that is why a paired difference can be trusted where the bars overlap.
 #
 # And a caution: this is one small network, one data set, one short budget, one sampler. With fresh noise at each step ($\eta=1$, seed 0) the base gets <!--r:objectives.settings.v_cosine_uniform.stochastic.frechet.mean|.1f-->8.4<!--/--> instead of <!--r:objectives.settings.v_cosine_uniform.frechet.values.0|.1f-->11.6<!--/-->, and $\epsilon$ with cosine <!--r:objectives.settings.eps_cosine_uniform.stochastic.frechet.mean|.1f-->6.5<!--/--> instead of <!--r:objectives.settings.eps_cosine_uniform.frechet.values.0|.1f-->10.7<!--/-->,
 # ahead of $v$. A choice that is not in the table can move the numbers as much as those that are.
@@ -796,9 +892,43 @@ for name, (_, chosen) in settings.items():
           f"{share:.1%}; table {pm(row['frechet'], '.1f')}, {pm(row['confident'], '.1%')}")
 print(f"two single trainings must differ by {threshold('frechet', 1):.1f}, {threshold('confident', 1):.1%}")
 
-# %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* Compare the difference between the two with the last line. From one training each, only a large difference can be told from chance, such as that between the two ends of the table; those of one to three in the distance, which fill the table, would drown. That is what its seeds are for.
+# %% [markdown] exercise_text="8.10" slideshow={"slide_type": "slide"}
+# *What to see.* Compare the difference between the two with the last line. From one training each, only a large difference can be told from chance, such as that between the two ends of the table. Differences of one to three in the distance, which fill the table, would drown. Three seeds in pairs can show them.
 #
+# ### Which line is wrong?
+#
+# Many measurements of this notebook come from one short program: draw levels, digits and noise, ask the network, sort the losses. Below it measures the network of notebook 03 ($v$, cosine) on the held-out digits, as an error of $x_0$. One of the seven lines is wrong; which one, depends on a seed of yours. The curve alone may look fine.
+#
+# **Exercise 8.10** Find the line, and write its number into the second cell. For comparison: answering with the mean digit has an error of about 0.31, the dashed line, and at the top no network can do better.
+#
+# Difficulty: ●●●○○, 9 minutes
+#
+# <details>
+# <summary>Hint</summary>
+#
+# Which bins have values, and are they of the right size at the two ends? If all are off by one factor, look at the last lines. If not, read lines 1 to 3: which levels, which digits, which noise?
+#
+# </details>
+#
+# <!--slide 4 min
+# ## A curve of losses: which line is wrong?
+#
+# Held-out error of $x_0$ by level; one of the seven lines is wrong
+#
+# Notes:
+# Say: nearly every curve of today came from these seven lines. In the notebook each copy has its own case; in the room take this one, or `check.hunt("8.10", seed=1)` and so on.
+# Ask: which numbers would tell the lines apart? (In the order right, wrong in line 1 to 7. Bins that nobody fell into: 0, **10**, then 0. Different digits: 358, but **1** for line 2. Kurtosis of the noise: 3.0, but **1.8** for line 3. Variance of the noise in x_t around level 250, as a multiple of the schedule's: 1.0, but 0.3 for line 3 and **3.3** for line 4. Error in the lowest bin: 0.001, but **1,018** for line 6. Error in the highest: 0.29, but **1.34** for line 5. Sum of the bins times their counts, over the sum of the losses: 1, but **0.05** for line 7.)
+# Exercise: 9 minutes, in pairs.
+# -->
+
+# %% exercise="8.10" kind="hunt" tags=["slide-output"] slideshow={"slide_type": "-"}
+check.hunt("8.10")
+
+# %% kind="answer" of="8.10" slideshow={"slide_type": "skip"}
+line = 1  # TODO 8.10: the number of the wrong line
+check.found("8.10", line)
+
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7. What practitioners turn first
 #
 # The same again for the settings that people change before they think about objectives. One at a time, from the same base ($v$, cosine, uniform; <!--r:knobs.recipe.steps|,-->600<!--/--> steps, batch 64, learning rate 0.002, $T=1000$, average of the weights with 0.999, attention, one block a resolution, 16 and 32 channels, SiLU), from the same seeds each. The table says how many: the fewer seeds, the wider the grey band (for a single one $\sqrt3$ times as wide as for three, and without error bars).
@@ -1098,7 +1228,7 @@ show.figure(fig, "Left: the band between both variances by level, thin except at
 # The loss is weighted so that every level starts with the same weight on $F$, and the levels are drawn from a bell curve in $\ln\sigma$ instead of evenly: the two jobs that our schedule does at once are separated. And for $\sigma_d=1$ the raw network is an old friend: with $y=x_t/\sqrt{\bar\alpha_t}$ and $\sigma^2=1/\mathrm{SNR}_t$ it is exactly $F=-v$. The cell checks it.
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
-t = torch.tensor([10, 200, 500, 800, 950, 990])
+t, x0, noise = torch.tensor([10, 200, 500, 800, 950, 990]), x_test[:6], torch.randn(6, 1, 8, 8)
 x_t = schedule.q_sample(x0, t, noise)
 sigma = (1 / at(schedule.snr, t, x_t)).sqrt()
 y, v = x_t / at(schedule.alpha_bar, t, x_t).sqrt(), schedule.target(x0, t, noise, "v")
@@ -1112,7 +1242,7 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 # - $\epsilon$, $x_0$ and $v$ say the same thing; their losses are one loss with the weights $\mathrm{SNR}$, $1$ and $\mathrm{SNR}+1$ on the error of $x_0$.
 # - A prediction, a schedule and a weighting are three handles on one curve: how much each SNR counts.
 # - $\epsilon$ leaves $x_0$ open where the noise is high, $x_0$ leaves $\epsilon$ open where it is low; $v$ magnifies neither.
-# - A difference in a table means something when it is larger than what seeds alone do; three seeds and error bars are the least, and many comparisons need more.
+# - A difference in a table means something when it is larger than what seeds alone do; compare seed by seed, show all of them, and count your comparisons.
 # - Claims can be tested for the price of a few minutes: losses are not equal at all levels, classes can be counted, copies can be looked up.
 #
 # ### Self-check
@@ -1121,9 +1251,19 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 #
 # - [ ] derive the factor between the error of $\epsilon$ and the error of $x_0$?
 # - [ ] say what a schedule weights, without looking at its formula?
-# - [ ] write the min-SNR weight for $v$, and say what it does at the last level?
+# - [ ] write the min-SNR weight for $v$, and say what it does at the last level of a schedule with zero terminal SNR?
 # - [ ] say how large a difference of two means over three seeds must be, and why one training each shows little?
 # - [ ] name the measurement that tells memorising from learning?
+#
+# <details><summary>Answers</summary>
+#
+# 1. $x_t$ is given, so $c\,\Delta x_0+s\,\Delta\epsilon=0$ with $c=\sqrt{\bar\alpha_t}$ and $s=\sqrt{1-\bar\alpha_t}$. Hence $\Delta\epsilon=-\frac cs\Delta x_0$, and squared the factor is $c^2/s^2$, the SNR.
+# 2. How many levels fall on each SNR: levels are drawn evenly, so an SNR with twice as many levels counts twice.
+# 3. $\min(\mathrm{SNR},\gamma)/(\mathrm{SNR}+1)$. At the last level of a schedule with zero terminal SNR it is 0.
+# 4. If single trainings scatter with $s$: $2s\sqrt{2/3}$, about $1.6\,s$. With one training each it is $2s\sqrt2$, nearly $3\,s$, and from one training nobody knows $s$. Where rows share their seeds, the error of the paired gain takes the place of $s\sqrt{2/3}$.
+# 5. The distance of each sample to its nearest training picture, beside the same distance for fresh pictures. The loss on held-out pictures, beside that on the training set, helps as well.
+#
+# </details>
 #
 # ### Further exercises
 #
@@ -1131,6 +1271,12 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 # - (●●○○○, 20 min) Draw the weighting that a *schedule* is: a histogram of $\log\mathrm{SNR}$ for each of the four, and multiply by $\mathrm{SNR}+1$.
 # - (●●●○○, 30 min) Try $\tau=0.5$ and $\tau=1.5$ for the sigmoid schedule, two seeds each. Is the difference larger than the seeds'?
 # - (●●●●○, 60 min) Draw levels from a bell curve in $\log\mathrm{SNR}$ instead of evenly, as EDM does, and compare with $v$, cosine at the same budget.
+#
+# <details><summary>Answers</summary>
+#
+# 1. The bins in the middle go down, the lowest go up.
+#
+# </details>
 #
 # ### References
 #

@@ -19,7 +19,7 @@ from PIL import Image
 
 from .course import BuildError, Course, natural, notebook_text, read_json, read_notebook, write_text
 from .links import BOOTSTRAP, Links, read_links
-from .source import exercises, problems, read_source, tags
+from .source import answers, exercises, kind_of, problems, read_source, tags
 
 RECORD = "noise_to_digits"  # the key of what we record in a notebook's metadata
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
@@ -39,12 +39,12 @@ def cell_ids(cells) -> list[str]:
             slug = re.sub(r"[^a-z0-9]+", "-", found[1].lower()).strip("-")[:40].strip("-") or "section"
             used[slug] += 1
             heading, place = slug if used[slug] == 1 else f"{slug}-{used[slug]}", 0
-        number = cell.metadata.get("exercise")
-        if number is None:
+        number, hunt = cell.metadata.get("exercise"), cell.metadata.get("of")
+        if number is None and hunt is None:
             ids.append(f"{heading}.{place}".replace(".", "-"))
             place += 1
         else:
-            ids.append(f"exercise-{number.replace('.', '-')}")
+            ids.append(f"exercise-{number or hunt}{'' if number else '-answer'}".replace(".", "-"))
     repeated = {i for i in ids if ids.count(i) > 1}
     if repeated:
         raise BuildError(f"two cells would get the id {', '.join(sorted(repeated))}: rename a heading")
@@ -66,11 +66,12 @@ def _metadata(cell, **more) -> dict:
     return {**json.loads(json.dumps(cell.metadata)), **more}
 
 
-def open_with(built: list, links: Links, path: str, execution_count=None) -> None:
+def open_with(built: list, links: Links, path: str, execution_count=None, student=False) -> None:
     """Put the links under the title of a notebook that will stand at `path`, and the first cell behind it."""
     built[0].source += f"\n\n{links.line(path)}"
     metadata = {"slideshow": {"slide_type": "skip"}, "tags": [BOOTSTRAP]}
-    cell = new_code_cell(links.bootstrap(), id=BOOTSTRAP, metadata=metadata, execution_count=execution_count)
+    code = links.bootstrap(student)
+    cell = new_code_cell(code, id=BOOTSTRAP, metadata=metadata, execution_count=execution_count)
     built.insert(1, cell)
 
 
@@ -115,13 +116,15 @@ def complete_edition(cells, saved=None, opening=None):
 def student_edition(cells, complete, previous=None, grading=False, opening=None):
     """The student edition: stubs, folded solutions, folded expected pictures, no outputs.
 
+    A prediction and the answer of a hunt have no folded solution: one is measured below, the other is drawn.
+
     opening: as for the complete edition.
     grading: leave the solutions out and put an nbgrader test cell behind each exercise instead.
     complete: the complete edition built from the same cells; its saved pictures are the expected ones.
     previous: the student notebook as it stands; a picture made from the same original is taken from there,
     because two machines may compress one picture to different bytes.
     """
-    parsed, built = exercises(cells), []
+    parsed, found, built = exercises(cells), answers(cells), []
     shrunk = _pictures_of(previous)
     expected = {}
     for cell in complete.cells:
@@ -131,13 +134,17 @@ def student_edition(cells, complete, previous=None, grading=False, opening=None)
         if cell.cell_type != "code":
             built.append(new_markdown_cell(cell.source, id=cell_id, metadata=_metadata(cell)))
             continue
-        number = cell.metadata.get("exercise")
-        if number is None:
+        number, hunt = cell.metadata.get("exercise"), cell.metadata.get("of")
+        kind = kind_of(cell)
+        if hunt is None and (number is None or kind == "hunt"):
             built.append(new_code_cell(cell.source, id=cell_id, metadata=_metadata(cell)))
             continue
         metadata = _metadata(cell, nbgrader=nbgrader(cell_id))
-        built.append(new_code_cell(parsed[number].student, id=cell_id, metadata=metadata))
-        if grading:
+        shown = parsed[number] if number else found[hunt]
+        built.append(new_code_cell(shown.student, id=cell_id, metadata=metadata))
+        if kind not in ("write", "break") or grading and kind == "break":
+            pass  # points and a test are for what is written; a prediction's truth is in the notebook
+        elif grading:
             test = f'assert check.verdicts["{number}"].state == "right"'
             # raises-exception: a Run All goes on behind it
             metadata = {"slideshow": {"slide_type": "skip"}, "tags": ["raises-exception"]}
@@ -149,7 +156,7 @@ def student_edition(cells, complete, previous=None, grading=False, opening=None)
         if expected.get(number):
             built.append(_expected_cell(f"{cell_id}-expected", expected[number], shrunk))
     if opening:
-        open_with(built, *opening)
+        open_with(built, *opening, student=True)
     return notebook_of(built, edition_of(opening))
 
 
@@ -291,5 +298,7 @@ def stubs_text(course: Course, paths=None) -> str:
         numbers = {str(int(path.name[:2])) for path in paths}
         stubs = {k: v for k, v in read_json(course.stubs).items() if k.partition(".")[0] not in numbers}
     for path in course.source_paths() if paths is None else paths:
-        stubs |= {e.id: e.stub for e in exercises(read_source(path)).values()}
+        cells = read_source(path)
+        parts = exercises(cells) | answers(cells)
+        stubs |= {part.id: part.stub for part in parts.values()}
     return json.dumps(dict(sorted(stubs.items(), key=lambda item: natural(item[0]))), indent=1) + "\n"

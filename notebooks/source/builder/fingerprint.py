@@ -1,8 +1,9 @@
 """What a notebook's saved outputs were made from, so that stale ones can be named.
 
 Recorded in the saved notebook: a hash of its code cells (not the first, which fetches the course), of each
-file of helpers it uses (directly or through another one) and of each artifact that it or those files load by
-name. Comments and docstrings of helpers do not count: changing them cannot change an output.
+file of helpers it uses (directly or through another one), of each artifact that it or those files load by
+name, and of what mistakes.json says of its predictions, breaks and hunts, which its outputs show. Comments
+and docstrings of helpers do not count: changing them cannot change an output.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import json
 import re
 import tokenize
 from pathlib import Path
 
-from .course import Course, parse_python, read_text
+from .course import Course, parse_python, read_json, read_text
 from .links import BOOTSTRAP
 from .source import python_of, tags
 
@@ -40,7 +42,16 @@ def fingerprint(course: Course, name: str, notebook) -> dict[str, str]:
     for artifact in artifacts(course, trees):
         path = course.root / artifact
         parts[artifact] = _hash(_read_bytes(path)) if path.exists() else "missing"
+    if shown := tasks(course, name[:2]):
+        parts["helpers/exercises/mistakes.json"] = _hash(json.dumps(shown, sort_keys=True).encode())
     return parts
+
+
+def tasks(course: Course, number: str) -> dict:
+    """What mistakes.json says of the predictions, breaks and hunts of a notebook."""
+    built = read_json(course.helpers / "exercises" / "mistakes.json")
+    own = {id: entry for id, entry in built.items() if id.partition(".")[0] == str(int(number))}
+    return {id: entry for id, entry in own.items() if isinstance(entry, dict) and "kind" in entry}
 
 
 def changes(recorded: dict[str, str], now: dict[str, str]) -> list[str]:

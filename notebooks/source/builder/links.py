@@ -46,9 +46,10 @@ class Links:
         """What stands below the title of the notebook at `path`."""
         return f"[Open in Colab]({self.colab(path)}) · [Open in Binder]({self.binder(path)})"
 
-    def bootstrap(self) -> str:
-        """The code of a notebook's first cell."""
+    def bootstrap(self, student: bool = False) -> str:
+        """The code of a notebook's first cell; the student edition's says where answers are kept."""
         address = f"https://github.com/{self.repository}"
+        kept = 'os.environ.setdefault("NOISE_TO_DIGITS_MINE", str(root / "my-work"))\n' if student else ""
         return f'''\
 # On Colab this fetches the course. Anywhere else it only looks whether notebook and course fit together.
 import os, pathlib, subprocess, sys
@@ -63,7 +64,7 @@ if not root.is_dir():
     subprocess.run(f"git clone --quiet --depth=1 --branch {{version}} {{address}}".split(), check=True)
 os.chdir(here if ours else root)
 sys.path.insert(0, str(root))
-import helpers
+{kept}import helpers
 if os.path.realpath(str(helpers.__file__)) != os.path.realpath(root / mark) or helpers.EDITION != edition:
     raise RuntimeError(f"this notebook is of edition {{edition}}, unlike {{helpers.__file__}}: restart the "
                        "kernel; `make start` adds one that fits; on Colab, reopen it from the README")'''

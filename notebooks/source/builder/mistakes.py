@@ -7,41 +7,36 @@ page are in the file; nbNN.py of the others holds references and mistakes itself
 from __future__ import annotations
 
 import ast
-import builtins
 import importlib.util
 import itertools
 import json
 import re
-import symtable
-import textwrap
 import threading
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.exercises import patches
+from helpers.exercises import written as guesses
+from helpers.exercises.hunt import Hunt
+from helpers.exercises.predict import Prediction
 from helpers.exercises.verdict import SpecError, agree, run_trusted
 
+from . import hunting
 from .course import BuildError, Course, natural, read_json, read_text, write_text
 from .fingerprint import strip_comments
-from .source import exercises, python_of, read_source
+from .placing import Written, edit, sentences
+from .source import answers, exercises, free_names, python_of, read_source
 
-EXERCISE = re.compile(r"# (\d+\.\d+) (\w+)")
+EXERCISE = re.compile(r"# (\d+\.\d+) (\S.*)")
 MISTAKE = re.compile(r"## (.+?)( \(stops with an error\))?")
+ANSWER = re.compile(r"(?: {4})?answer: *(.*)")
 CHANGE = re.compile(r"(?: {4})?([-+])(?: (.*))?")
+MY = "my = mine.parts()"  # in a notebook; what its solutions and mistakes use of it are references
 CONSTANTS = (ast.Constant, ast.Tuple, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Load)
 
 
-@dataclass
-class Written:
-    """A mistake as it stands on a page; pieces: (line, what the solution says, what stands there instead)."""
-
-    line: int
-    name: str
-    raises: bool
-    pieces: list = field(default_factory=list)
-    message: str = ""
-    edits: list = field(default_factory=list)  # of the solution's source
+MADE_BY = {"write": patches.Exercise, "break": patches.Break, "predict": Prediction, "hunt": Hunt}
 
 
 @dataclass
@@ -59,29 +54,82 @@ class Page:
             raise BuildError("\n".join(said))
 
 
-def build(course: Course, number: str) -> Page:
-    """Build the page of one notebook; nothing is run. Raises BuildError with all that is wrong, by line."""
+def build(course: Course, number: str, beside: dict | None = None) -> Page:
+    """Build the page of one notebook; nothing is run. Raises BuildError with all that is wrong, by line.
+
+    beside: entries of other notebooks, whose solutions this one may call; None: those in mistakes.json.
+    A hunt has its table only where mistakes.json has one that was measured on the very same code.
+    """
     page = Page(course.sources / f"{number}_mistakes.md")
     if not page.path.exists():
         return page
     cells = read_source(course.source_paths(number)[0])
     solutions, above = exercises(cells), given_by(cells)
-    for (line, id, name), written in read_page(read_text(page.path), page.wrong).items():
-        if id in page.entries or id not in solutions or solutions[id].name != name:
+    pictures = {c.metadata["expected"]: python_of(c.source) for c in cells if "expected" in c.metadata}
+    hunts = []
+    for (line, id, title), written in read_page(read_text(page.path), page.wrong).items():
+        kind = solutions[id].kind if id in solutions else None
+        if id in page.entries or kind is None or kind == "write" and solutions[id].name != title:
             said = "stands here twice" if id in page.entries else "is no exercise of its notebook"
-            page.wrong.append((line, f"{id} {name} {said}"))
+            page.wrong.append((line, f"{id} {title} {said}"))
             continue
-        source, (made, run) = strip_comments(solutions[id].solution), above[id]
-        for mistake in written:
+        page.written[id], before = written, len(page.wrong)
+        if kind == "hunt":
+            page.entries[id] = {}  # made at the end, when the solutions that its pipeline may call are there
+            hunts.append((line, id, title))
+            continue
+        if kind == "predict":
+            page.entries[id] = predicted(title, written, page.wrong)
+            continue
+        changes = [m for m in written if kind == "write" or m.answer is None and m.name != "right"]
+        source, (made, run) = strip_comments(solutions[id].source or solutions[id].solution), above[id]
+        for mistake in changes:
             page.wrong += edit(source, mistake, run)
-        if not page.wrong:
-            variants = [patches.patch(source, mistake.edits) for mistake in written]
-            given = needed([source, *variants], made)
-            known = [[m.name, m.edits, m.message, *[True] * m.raises] for m in written]
-            page.entries[id] = dict(name=name, source=source, given=given, mistakes=known)
-            page.written[id] = written
+        if len(page.wrong) > before:
+            continue
+        variants = [patches.patch(source, mistake.edits) for mistake in changes]
+        stub = strip_comments(solutions[id].stub) if kind == "break" else ""
+        entry = dict(name=solutions[id].name, source=source, given=needed([source, stub, *variants], made))
+        if kind == "break":
+            entry = dict(kind=kind, title=title, **entry, stub=stub)
+            entry |= reasons(written, solutions[id], page.wrong)
+        elif id in pictures:
+            entry["expected"] = pictures[id]
+        known = [[m.name, m.edits, m.message, *[True] * m.raises] for m in changes]
+        page.entries[id], page.written[id] = entry | dict(mistakes=known), changes
+    if hunts:
+        known = read_json(target(course))
+        found = hunting.Found(course, number, answers(cells), known, known | (beside or {}))
+        for line, id, title in hunts:
+            page.entries[id] = found.build(page, line, id, title)
     page.refuse()
     return page
+
+
+def predicted(title: str, written: list[Written], wrong: list) -> dict:
+    """The entry of a prediction: what is often said in place of the truth."""
+    entry = dict(kind="predict", name=title) | take_right(written)
+    for mistake in (m for m in written if m.name != "right"):
+        if not mistake.answer or mistake.pieces:
+            said = "write `answer: ...`, what is predicted, and no patch"
+            wrong.append((mistake.line, f"{mistake.name}: {said}"))
+    wrong += sentences(written)
+    return entry | dict(mistakes=[[m.name, m.answer, m.message] for m in written if m.name != "right"])
+
+
+def reasons(written: list[Written], solution, wrong: list) -> dict:
+    """The part of a break's entry that is about why: the letters of the wrong reasons."""
+    letters = [m for m in written if m.answer is not None]
+    for m in letters:
+        if not re.fullmatch("[a-z]", m.answer) or m.answer == solution.why or m.pieces:
+            wrong.append((m.line, f"{m.name}: `answer: {m.answer}` is no letter of a wrong reason"))
+    wrong += sentences([m for m in written if m.answer is not None or m.name == "right"])
+    return dict(reasons=[[m.answer, m.message] for m in letters]) | take_right(written)
+
+
+def take_right(written: list[Written]) -> dict:
+    """What is shown with a right answer, from the part `## right`; nothing where there is none."""
+    return next(({"right": m.message} for m in written if m.name == "right"), {})
 
 
 def read_page(text: str, wrong: list) -> dict[tuple, list[Written]]:
@@ -103,6 +151,8 @@ def read_page(text: str, wrong: list) -> dict[tuple, list[Written]]:
             mistakes.append(mistake)
         elif mistake is None or line.startswith("```"):
             pass  # the page's opening words; a fence around a patch
+        elif (said := ANSWER.fullmatch(line)) and not mistake.message:
+            mistake.answer = said[1].strip()
         elif not line:
             apart = True
         elif (change := CHANGE.fullmatch(line)) and not mistake.message:
@@ -113,69 +163,6 @@ def read_page(text: str, wrong: list) -> dict[tuple, list[Written]]:
         else:
             mistake.message = f"{mistake.message} {line.strip()}".strip()
     return found
-
-
-# From a patch to edits ----------------------------------------------------------------------------
-
-
-def edit(source: str, mistake: Written, run: set) -> list:
-    """Write the edits of a mistake into it; what is wrong. run: names that only running a cell makes."""
-    wrong = []
-    for line, old, new in mistake.pieces:
-        try:
-            mistake.edits.append(place(source, old, new))
-        except ValueError as err:
-            wrong.append((line, str(err)))
-    if not mistake.pieces:
-        wrong.append((mistake.line, "no patch stands behind its name"))
-    if not mistake.message.endswith((".", "?", "}")):
-        wrong.append((mistake.line, "its message does not end like a sentence"))
-    if not wrong and any(not patches.compose([a], [b]) for a, b in itertools.combinations(mistake.edits, 2)):
-        wrong.append((mistake.line, "two of its pieces overlap"))
-    if not wrong:
-        try:
-            lacking = sorted(free_names(patches.patch(source, mistake.edits)) & run)
-            wrong += [(mistake.line, f"only running a cell makes `{name}`: do without") for name in lacking]
-        except SyntaxError as err:
-            wrong.append((mistake.line, f"no valid Python ({err.msg}: `{(err.text or '').strip()}`)"))
-    return [(line, f"{mistake.name}: {text}") for line, text in wrong]
-
-
-def place(source: str, old: list[str], new: list[str]) -> tuple[int, int, str]:
-    """Where `old` stands in the source, and what replaces it there. ValueError unless there is one place."""
-    lines = textwrap.dedent("\n".join([*old, *new])).split("\n")
-    old, new, found = lines[: len(old)], lines[len(old) :], {}
-    if not any(old):
-        raise ValueError("`+` needs a `-` before it: the line next to which it stands, to be repeated")
-    for indent in {re.match(" *", line)[0] for line in source.split("\n")}:
-        wanted = f"\n{indent}".join(old)
-        before, after = (r"\b" if re.match(r"\w", end) else "" for end in (wanted[0], wanted[-1]))
-        for match in re.finditer(before + re.escape(wanted) + after, source):
-            first = source.rfind("\n", 0, match.start()) + 1
-            if re.match(" *", source[first:])[0] == indent:
-                found[match.span()] = first, indent
-    if len(found) != 1:
-        often = f"stands in the solution {len(found)} times: write more of the line"
-        raise ValueError(f"`{' | '.join(old)}` {often if found else 'does not stand in the solution'}")
-    [((start, end), (first, indent))] = found.items()
-    last = (source + "\n").find("\n", end)
-    if not new and not (source[first:start] + source[end:last]).strip():
-        return first, last + 1, ""  # whole lines go
-    return trim(start, source[start:end], f"\n{indent}".join(new))
-
-
-def trim(start: int, old: str, new: str) -> tuple[int, int, str]:
-    """An edit without what is the same at its ends, so that it collides with fewer others."""
-    a, b = (re.findall(r"\w+|\s+|.", text) for text in (old, new))
-    if a == b:
-        raise ValueError("`-` and `+` say the same")
-    while a and b and a[0] == b[0]:
-        start += len(a.pop(0))
-        b.pop(0)
-    while a and b and a[-1] == b[-1]:
-        a.pop()
-        b.pop()
-    return start, start + len("".join(a)), "".join(b)
 
 
 # What the cells above give ------------------------------------------------------------------------
@@ -196,7 +183,9 @@ def given_by(cells) -> dict[str, tuple[dict, set]]:
             for name in names:
                 made.pop(name, None)
                 run.discard(name)
-                if fixed:
+                if ast.unparse(node) == MY:
+                    made[name] = "my = mine.references()"
+                elif fixed:
                     made[name] = ast.unparse(node) if isinstance(node, ast.Assign) else statement(node, code)
                 else:
                     run.add(name)
@@ -235,52 +224,89 @@ def needed(sources: list[str], made: dict) -> str:
     return "\n".join(sorted(taken, key=lambda text: not text.startswith(("import ", "from "))))
 
 
-def free_names(source: str) -> set[str]:
-    """The names that a piece of Python takes from outside, those of Python itself left out."""
-    top = symtable.symtable(source, "<source>", "exec")
-    used, own, waiting = set(), {s.get_name() for s in top.get_symbols() if s.is_local()}, [top]
-    while waiting:
-        table = waiting.pop()
-        waiting += table.get_children()
-        used |= {s.get_name() for s in table.get_symbols() if s.is_global() and s.is_referenced()}
-    return {name for name in used - own if not hasattr(builtins, name)}
-
-
 # Proving ------------------------------------------------------------------------------------------
 
 
-def prove(course: Course, number: str, page: Page, say=print) -> None:
-    """Run the solutions and mistakes of a page on the exercises' cases.
+def prove(course: Course, number: str, page: Page, say=print, beside: dict | None = None) -> None:
+    """Run the solutions and mistakes of a page on the exercises' cases, and measure its hunts.
+
+    beside: entries of other notebooks, whose solutions the cases and pipelines may call.
 
     Raises BuildError, with the line, for a mistake that stops (or does not, though its page says so), whose
     message fails, or that no case tells from the solution or from another mistake.
     """
-    with patches.reading(page.entries):
-        known = {e.id: e for e in load_exercises(course, number)}
+    with patches.reading((beside or {}) | page.entries):
+        spec = load_exercises(course, number)
+        known = {e.id: e for e in spec["EXERCISES"]}
         for id, written in page.written.items():
-            if type(known.get(id)) is not patches.Exercise:
-                page.wrong.append((1, f'nb{number}.py has no Exercise("{id}", ...) of patches.py'))
+            kind = page.entries[id].get("kind", "write")
+            if type(known.get(id)) is not MADE_BY[kind]:
+                name, home = MADE_BY[kind].__name__, MADE_BY[kind].__module__.split(".")[-1]
+                page.wrong.append((1, f'nb{number}.py has no {name}("{id}", ...) of {home}.py'))
                 continue
             try:
-                page.wrong += prove_exercise(known[id], written)
+                if kind == "predict":
+                    page.wrong += prove_prediction(known[id], written, spec)
+                elif kind == "hunt":
+                    page.wrong += hunting.prove(known[id], page.entries[id], written, say)
+                else:
+                    page.wrong += prove_exercise(known[id], written)
+                    page.wrong += prove_break(known[id], page.entries[id], written) if kind == "break" else []
+                    say("\n".join(report_pairs(known[id])))
             except SpecError as err:
                 raise BuildError(f"notebook {number}: {err}") from err
-            say("\n".join(report_pairs(known[id])))
     page.refuse()
 
 
-def load_exercises(course: Course, number: str) -> list:
-    """EXERCISES of a notebook's spec file as it stands now, whatever is imported already."""
+def load_exercises(course: Course, number: str) -> dict:
+    """The names of a notebook's spec file, EXERCISES among them, as it stands now, whatever is imported."""
     path = course.exercise_specs(number)
     try:
         spec = importlib.util.spec_from_file_location(f"helpers.exercises.nb{number}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return module.EXERCISES
+        return vars(module)
     except (Exception, SystemExit) as err:
         frames = traceback.extract_tb(err.__traceback__)
         at = "".join([f", line {f.lineno}" for f in frames if f.filename == str(path)][-1:])
         raise BuildError(f"{path.name}{at}: {type(err).__name__}: {err}") from err
+
+
+def prove_break(exercise, entry: dict, written: list[Written]) -> list:
+    """What is wrong with a break: the effect, the given function, the letters."""
+    wrong = []
+
+    def effect(function, name):
+        return exercise.wanted([outcome.result for outcome in run_trusted(exercise, function, name)])
+
+    if said := effect(exercise.reference, "the solution"):
+        wrong.append((1, f"{exercise.id}: its solution has not the wanted effect: {said}"))
+    names = patches.run(entry["given"], f"<{exercise.id}: what is given>", {})
+    given = patches.run(entry["stub"], f"<{exercise.id}: as given>", names)[entry["name"]]
+    if effect(given, "the given function") is None:
+        wrong.append((1, f"{exercise.id}: the given function has the wanted effect already"))
+    lacking = set(exercise.options) - {exercise.why} - {letter for letter, _ in entry["reasons"]}
+    for letter in sorted(lacking):
+        wrong.append(
+            (1, f"{exercise.id}: no sentence for reason {letter}: write `## name`, `answer: {letter}`")
+        )
+    return wrong
+
+
+def prove_prediction(exercise, written: list[Written], names: dict) -> list:
+    """What is wrong with the listed answers of a prediction: those that have not its form."""
+    wrong = []
+    for mistake in (m for m in written if m.name != "right"):
+        if called := re.fullmatch(r"(\w+)\(\)", mistake.answer):
+            said = None if callable(names.get(called[1])) else f"the notebook's exercises have no {called[1]}"
+        else:
+            said = None  # nothing is wrong with it
+            try:
+                guesses.read(exercise.form, mistake.answer, loose=True)
+            except ValueError as err:
+                said = f"`answer: {mistake.answer}` is not of the form {exercise.form!r}: {err}"
+        wrong += [(mistake.line, f"{mistake.name}: {said}")] if said else []
+    return wrong
 
 
 def prove_exercise(exercise, written: list[Written]) -> list:
@@ -364,15 +390,16 @@ def write_mistakes(course: Course, only: str | None = None, always=False, say=pr
     own = {str(int(number)) for number in numbers}
     entries = {k: v for k, v in read_json(target(course)).items() if only and k.partition(".")[0] not in own}
     for number in numbers:
-        page = build(course, number)
+        page = build(course, number, entries)
         if page.entries and (always or as_json(page) != stands(course, number)):
-            prove(course, number, page, say)
+            prove(course, number, page, say, entries)
         entries |= page.entries
     blocks = []
     for id, entry in sorted(entries.items(), key=lambda item: natural(item[0])):
-        head = json.dumps({k: v for k, v in entry.items() if k != "mistakes"})[:-1]
-        rows = ",\n ".join(json.dumps(mistake, ensure_ascii=False) for mistake in entry["mistakes"])
-        blocks.append(f'"{id}": {head}, "mistakes": [\n {rows}]}}')
+        listed = "cases" if entry.get("kind") == "hunt" else "mistakes"
+        head = json.dumps({k: v for k, v in entry.items() if k != listed})[:-1]
+        rows = ",\n ".join(json.dumps(mistake, ensure_ascii=False) for mistake in entry[listed])
+        blocks.append(f'"{id}": {head}, "{listed}": [\n {rows}]}}')
     if not blocks and not target(course).exists():
         return []
     changed = write_text(target(course), "{\n" + ",\n".join(blocks) + "\n}\n")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
+import symtable
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from .course import BuildError, Course, parse_python, read_text
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 SLIDE_TYPES = ("slide", "subslide", "fragment", "skip", "notes", "-")
-METADATA = {"tags": list, "slideshow": dict, "exercise": str, "exercise_text": str, "expected": str}
+METADATA = {"tags": list, "slideshow": dict}
+METADATA |= dict.fromkeys(("exercise", "exercise_text", "expected", "kind", "of"), str)
 CODE_LINES, LINE_LENGTH, CORE_CELLS, CORE_FIGURES = 15, 110, 45, 12
 
 
@@ -71,17 +75,35 @@ def python_of(code: str) -> str:
     return re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", code)
 
 
+def kind_of(cell) -> str:
+    """What an exercise's cell asks for, one of KINDS; "answer" for the second cell of a hunt."""
+    return cell.metadata.get("kind", "write")
+
+
 # Exercise cells -----------------------------------------------------------------------------------
+
+KINDS = ("write", "predict", "break", "hunt")
+GIVEN = "# given:"  # behind BEGIN SOLUTION in a break: the line that stands there before it is changed
+ENDINGS = {
+    "write": 'name = check("{}", name)',
+    "predict": 'check.predict("{}", guess)',
+    "break": 'name = check.changed("{}", name, why)',
+    "hunt": 'check.hunt("{}")',
+    "answer": 'check.found("{}", line)',
+}
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """An exercise cell in its four shapes.
+    """An exercise cell in its shapes.
 
+    name:     what is checked: a function or class (write, break), or what holds the guess (predict)
     complete: as the complete edition shows it, without the markers
-    student:  solutions replaced by `...`
-    stub:     the student's cell without its `check` line; what `check` calls not attempted
+    student:  solutions replaced by `...`; in a break, by the given lines
+    stub:     the student's cell without its `check` line (and its `why`); what `check` calls not attempted
     solution: the complete cell without its `check` line; what the folded Solution shows
+    source:   the solution without its `why`: what mistakes are patches of
+    why:      in a break, the letter of the right reason
     """
 
     id: str
@@ -90,63 +112,143 @@ class Exercise:
     student: str
     stub: str
     solution: str
+    kind: str = "write"
+    source: str = ""
+    why: str = ""
 
 
-def parse_exercise(number: str, code: str) -> Exercise:
+@dataclass(frozen=True)
+class Answer:
+    """The second cell of a hunt, where the number of a line is written; shapes as those of an Exercise."""
+
+    id: str
+    complete: str
+    student: str
+    stub: str
+    line: int
+
+
+def parse_exercise(number: str, code: str, kind: str = "write") -> Exercise:
     """Take exercise `number`'s cell apart. Raises BuildError where its form is not the one agreed."""
-    complete, student = [], []
-    opened, solutions = None, 0
+    if kind not in KINDS:
+        raise BuildError(f"exercise {number}: kind={kind!r} is none of {', '.join(KINDS)}")
+    complete, student, solutions = _editions(number, code, kind)
+    if kind == "hunt" and solutions:
+        raise BuildError(f"exercise {number}: no {BEGIN} in a hunt: its answer stands in the next cell")
+    if kind != "hunt" and not solutions:
+        raise BuildError(f"exercise {number}: no {BEGIN} ... {END} in its cell")
+    if kind == "hunt":
+        return Exercise(number, "", complete, complete, "", _without_check(number, complete, kind)[1], kind)
+    call, solution = _without_check(number, complete, kind)
+    name, why, source = ast.unparse(call.args[1]), "", solution
+    if kind == "break":
+        reason = ast.unparse(call.args[2])
+        student, _ = _blank(number, student, reason, "[a-z]", '"b"')
+        source, why = _blank(number, solution, reason, "[a-z]", '"b"', line=True)
+    stub = _without_check(number, student, kind)[1]
+    stub = _blank(number, stub, reason, "", "...", line=True)[0] if kind == "break" else stub
+    return Exercise(number, name, complete, student, stub, solution, kind, source, why)
+
+
+def parse_answer(number: str, code: str) -> Answer:
+    """Take the second cell of hunt `number` apart. Raises BuildError where its form is not the one agreed."""
+    call, rest = _without_check(number, code, "answer")
+    name = ast.unparse(call.args[1])
+    student, line = _blank(number, code, name, "[0-9]+", "4")
+    return Answer(number, code, student, _blank(number, rest, name, "[0-9]+", "4")[0], int(line))
+
+
+def _editions(number: str, code: str, kind: str) -> tuple[str, str, int]:
+    """The cell as the complete edition shows it, as the student's does, and how many solutions are in it."""
+    complete, student, block = [], [], None
+    solutions = 0
     for line in code.splitlines():
         mark = line.strip()
         if mark == BEGIN:
-            if opened is not None:
+            if block is not None:
                 raise BuildError(f"exercise {number}: {BEGIN} twice without {END}")
-            opened, solutions = len(complete), solutions + 1
-            student.append(line[: len(line) - len(line.lstrip())] + "...")
+            block, indent, solutions = [], line[: len(line) - len(line.lstrip())], solutions + 1
         elif mark == END:
-            if opened is None:
+            if block is None:
                 raise BuildError(f"exercise {number}: {END} without {BEGIN}")
-            if opened == len(complete):
-                raise BuildError(f"exercise {number}: nothing between {BEGIN} and {END}")
-            opened = None
+            shown, stands = _replace(number, block, kind)
+            complete += shown
+            student += [indent + text for text in stands]
+            block = None
         elif mark.upper().replace(" ", "").strip("#") in ("BEGINSOLUTION", "ENDSOLUTION"):
             raise BuildError(f"exercise {number}: write the marker exactly as {BEGIN} or {END}, not {mark!r}")
+        elif block is not None:
+            block.append(line)
         else:
             complete.append(line)
-            if opened is None:
-                student.append(line)
-    if opened is not None:
+            student.append(line)
+    if block is not None:
         raise BuildError(f"exercise {number}: {BEGIN} without {END}")
-    if not solutions:
-        raise BuildError(f"exercise {number}: no {BEGIN} ... {END} in its cell")
-    complete, student = "\n".join(complete), "\n".join(student)
-    name, stub = _without_check(number, student)
-    _, solution = _without_check(number, complete)
-    return Exercise(number, name, complete, student, stub, solution)
+    return "\n".join(complete), "\n".join(student), solutions
 
 
-def _without_check(number: str, code: str) -> tuple[str, str]:
-    """The name that is checked, and the code without the line that checks it."""
+def _replace(number: str, block: list[str], kind: str) -> tuple[list[str], list[str]]:
+    """What the complete edition shows of a solution, and what stands there for the student, not indented."""
+    shown, given = list(block), []
+    while kind == "break" and shown and shown[0].strip().startswith(GIVEN):
+        given.append(shown.pop(0).strip().removeprefix(GIVEN).removeprefix(" "))
+    if not shown:
+        raise BuildError(f"exercise {number}: nothing between {BEGIN} and {END}")
+    if kind == "break" and not given:
+        raise BuildError(f"exercise {number}: behind {BEGIN} must stand the line that is given, {GIVEN} ...")
+    if kind == "predict":
+        body = _parsed(number, textwrap.dedent("\n".join(shown)))
+        named = [ast.unparse(t) for node in body if isinstance(node, ast.Assign) for t in node.targets]
+        if len(body) != 1 or len(named) != 1 or not named[0].isidentifier():
+            raise BuildError(f"exercise {number}: a prediction is one line between its markers, guess = ...")
+        given = [f"{named[0]} = ..."]
+    return shown, given or ["..."]
+
+
+def _blank(number, code: str, name: str, form: str, example: str, line=False) -> tuple[str, str]:
+    """The code with `name = "b"` turned into `name = ...` (line: without that line), and what stood there."""
+    value = re.escape("...") if not form else rf"""["']?({form})["']?"""
+    there = re.compile(rf"(?m)^{re.escape(name)} = {value}(?=\s|$)(?P<rest>.*)$\n?")
+    found = there.findall(code)
+    if len(found) != 1:
+        raise BuildError(f"exercise {number}: its cell needs one line  {name} = {example}")
+    match = there.search(code)
+    if line:
+        return (code[: match.start()] + code[match.end() :]).strip("\n"), match[1]
+    end = match.start("rest")
+    return f"{code[: match.start()]}{name} = ...{code[end:]}", match[1]
+
+
+def _parsed(number: str, code: str) -> list:
     try:
-        body = ast.parse(python_of(code)).body
+        return ast.parse(python_of(code)).body
     except SyntaxError as err:
         raise BuildError(f"exercise {number}: not valid Python ({err.msg}, line {err.lineno})") from err
-    last = body[-1] if body else None
-    call = last.value if isinstance(last, ast.Assign) and isinstance(last.value, ast.Call) else None
-    if not (call and isinstance(call.func, ast.Name) and call.func.id == "check" and len(call.args) == 2):
-        raise BuildError(f'exercise {number}: its cell must end with  name = check("{number}", name)')
-    first, second, target = call.args[0], call.args[1], last.targets[0]
+
+
+def _without_check(number: str, code: str, kind: str = "write") -> tuple[ast.Call, str]:
+    """The call that checks, and the code without its line."""
+    body, form = _parsed(number, code), ENDINGS[kind].format(number)
+    last, wanted = body[-1] if body else None, ast.parse(form).body[0]
+    call = getattr(last, "value", None)
+    same = isinstance(call, ast.Call) and ast.unparse(call.func) == ast.unparse(wanted.value.func)
+    if not same or type(last) is not type(wanted) or len(call.args) != len(wanted.value.args):
+        raise BuildError(f"exercise {number}: its cell must end with  {form}")
+    first = call.args[0]
     if not (isinstance(first, ast.Constant) and first.value == number):
         raise BuildError(f'exercise {number}: its cell checks {ast.unparse(first)}, not "{number}"')
-    if ast.unparse(second) != ast.unparse(target):
-        names = f"{ast.unparse(second)} but assigns {ast.unparse(target)}"
-        raise BuildError(f"exercise {number}: it checks {names}")
-    name = ast.unparse(target)
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    if not any(isinstance(node, kinds) and node.name == name for node in body):
-        raise BuildError(f"exercise {number}: {name} is checked but its cell does not define it")
+    if isinstance(last, ast.Assign):
+        name, target = ast.unparse(call.args[1]), ast.unparse(last.targets[0])
+        if name != target:
+            raise BuildError(f"exercise {number}: it checks {name} but assigns {target}")
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        if not any(isinstance(node, kinds) and node.name == name for node in body):
+            raise BuildError(f"exercise {number}: {name} is checked but its cell does not define it")
+    for argument in call.args[1:]:
+        if not isinstance(argument, ast.Name):
+            raise BuildError(f"exercise {number}: its cell must end with  {form}")
     lines = code.splitlines()
-    return name, "\n".join(lines[: last.lineno - 1] + lines[last.end_lineno :]).strip("\n")
+    return call, "\n".join(lines[: last.lineno - 1] + lines[last.end_lineno :]).strip("\n")
 
 
 def exercises(cells) -> dict[str, Exercise]:
@@ -157,20 +259,57 @@ def exercises(cells) -> dict[str, Exercise]:
         if number is not None:
             if number in found:
                 raise BuildError(f"exercise {number} stands there twice")
-            found[number] = parse_exercise(number, cell.source)
+            found[number] = parse_exercise(number, cell.source, kind_of(cell))
     return found
 
 
-def specified_exercises(path: Path) -> set[str]:
-    """The ids of the `Exercise("1.3", ...)` in a spec file; read from its syntax tree, not imported."""
-    if not path.exists():
-        return set()
-    found = set()
-    for node in ast.walk(parse_python(path)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Exercise":
+def answers(cells) -> dict[str, Answer]:
+    """The answers to the hunts among `cells` by the hunt's id."""
+    found = {}
+    for cell in cells:
+        number = cell.metadata.get("of")
+        if number is not None:
+            if number in found:
+                raise BuildError(f"exercise {number}: its answer stands there twice")
+            found[number] = parse_answer(number, cell.source)
+    return found
+
+
+SPECIFIED = {"Exercise": "write", "Prediction": "predict", "Break": "break", "Hunt": "hunt"}
+
+
+def specified_exercises(path: Path) -> dict[str, str]:
+    """The kind of each `Exercise("1.3", ...)`, `Hunt("1.10", ...)` in a spec file by its id.
+
+    Read from its syntax tree, not imported.
+    """
+    found = {}
+    for node in ast.walk(parse_python(path)) if path.exists() else ():
+        kind = SPECIFIED.get(ast.unparse(node.func).split(".")[-1]) if isinstance(node, ast.Call) else None
+        if kind:
             values = node.args[:1] + [k.value for k in node.keywords if k.arg == "id"]
-            found |= {v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)}
+            ids = [v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)]
+            found |= dict.fromkeys(ids, kind)
     return found
+
+
+# Names --------------------------------------------------------------------------------------------
+
+
+def names_in(source: str) -> tuple[set[str], set[str]]:
+    """The names that a piece of Python makes, and those that it takes from outside, Python's own left out."""
+    top = symtable.symtable(source, "<source>", "exec")
+    used, own, waiting = set(), {s.get_name() for s in top.get_symbols() if s.is_local()}, [top]
+    while waiting:
+        table = waiting.pop()
+        waiting += table.get_children()
+        used |= {s.get_name() for s in table.get_symbols() if s.is_global() and s.is_referenced()}
+    return own, {name for name in used - own if not hasattr(builtins, name)}
+
+
+def free_names(source: str) -> set[str]:
+    """The names that a piece of Python takes from outside, those of Python itself left out."""
+    return names_in(source)[1]
 
 
 # The rules ----------------------------------------------------------------------------------------
@@ -184,17 +323,25 @@ def problems(course: Course, name: str, cells) -> list[str]:
         said += [f"{where}: {text}" for text in _cell_problems(cell)]
     said += _opening_problems(cells)
     said += _exercise_problems(course, name[:2], cells)
-    core = [c for c in cells if "optional" not in tags(c)]
+    core = [c for c in cells if "optional" not in tags(c) and not of_a_task(c)]
     if len(core) > CORE_CELLS:
         said.append(
-            f"the core path has {len(core)} cells, at most {CORE_CELLS}: "
+            f"the core path has {len(core)} cells beside its tasks, at most {CORE_CELLS}: "
             "move some to Looking inside (tag optional)"
         )
     drawing = drawing_functions(course)
     figures = sum(figure_calls(c.source, drawing) for c in core if c.cell_type == "code")
     if figures > CORE_FIGURES:
-        said.append(f"the core path draws {figures} figures, at most {CORE_FIGURES}: tag some cells optional")
+        said.append(
+            f"the core path draws {figures} figures beside its tasks, at most {CORE_FIGURES}: "
+            "tag some cells optional"
+        )
     return said
+
+
+def of_a_task(cell) -> bool:
+    """Whether a cell is the text, the code, the answer or the expected picture of an exercise."""
+    return not cell.metadata.keys().isdisjoint(("exercise", "exercise_text", "expected", "of"))
 
 
 def first_line(cell) -> str:
@@ -246,13 +393,19 @@ def _cell_problems(cell) -> list[str]:
         return said
     if not cell.source.strip():
         said.append("is empty")
-    if code_lines(cell.source) > CODE_LINES:
-        said.append(f"has {code_lines(cell.source)} lines of code, at most {CODE_LINES}: split it")
+    most = CODE_LINES + 3 * ("exercise" in cell.metadata)  # a solution cannot be split, 3.4 has 18
+    if code_lines(cell.source) > most:
+        said.append(f"has {code_lines(cell.source)} lines of code, at most {most}: split it")
     said += [
         f"line {n} has {len(line)} characters, at most {LINE_LENGTH}"
         for n, line in enumerate(cell.source.splitlines(), start=1)
         if len(line) > LINE_LENGTH
     ]
+    kind, home = cell.metadata.get("kind"), "of" if kind_of(cell) == "answer" else "exercise"
+    if kind is not None and kind not in (*KINDS, "answer"):
+        said.append(f'has kind="{kind}", which is none of {", ".join(KINDS)}, answer')
+    elif kind is not None and home not in cell.metadata or "of" in cell.metadata and home != "of":
+        said.append('needs both: kind="answer" and of="...", or another kind and exercise="..."')
     if "exercise" not in cell.metadata and (BEGIN in cell.source or END in cell.source):
         said.append('has solution markers but no exercise="..." metadata')
     try:
@@ -284,26 +437,70 @@ def _exercise_problems(course: Course, number: str, cells) -> list[str]:
         seen.add(exercise)
         if not re.fullmatch(rf"{int(number)}\.[0-9]+", exercise):
             said.append(f"exercise {exercise}: those of notebook {number} are numbered {int(number)}.1, ...")
+        kind = kind_of(cell)
         if exercise not in known:
-            said.append(f"exercise {exercise}: unknown, helpers/exercises/{specs.name} has no such Exercise")
+            name = next((name for name, made in SPECIFIED.items() if made == kind), "Exercise")
+            said.append(f"exercise {exercise}: unknown, helpers/exercises/{specs.name} has no such {name}")
+        elif known[exercise] != kind:
+            said.append(f'exercise {exercise}: kind="{kind}" here, "{known[exercise]}" in {specs.name}')
         try:
-            parse_exercise(exercise, cell.source)
+            parse_exercise(exercise, cell.source, kind)
         except BuildError as err:
             said.append(str(err))
         text = cells[i - 1] if i else None
         if text is None or text.cell_type != "markdown" or text.metadata.get("exercise_text") != exercise:
             said.append(f'exercise {exercise}: before it must stand its text, exercise_text="{exercise}"')
         else:
-            missing = [h for h in ("Hint 1", "Hint 2") if f"<summary>{h}" not in text.source]
+            hints = ("Hint 1", "Hint 2") if kind == "write" else ("Hint",)
+            missing = [h for h in hints if f"<summary>{h}" not in text.source]
             said += [f"exercise {exercise}: no <details><summary>{h} ... in its text" for h in missing]
-        if exercise in pictures and (i + 1 >= len(cells) or pictures[i + 1] != exercise):
-            said.append(f'exercise {exercise}: the cell with expected="{exercise}" must follow right behind')
+        said += _what_follows(exercise, kind, cells, i)
     lonely = {p for p in pictures if p is not None} - seen
     said += [f'a cell has expected="{p}" but there is no exercise {p}' for p in sorted(lonely)]
-    said += [f"exercise {e}: in {specs.name} but not in the notebook" for e in sorted(known - seen)]
-    try:
-        exercises(cells)
-    except BuildError as err:
-        if str(err) not in said:
-            said.append(str(err))
+    hunts = {c.metadata["exercise"] for c in cells if "exercise" in c.metadata and kind_of(c) == "hunt"}
+    lonely = {c.metadata["of"] for c in cells if "of" in c.metadata} - hunts
+    said += [f'a cell has of="{p}" but there is no hunt {p}' for p in sorted(lonely)]
+    said += [f"exercise {e}: in {specs.name} but not in the notebook" for e in sorted(known.keys() - seen)]
+    for read in (exercises, answers):
+        try:
+            read(cells)
+        except BuildError as err:
+            if str(err) not in said:
+                said.append(str(err))
     return said
+
+
+def _what_follows(exercise: str, kind: str, cells, i: int) -> list[str]:
+    """What is wrong with the cells behind an exercise's: its picture, its truth, its answer."""
+    said, behind = [], [c for c in cells[i + 1 :] if c.cell_type == "code"]
+    if exercise in [c.metadata.get("expected") for c in cells]:
+        following = cells[i + 1] if i + 1 < len(cells) else None
+        if kind not in ("write", "break"):
+            said.append(f"exercise {exercise}: only write and break have an expected picture")
+        elif following is None or following.metadata.get("expected") != exercise:
+            said.append(f'exercise {exercise}: the cell with expected="{exercise}" must follow right behind')
+        else:
+            said += _unknown_names(exercise, cells[: i + 1], following)
+    told = re.compile(rf"check\.truth\(\s*[\"']{re.escape(exercise)}[\"']")
+    if kind == "predict" and not any(told.search(c.source) for c in behind):
+        said.append(f'exercise {exercise}: no cell behind it has check.truth("{exercise}", ...)')
+    if kind == "hunt":
+        near = [c for c in cells[i + 1 : i + 3] if c.cell_type == "code"][:1]
+        if not near or near[0].metadata.get("of") != exercise:
+            answer = f'kind="answer" of="{exercise}"'
+            said.append(f"exercise {exercise}: behind it must stand the cell of its answer, {answer}")
+    return said
+
+
+def _unknown_names(exercise: str, above, picture) -> list[str]:
+    """The names that an expected picture takes from below: `check` draws it as soon as an answer is wrong."""
+    made = {"display", "get_ipython"}
+    try:
+        for cell in above:
+            if cell.cell_type == "code":
+                made |= names_in(python_of(cell.source))[0]
+        lacking = sorted(free_names(python_of(picture.source)) - made)
+    except SyntaxError:
+        return []  # said elsewhere
+    said = f"exercise {exercise}: its expected picture uses"
+    return [f"{said} `{name}`, which nothing above makes" for name in lacking]

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from .course import BuildError, Course, read_text, write_text
 from .editions import cell_ids
 from .execute import read_seconds
+from .fingerprint import tasks
 from .source import exercises, read_source
 
 MARK = re.compile(r"<!--(sections|mistakes):(\d\d)-->\n.*?<!--/\1-->", re.DOTALL)
@@ -76,18 +77,30 @@ def sections_table(course: Course, number: str) -> str:
 
 
 def mistakes_table(course: Course, number: str) -> str:
-    """The exercises of a notebook and the first mistakes that each recognises, as markdown."""
+    """The exercises of a notebook and the first mistakes that each recognises, as markdown.
+
+    Of a hunt stand all its cases there, each with its line.
+    """
     cells = read_source(course.source_paths(number)[0])
-    specs, lines = (
-        _specs(course, number),
-        ["| exercise | common mistakes, as its check names them |", "|---|---|"],
-    )
+    specs, built = _specs(course, number), tasks(course, number)
+    lines = ["| exercise | common mistakes, as its check names them |", "|---|---|"]
     for exercise in exercises(cells).values():
         if exercise.id not in specs:
             raise BuildError(f"helpers/exercises/nb{number}.py has no exercise {exercise.id}")
-        names = [mistake.name for mistake in specs[exercise.id].mistakes]
-        more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        lines.append(f"| {exercise.id} `{exercise.name}` | {'; '.join(names[:SHOWN])}{more} |")
+        head, entry = f"`{exercise.name}`", built.get(exercise.id, {})
+        if exercise.kind != "write":
+            if "kind" not in entry:
+                raise BuildError(f"mistakes.json has no {exercise.kind} {exercise.id}: run `make editions`")
+            head = f"{entry.get('title', entry['name'])} ({exercise.kind})"
+        if exercise.kind == "hunt":
+            names = [f"line {line}: {name}" for name, line, *_ in entry["cases"]]
+        elif exercise.kind == "predict":
+            names = [name for name, *_ in entry["mistakes"]]
+        else:
+            names = [mistake.name for mistake in specs[exercise.id].mistakes]
+        shown = len(names) if exercise.kind == "hunt" else SHOWN
+        more = f"; and {len(names) - shown} more" if len(names) > shown else ""
+        lines.append(f"| {exercise.id} {head} | {'; '.join(names[:shown])}{more} |")
     return "\n".join(lines)
 
 
