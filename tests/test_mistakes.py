@@ -335,15 +335,15 @@ def test_a_damaged_file_is_named(tmp_path, monkeypatch, text, said):
 
 
 def test_tracebacks_and_getsource_show_the_lines_of_a_variant():
-    step = {m.name: m.function for m in exercises("01")["1.3"].mistakes}
+    step = {m.name: m.function for m in exercises("01")["1.5"].mistakes}
     shown = inspect.getsource(step["alpha-bar not reshaped"])
     assert "def q_sample(x0, t, noise, schedule):\n    a = schedule.alpha_bar[t]" in shown
     with pytest.raises(AttributeError) as error:
         step["alpha-bar not reshaped"](torch.ones(3, 2), 1, 0, SimpleNamespace())
     assert "a = schedule.alpha_bar[t]" in "".join(traceback.format_exception(error.value))
-    lab = exercises("07")["7.1"]
-    assert "class LabSchedule" in inspect.getsource(lab.reference)
-    assert "T / 1000])" in inspect.getsource(lab.mistakes[1].function), lab.mistakes[1].name
+    block = exercises("03")["3.1"]
+    assert "class ResBlock" in inspect.getsource(block.reference)
+    assert "def forward" in inspect.getsource(block.mistakes[1].function), block.mistakes[1].name
 
 
 @pytest.mark.slow
@@ -352,7 +352,7 @@ def test_a_student_needs_neither_the_sources_nor_jupytext(tmp_path):
     code = (
         "import sys; sys.modules['jupytext'] = sys.modules['builder'] = None\n"
         "from helpers.exercises import decide, exercises\n"
-        "e = exercises('01')['1.2']\n"
+        "e = exercises('01')['1.4']\n"
         "print(decide(e, e.mistakes[0].function).mistake, decide(e, e.reference).state)"
     )
     done = subprocess.run(
@@ -373,7 +373,7 @@ def test_patches_of_the_same_piece_exclude_each_other():
 
 
 def test_pairs_come_in_order_without_those_that_stop_with_an_error():
-    exercise = exercises("01")["1.3"]
+    exercise = exercises("01")["1.5"]
     names = [pair.name for pair in patches.pairs(exercise, 60)]
     assert names[0] == "variance for standard deviation + missing sqrt on alpha-bar"
     assert not any("not reshaped" in name for name in names)
@@ -402,13 +402,13 @@ def test_old_lists_of_mistakes_have_no_pairs():
 
 
 def test_what_is_built_is_recognised():
-    exercise = exercises("01")["1.5"]
+    exercise = exercises("01")["1.8"]
     verdict = decide(exercise, exercise.mistakes[0].function)
     assert (verdict.state, verdict.mistake) == ("wrong", "not rescaled") and "0.02" in verdict.message
 
 
 def test_two_mistakes_are_named_and_single_ones_before_them():
-    step = exercises("01")["1.3"]
+    step = exercises("01")["1.5"]
 
     def two_at_once(x0, t, noise, schedule):
         a = schedule.alphas[t].reshape(-1, *[1] * (x0.ndim - 1))

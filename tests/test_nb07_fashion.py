@@ -80,7 +80,7 @@ def test_the_tasks_are_of_their_kinds():
         ("7.1", 0.2, 0.2192, "right"),
         ("7.1", 0.05, 0.2192, "the square of the amplitude"),
         ("7.1", 0.006, 0.2192, "with the factor"),
-        ("7.1", 0.5, 0.2192, "the root twice"),
+        ("7.1", 0.47, 0.2192, "the root twice"),
         ("7.1", 0.35, 0.2192, ""),
         ("7.2", (7, 28), (7, 28), "right"),
         ("7.2", (7, 27), (7, 28), "right"),
@@ -138,9 +138,9 @@ def test_specks():
         network(grey[:2], 3)
 
 
-def test_lonely_pixels(opened):
+def test_lonely_pixels():
     x = torch.zeros(1, 1, 5, 4)
-    x[0, 0, 1, 1], x[0, 0, 3, 3] = 0.5, -0.5
+    x[0, 0, 1, 1], x[0, 0, 3, 2] = 0.5, -0.5
     assert lonely(x) == pytest.approx(2 / 20)
     x[0, 0, 1, 2] = 0.4  # a neighbour nearly as bright
     assert lonely(x) == pytest.approx(1 / 20)

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from nbclient import NotebookClient
+
 from builder.course import Course, read_notebook
 from builder.source import exercises, read_source
-from nbclient import NotebookClient
 
 COURSE = Course(Path(__file__).resolve().parents[1])
 START = COURSE.sources / "00_start_here.py"

@@ -1,7 +1,7 @@
-"""Answers of people who have not seen the list of mistakes, kept in unseen/answers.json before it was written.
+"""Answers of people who have not seen the list of mistakes: unseen/answers.json, kept before it was written.
 
-Per task five answers with one mistake, two with two, one that is right in an unusual way. What `check` says of
-them was read and scored by others: unseen/scores.json, {"1.5": ["named", ...]} in the order of the answers.
+For each task five answers with one mistake, two with two, one that is right in an unusual way. What `check`
+said of them was read and scored by others: unseen/scores.json, {number of the answer: "named", ...}.
 `python tests/test_unseen.py` prints what is to be read.
 """
 
@@ -40,7 +40,9 @@ def verdict_on(number: int):
 
 
 def ids_of(kind):
-    return [pytest.param(i, id=f"{a['id']}-{a['what'][:40]}") for i, a in enumerate(ANSWERS) if a["kind"] in kind]
+    return [
+        pytest.param(i, id=f"{a['id']}-{a['what'][:40]}") for i, a in enumerate(ANSWERS) if a["kind"] in kind
+    ]
 
 
 def test_every_task_has_its_answers():

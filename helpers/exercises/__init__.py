@@ -147,13 +147,8 @@ class Check:
         self._ask(id, "predict", write_down)
 
     def truth(self, id: str, measured):
-        """Show the truth beside what was written, and return that: the first guess, or None."""
-
-        def compare(task):
-            self._say(task, task.compare(measured, self._noted(id)))
-            return task.first(self._noted(id))
-
-        return self._ask(id, "predict", compare)
+        """Show the truth beside what was written first."""
+        self._ask(id, "predict", lambda task: self._say(task, task.compare(measured, self._noted(id))))
 
     def written(self, id: str):
         """The first guess, or None."""

@@ -336,7 +336,8 @@ def _find_idle(part):
     if names and active:
         return "argument without influence", (
             f"{part.it} stays the same whatever {' and '.join(names)} {'are' if names[1:] else 'is'}: "
-            "used at all, or does something else stand in its place (own numbers, a global, a fixed value)?"
+            "it is not used, something else stands in its place (own numbers, a global, a fixed value), or "
+            "what it acts on is wrong before."
         )
     return None
 

@@ -18,16 +18,18 @@ from .predict import Prediction
 
 
 def labelled_cases():
-    y = torch.randint(4, (7,), generator=torch.Generator().manual_seed(0))
-    t = torch.tensor([1, 3, 50, 200, 500, 999, 1000])
-    return [(((8,), 4), t, y), (((8,), 4), t[:3], torch.tensor([4, 0, 4])), (((8, 16), 10), t[1:6], None)]
+    g = torch.Generator().manual_seed(0)
+    t, y = torch.tensor([1, 3, 50, 200, 500, 999, 1000]), torch.randint(4, (7,), generator=g)
+    x = torch.randn(7, 1, 8, 8, generator=g)
+    one, two = ((8,), 4), ((8, 16), 10)
+    return [(one, x, t, y), (one, x[:3], t[:3], torch.tensor([4, 0, 4])), (two, x[1:6], t[1:6], None)]
 
 
-def embed(cls, init, t, y):
-    """What embed(t) answers in a network of the class whose labels are y."""
+def embed(cls, init, x, t, y):
+    """What embed(t) answers in a network of the class, for labels y; and what the network answers."""
     network = as_module(solve("6.1"), method="eval")(cls, init)
     network.y = y
-    return network.embed(t)
+    return {"embed": network.embed(t), "forward": network(x, t, y)}
 
 
 def drop_cases():
@@ -62,7 +64,7 @@ def count_calls(function, model, *inputs):
 
 
 def turned_cases():
-    return guided_cases((2.0, 3.0, -1.0))
+    return guided_cases((3.0, 2.0, 2.0))
 
 
 def is_turned(results):

@@ -1,6 +1,9 @@
 """The tasks of notebook 08: one error in three units, schedules, weights, the loss level by level, pairs."""
 
+from numbers import Real
+
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 
 from helpers import checkpoints, data, show
@@ -48,6 +51,16 @@ def draw_scores():
         own = 0.5 * torch.randn(seeds, generator=g)
         cases.append((12 + shared + row + 0.3 * one, 12 + gain + shared + row + own + 0.3 * other))
     return cases
+
+
+def two_numbers(function, before, after):
+    """What the function returns; of two plain numbers, or of an array of two, a tuple of two tensors."""
+    result = function(before, after)
+    array = isinstance(result, torch.Tensor | np.ndarray) and result.shape == (2,)
+    parts = list(result) if array or isinstance(result, tuple | list) else [None]
+    if all(isinstance(part, Real) or array for part in parts):
+        return tuple(torch.tensor(float(part)) for part in parts)
+    return result
 
 
 # Predictions --------------------------------------------------------------------------------------
@@ -187,7 +200,7 @@ def draw_curve(r):
     fig, ax = plt.subplots(figsize=(show.WIDTH, 3.2))
     ax.plot(middle, torch.where(curve > 0, curve, torch.nan), "o-", label="error of $x_0$, held-out digits")
     ax.axhline(0.31, color="black", linestyle="--", label="guess the mean digit")
-    ax.set(yscale="log", xlabel="level t", title="Which levels are hard?")
+    ax.set(yscale="log", xlim=(0, 1000), xlabel="level t", title="Which levels are hard?")
     ax.legend(fontsize=9)
     alt = "The error of x_0 in 20 bins of levels, on a logarithmic axis, with a dashed line at 0.31"
     show.figure(fig, alt)
@@ -233,7 +246,7 @@ EXERCISES = [
         "8.8",
         draw_scores,
         "the mean gain and its standard error over seeds, whatever the rows of one seed share.",
-        strict_dtype=True,
+        call=two_numbers,
     ),
     Break(
         "8.9",

@@ -502,7 +502,7 @@ g = torch.Generator().manual_seed(0)
 once = add_noise(torch.zeros(100_000), 0.3, g)
 twice = add_noise(once, 0.4, g)
 print(f"standard deviations: {once.std():.3f} after the first noise, {twice.std():.3f} after the second")
-said = check.truth("0.3", twice.std())
+check.truth("0.3", twice.std())
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # Variances add: $0.3^2 + 0.4^2 = 0.25$, and its root is $0.5$. Notebook 01 adds noise a thousand times and uses nothing but this rule.

@@ -373,7 +373,7 @@ for t in (1, 2):
 from_0, from_1 = x.chunk(2)
 measured = from_1.mean() - from_0.mean(), from_0.var()
 print(f"factor of x_0: {measured[0]:.3f}, variance of the noise: {measured[1]:.3f}")
-said = check.truth("1.3", measured)
+check.truth("1.3", measured)
 
 # %% [markdown] exercise_text="1.4" slideshow={"slide_type": "skip"}
 # A step keeps the share $\alpha_t = 1 - \beta_t$ of the variance. Two steps keep the product of what each keeps, $0.5 \cdot 0.5 = 0.25$, and the factor of the picture is its root, 0.5. What all steps up to $t$ keep together is called
@@ -955,7 +955,7 @@ for steps, yours in zip((100, 200, 300, 1000), you, strict=True):
     left = s.alpha_bar[s.T].sqrt()
     print(f"T = {steps:<4d}           {left:.3f}                        {share:6.1%} +- {error:.1%}", end="")
     print(f"   {yours!s:>5}")
-said = check.truth("1.7", truth)
+check.truth("1.7", truth)
 commonest = counts.max() / len(labels)
 print(f"a guesser that always names the commonest digit: {commonest:.1%}")
 

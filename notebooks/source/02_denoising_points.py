@@ -276,7 +276,7 @@ def exact_model(points, schedule=schedule):
 path = list(reverse(exact_model(few), schedule, ddim(steps=T), (500, 2), seed=1))
 one_leap, many_steps, fresh = path[1].x0, path[-1].x, data.moons(500, seed=1)[0]
 print(f"spread of the one-leap answers {one_leap.std(0).norm():.4f}, of the data {few.std(0).norm():.2f}")
-_ = check.truth("2.2", "b")
+check.truth("2.2", "b")
 
 # %% slideshow={"slide_type": "-"} tags=["slide-figure"]
 fig, axes = plt.subplots(1, 3, figsize=(show.WIDTH, 3.5))
@@ -718,7 +718,8 @@ real = {"moons": data.moons(200_000, seed=1)[0][draw], "board": data.checkerboar
 levels = [t for t in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900) if t <= T]
 places, long, n = (1, 8, 64, 256, 512, 900), cosine(1000), choose(read=1000, smoke=50)
 floor = [loss_at(exact_model(board, long), board[:1000], t, long) for t in places]
-sketch = check.truth("2.6", floor)  # None where nothing was written down
+check.truth("2.6", floor)
+sketch = check.written("2.6")  # None where nothing was written down
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # The same as a picture, with your sketch in it (right):

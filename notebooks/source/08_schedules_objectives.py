@@ -503,7 +503,7 @@ show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarit
 #
 # $$w^{\epsilon}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t},\qquad w^{v}_t=\frac{\min(\mathrm{SNR}_t,\gamma)}{\mathrm{SNR}_t+1} .$$
 #
-# In words: for $\epsilon$ the weight is 1 until the lid is reached and falls from there on; for $v$ it falls on both sides.
+# In words: for $\epsilon$ the weight is 1 wherever the SNR is below $\gamma$ and gets small towards low noise; for $v$ it gets small at both ends.
 #
 # ## 5. Where the loss really is
 #
@@ -804,7 +804,7 @@ print("how often each seed is the worst of its row:", np.bincount(worst).tolist(
 distances = {key: row["frechet"]["values"] for key, row in rows.items()}  # of the three seeds
 
 # %% [markdown] exercise_text="8.9" slideshow={"slide_type": "skip"}
-# In the last line but one of the effects $v$ is ahead of $x_0$: its distance is smaller by 1.2 on average. Now suppose you had trained only once. What could you have written?
+# In the last line of the effects $v$ is ahead of $x_0$: its distance is smaller by 1.2 on average. Now suppose you had trained only once. What could you have written?
 #
 # ### Exercise 8.9: one seed can say anything
 #
@@ -1274,7 +1274,10 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 #
 # <details><summary>Answers</summary>
 #
-# 1. The bins in the middle go down, the lowest go up.
+# 1. `weights = torch.cat([torch.zeros(1), min_snr_weights(linear().snr[1:], "eps")])`. On held-out digits (one seed, 300 steps) the lowest bin goes up by a quarter and the second a little; all others go down, a few per cent in the middle and by about a third at the top. What the weights take from the lowest levels, the others gain. One seed proves little about single bins.
+# 2. `ax.hist(s.snr[1:].log(), bins=60, weights=s.snr[1:] + 1)`: the number of levels at an SNR times what $v$ counts there. The factor $\mathrm{SNR}+1$ grows without bound to the right, so low noise weighs most under every schedule; to the left of SNR 1 the factor is about 1 and you see the histogram of the levels alone.
+# 3. Two seeds a setting: the difference of two means has to be about $2s$, with the $s$ of section 6, to count. In pairs, `paired_gain` gives an error from two numbers only, which is hardly one. Report both seeds.
+# 4. No new training loop is needed: levels drawn evenly from a schedule whose log SNRs are the quantiles of a bell curve *are* levels drawn from that bell curve. `q = (torch.arange(1000, 0, -1, dtype=torch.float64) - 0.5) / 1000`, then `schedule_of(alpha_bar_from(2.4 * torch.special.ndtri(q)), "bell", 0.999)`. Compare it with the base in pairs, seed by seed.
 #
 # </details>
 #
