@@ -50,7 +50,7 @@ from helpers.exercises import check
 from helpers.models import UNet
 from helpers.modes import choose
 from helpers.sampling import ddim, last, reverse
-from helpers.schedule import Schedule, at, cosine, linear, sigmoid, zero_terminal_snr
+from helpers.schedule import Schedule, at, cosine, linear, sigmoid
 from helpers.sliders import sliders
 from helpers.training import Run, train
 
