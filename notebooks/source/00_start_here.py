@@ -20,7 +20,7 @@
 # - have checked what you should know beforehand;
 # - have seen how exercises answer.
 #
-# **What to know** Python, and a first acquaintance with PyTorch tensors. **Time** About 25 minutes for a person, a few seconds for two CPU cores.
+# **What to know** Python, and a first acquaintance with PyTorch tensors. **Time** About 30 minutes for a person, a few seconds for two CPU cores.
 #
 # <!--slide 1 min
 # # 00 Start here: pictures out of noise

@@ -352,7 +352,7 @@ show.figure(fig, "Training points are large pale dots. Left: one-leap answers, a
 # ```
 #
 # Notes:
-# Say: the five steps stand in the notebook in full; in the room go through the idea of each. Give 5 minutes, then run the check cell on the projector. The two most common mistakes: the network is shown $x_0$, or $x_0+\epsilon$ without the factors; and the squares are summed instead of averaged, so that the loss grows with the batch.
+# Say: the five steps stand in the notebook in full; in the room go through the idea of each. Give 6 minutes, then run the check cell on the projector. The two most common mistakes: the network is shown $x_0$, or $x_0+\epsilon$ without the factors; and the squares are summed instead of averaged, so that the loss grows with the batch.
 # Ask: why may every example of a batch have another level? (The loss is an expectation over levels; a mixed batch estimates it with less scatter than one level at a time.)
 # -->
 
@@ -930,7 +930,7 @@ print(f"1 / sqrt(alpha_bar) at the top level: {1 / schedule.alpha_bar[T].sqrt():
 # - the rest is the noise we know, `eps`
 #
 # Notes:
-# Say: what is left for eps is found by subtracting variances. Give 8 minutes, then run the check cell. The two most common mistakes: fresh noise comes on top, without making the old noise weaker, and variances stand where their roots belong.
+# Say: what is left for eps is found by subtracting variances. Give 12 minutes, then run the check cell. The two most common mistakes: fresh noise comes on top, without making the old noise weaker, and variances stand where their roots belong.
 # Ask: what must come out for t_next = 0? (The estimate of $x_0$ itself: its factor is 1, and no noise is left.)
 # -->
 

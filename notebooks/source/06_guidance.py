@@ -1219,7 +1219,7 @@ show.rows(strips, "Rows that begin with one digit and end with another, from one
 # - it buys accuracy, and pays with diversity, distance and twice the work
 # - within a band of levels it may cost less
 #
-# **Next:** notebook 07 builds a diffusion model once more, from empty stubs, for clothes.
+# **Next:** notebook 07 draws clothes with the parts you have written.
 #
 # Notes:
 # Say: never show accuracy alone.
