@@ -3,7 +3,8 @@
 import torch
 
 from .compare import form, plain
-from .exercise import Complaint
+from .exercise import Complaint, Mistake
+from .exercise import Exercise as Plain
 from .patches import Exercise
 from .predict import Prediction
 
@@ -48,6 +49,15 @@ def call_add_noise(f, x, sigma, generator):
             raise Complaint("shared noise", "Values of one example share noise: draw one number for each.")
     return result
 
+
+DEMO = Plain(  # for the demonstration: no task of the course
+    "0.0",
+    "middle",
+    lambda a, b: (a + b) / 2,
+    lambda: [(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 5.0]))],
+    "it lies half-way between the two.",
+    [Mistake("sum for mean", "This is the sum of the two. Divide by 2.", lambda a, b: a + b)],
+)
 
 EXERCISES = [
     Exercise(

@@ -161,7 +161,7 @@ EXERCISES = [
             0,
             [(x, [1, 100, 400, 700, 1000], (7, 2), linear(1000)) for x in ((5, 2), torch.eye(5, 2).double())],
         ),
-        "it equals Bayes' rule, from t = 1 (the nearest point) to t = 1000 (nearly their mean).",
+        "it equals Bayes' rule, from t = 1 to t = 1000.",
     ),
     Prediction("2.2", "letter abcd"),
     Exercise(

@@ -184,9 +184,9 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 # | $\mathrm{SNR}(t) = \bar\alpha_t/(1-\bar\alpha_t)$ | `snr[t]` | signal-to-noise ratio | 01 |
 # | $q(x_t \mid x_{t-1})$ | `q_step` | one noising step | 01 |
 # | $q(x_t \mid x_0)$ | `q_sample` | all steps in one jump | 01 |
-# | $q(x_{t-1} \mid x_t, x_0)$ | `posterior` | the step back, if the clean data were known | 02 |
-# | $\tilde\beta_t$ | `posterior` | the variance of that step | 02 |
-# | $\nabla \log q(x_t)$ | `score` | the direction in which $x_t$ becomes more likely | 02 |
+# | $q(x_{t-1} \mid x_t, x_0)$ | `schedule.posterior` | the step back, if the clean data were known | 02 |
+# | $\tilde\beta_t$ | `posterior_variance` | the variance of that step | 02 |
+# | $\nabla \log p_t(x_t)$ | `score` | the direction in which $x_t$ becomes more likely; $p_t$ is the density of noisy data | 02 |
 # | $\epsilon_\theta(x_t, t)$ | `model(x_t, t)` | the network; $\theta$ are its weights | 02 |
 # | $\hat x_0$ | `predict_x0` | the clean data that a prediction of the noise implies | 01 |
 # | $p_\theta(x_{t-1} \mid x_t)$ | `reverse`, `ancestral` | the step back with the network's estimate in it | 02 |
@@ -352,7 +352,7 @@ except Exception as error:
 # In your copy of the notebooks (`make start`), each function that is right is kept in the file my-work/mine.py, in the order of the course. Notebooks later on run with your functions, and at the
 # end of notebook 04 `python my-work/mine.py` draws digits with nothing of the course but the weights. The file survives a restart of the kernel; a worse answer never replaces a better one.
 #
-# The next cell is a *demonstration* with made-up answers to exercise 0.1 below, asked of a `Check` of its own, so that your summary stays yours.
+# The next cell is a *demonstration* on a made-up task, the middle between two numbers, asked of a `Check` of its own, so that your summary stays yours.
 #
 # <!--slide 2 min
 # ## Write, predict, break, hunt
@@ -381,23 +381,21 @@ except Exception as error:
 # -->
 
 # %% tags=["slide-output"] slideshow={"slide_type": "-"}
-from helpers.exercises import Check, check, exercises
+from helpers.exercises import Check, check, nb00
 
-demo = Check()
-
-def to_range(pixels, top):  # nothing filled in
+demo = Check([nb00.DEMO])
+def middle(a, b):  # nothing filled in
     ...
-demo("0.1", to_range)
-
-def to_range(pixels, top):  # a usual mistake
-    return pixels / top
-demo("0.1", to_range)
-
-def to_range(pixels, top):  # a crash
-    return 2 * pixels.divided_by(top) - 1
-demo("0.1", to_range)
-
-right = demo("0.1", exercises("00")["0.1"].reference)
+demo("0.0", middle)
+def middle(a, b):  # a usual mistake
+    return a + b
+demo("0.0", middle)
+def middle(a, b):  # a crash
+    return a.plus(b) / 2
+demo("0.0", middle)
+def middle(a, b):  # right, in other words than the reference's
+    return a + (b - a) / 2
+middle = demo("0.0", middle)
 
 # %% [markdown] exercise_text="0.1" slideshow={"slide_type": "slide"}
 # Now yours. The dots say how hard an exercise is, from one to five; two hints unfold below, and in the student edition the solution unfolds beneath the cell. Take the hints before the solution.

@@ -105,8 +105,8 @@ paper = (images == -1).float().mean()
 print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {paper:.0%}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# The classes are of almost equal size, so a guesser is right one time in ten: remember that number for the last section. Nearly half of
-# the pixels are bare paper, at exactly $-1$. Nothing about this histogram is Gaussian; at the end of the notebook it will be.
+# The classes are of almost equal size, so a guesser is right one time in ten: remember that number for "Is x_T noise?". Nearly half of
+# the pixels are bare paper, at exactly $-1$. Nothing about this histogram is Gaussian; at the end of the chain it will be.
 #
 # ## One step
 #
@@ -193,16 +193,6 @@ show.figure(fig, "A line of levels, 0 (x_0, clean) to T (x_T, noise); a step, be
 # -->
 #
 # <!--slide 2 min
-# ## Two roots keep the variance at 1
-#
-# $$c^2 \cdot 1 + \beta_t = 1 \qquad\Rightarrow\qquad x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon$$
-#
-# Notes:
-# Say: this is DDPM's equation 2. The roots are there because it is variances that add.
-# Ask: after the first step the factor of the picture is the root of 0.9999 and that of the noise is 0.01. Which one would you see? (Neither. A single step changes nothing that the eye could see.)
-# -->
-#
-# <!--slide 2 min
 # ## A thousand invisible steps leave no digit
 #
 # The first step shows nothing (*clean*, $t = 1$). Even the last and largest adds noise of only $\sqrt{0.02} \approx 0.14$.
@@ -247,8 +237,8 @@ show.rows({"a square": strip[0], "a digit": strip[1]}, labels=[show.level(t) for
           "grainy at 200, guesswork at 400, and mere noise from 600 on.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# One step (t = 1) changes nothing that the eye could see. A thousand of them leave no square and no digit. No single step is hard to
-# undo, approximately: that is the whole idea of a diffusion model, and notebook 02 makes use of it.
+# One step (t = 1) changes nothing that the eye could see. A thousand of them leave no square and no digit. Each single step is so small that it can be
+# undone, approximately. That is the whole idea of a diffusion model, and notebook 02 makes use of it.
 #
 # The step that does it is (DDPM eq. 2)
 #
@@ -262,10 +252,10 @@ show.rows({"a square": strip[0], "a digit": strip[1]}, labels=[show.level(t) for
 #
 # With $v = 1$ this is 1 again, and from anywhere else it moves towards 1. What does a chain do whose step is not quite right? `chain` takes a thousand steps; the first wrong one only adds noise, the second is yours.
 #
-# <!--slide 3 min
+# <!--slide 5 min
 # ## Both roots together bring the variance to 1
 #
-# $$\operatorname{Var}(x_t) = (1-\beta_t)\,\operatorname{Var}(x_{t-1}) + \beta_t \qquad (\text{independent things: variances add})$$
+# $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \operatorname{Var}(x_t) = (1-\beta_t)\,\operatorname{Var}(x_{t-1}) + \beta_t$$
 #
 # Notes:
 # Have run: the cells below (three chains of a thousand steps; a second or two). The figure comes on a click: let them do exercise 1.2 first, five minutes: change one thing in the right step so that the chain ends near nothing.
@@ -287,7 +277,7 @@ def only_add(x_prev, t, noise, betas):
 
 # %% [markdown] exercise_text="1.2" slideshow={"slide_type": "skip"}
 # **Exercise 1.2** Below stands a right step. Change **one** thing in it, so that the chain over the digits ends near nothing: at $t = T$ the variance of the pixels is above 0.001 and below 0.05. Then say why:
-# (a) the picture is faded twice; (b) a variance stands where a standard deviation belongs, so far too little noise comes in; (c) the noise is subtracted.
+# (a) the picture fades too fast for the noise; (b) the noise of each step is too weak; (c) picture and noise cancel each other.
 #
 # Difficulty: ●●○○○, 5 minutes
 #
@@ -409,17 +399,11 @@ schedule = linear(T)  # from helpers: betas, alphas and alpha_bar together in on
 alpha_bar = alpha_bar_of(betas)
 difference = (alpha_bar - schedule.alpha_bar).abs().max()
 
-mean, variance = 0.75, 0.0  # of a single pixel: follow the chain's mean and variance exactly, step by step
-for beta in schedule.betas[1:].double():
-    mean, variance = (1 - beta).sqrt() * mean, (1 - beta) * variance + beta
-a = schedule.alpha_bar[T].double()
 print(f"your alpha-bar and the schedule's differ by less than {1e-6 if difference < 1e-6 else difference}")
-print(f"mean after {T} steps      {mean:.6f}    closed form sqrt(alpha_bar) x_0 = {a.sqrt() * 0.75:.6f}")
-print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar     = {1 - a:.6f}")
 
 # %% [markdown] exercise_text="1.5" slideshow={"slide_type": "slide"}
 # From here on betas and alpha-bar travel together in one small object, a `Schedule` from `helpers/schedule.py`. Its `schedule.alpha_bar` holds the numbers
-# that you have just computed. Mean and variance of a pixel, followed step by step through the whole chain, arrive at $\sqrt{\bar\alpha_T}\,x_0$ and $1 - \bar\alpha_T$.
+# that you have just computed.
 #
 # ### The jump
 #
@@ -461,35 +445,20 @@ print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar   
 # Ask: what is the same in 1.1 and 1.5, and what is new? (The same line with another constant: alpha-bar for 1 - beta.)
 # -->
 #
-# <!--slide 3 min
-# ## All steps collapse into one jump
+# <!--slide 5 min
+# ## All steps collapse into one jump, because variances add
 #
-# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \alpha_t = 1-\beta_t, \qquad \bar\alpha_t = \alpha_1\,\alpha_2 \cdots \alpha_t$$
+# $$x_2 = \sqrt{\alpha_2\alpha_1}\;x_0 + \sqrt{\alpha_2(1-\alpha_1)}\;\epsilon_1 + \sqrt{1-\alpha_2}\;\epsilon_2, \qquad \alpha_2(1-\alpha_1) + (1-\alpha_2) = 1 - \alpha_1\alpha_2$$
 #
-# - $\alpha_t$: share of the variance that one step keeps; $\bar\alpha_t$: what all steps up to $t$ keep together
-# - training needs pictures at *random* levels: one line instead of up to a thousand steps
+# $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \bar\alpha_t = \alpha_1\,\alpha_2 \cdots \alpha_t$$
+#
+# - $\alpha_t = 1 - \beta_t$: share of the variance that one step keeps; $\bar\alpha_t$: what all steps up to $t$ keep together
+# - $\epsilon$ is *one* noise that stands for all: which step gave what is lost
 # - no cross-fade: the *squares* of the two factors add to 1
 #
-# > Where $\bar\alpha_t = 0.5$, picture and noise are both multiplied by 0.71, not by 0.5.
-#
 # Notes:
-# Say: this is the formula of the course. Everything later is built on it.
-# Ask: what would go wrong if the factors themselves added to 1? (Half-way, at 0.5 and 0.5, data of variance 1 would have 0.25 + 0.25 = 0.5: the contrast would sag in the middle of the way.)
-# -->
-#
-# <!--slide 3 min
-# ## Two noises merge into one, because variances add
-#
-# $$x_2 = \sqrt{\alpha_2\alpha_1}\;x_0 \;+\; \underbrace{\sqrt{\alpha_2(1-\alpha_1)}\;\epsilon_1 + \sqrt{1-\alpha_2}\;\epsilon_2}_{\text{a sum of Gaussians: Gaussian}}$$
-#
-# $$\underbrace{\alpha_2(1-\alpha_1)}_{\text{variance of the first}} + \underbrace{(1-\alpha_2)}_{\text{of the second}} \;=\; 1 - \alpha_1\alpha_2$$
-#
-# - two steps look like one step with $\alpha = \alpha_1\alpha_2$; so do three, four, all of them
-# - $\epsilon$ is now *one* noise that stands for all: which step gave what is lost
-#
-# Notes:
-# Say: put the step for x_1 into the step for x_2, and collect the noises. The rest is induction; it stands in the notebook.
-# Ask: which two properties of the noise did we use? (Independent, so that variances add; Gaussian, so that the sum has the same shape. With uniform noise the second one fails: a further exercise.)
+# Say: put the step for x_1 into the step for x_2, and collect the noises; the rest is induction, in the notebook. This is the formula of the course. Everything later is built on it.
+# Ask: which two properties of the noise did we use? (Independent, so that variances add; Gaussian, so that the sum has the same shape.) And what would go wrong if the factors themselves added to 1? (Half-way, at 0.5 and 0.5, data of variance 1 would have 0.25 + 0.25 = 0.5: the contrast would sag in the middle of the way.)
 # -->
 #
 # <!--slide 2 min
@@ -537,7 +506,7 @@ show.figure(fig, "A digit 0 at nine levels from clean to t = 1000, below each th
 #
 # $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \alpha_t = 1-\beta_t, \qquad \bar\alpha_t = \alpha_1\,\alpha_2 \cdots \alpha_t .$$
 #
-# The two factors are not a cross-fade: their *squares* add to 1. Half-way, signal and noise both stand at 0.71, not at 0.5.
+# The two factors are not a cross-fade: their *squares* add to 1. Where $\bar\alpha_t = 0.5$, both are 0.71, not 0.5.
 #
 # <details><summary>Derivation: merging Gaussians</summary>
 #
@@ -562,7 +531,15 @@ show.figure(fig, "A digit 0 at nine levels from clean to t = 1000, below each th
 #
 # ## Measured: is the jump really the chain?
 #
-# A proof can be right and a program wrong. So we send one pixel value, $x_0 = 0.75$, through the chain many times, and as often through the jump, and compare at several levels.
+# A proof can be right and a program wrong. First exactly: mean and variance of one pixel, $x_0 = 0.75$, followed step by step through the whole chain. Then by chance: we send the pixel through the chain many times, and as often through the jump, and compare at several levels.
+
+# %% slideshow={"slide_type": "skip"}
+mean, variance = 0.75, 0.0
+for beta in schedule.betas[1:].double():
+    mean, variance = (1 - beta).sqrt() * mean, (1 - beta) * variance + beta
+a = schedule.alpha_bar[T].double()
+print(f"mean after {T} steps      {mean:.6f}    closed form sqrt(alpha_bar) x_0 = {a.sqrt() * 0.75:.6f}")
+print(f"variance after {T} steps  {variance:.6f}    closed form 1 - alpha_bar     = {1 - a:.6f}")
 
 # %% slideshow={"slide_type": "skip"}
 n, tested = choose(read=20_000, smoke=500), [1, 10, 50, 200, 500, 1000]
@@ -769,7 +746,7 @@ show.figure(fig, "Four panels, linear solid, cosine dashed: beta; alpha, near 1 
 # $$\beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t}{T}\big)}{f\big(\tfrac{t-1}{T}\big)},\; \beta_{\max}\right) \quad (t = 1, \dots, T).$$
 #
 # A single step keeps nearly everything, except at the last levels of cosine: alpha says almost nothing. Alpha-bar tells the story. Under the linear schedule the last 400 of the 1,000 levels have next to no signal left;
-# cosine spreads the loss evenly. And "linear" betas are not "noise at a constant rate": alpha-bar falls fastest, at the black dot, in the first quarter and then ever more slowly.
+# cosine spreads the loss more evenly. And "linear" betas are not "noise at a constant rate": alpha-bar falls fastest, at the black dot, in the first quarter and then ever more slowly.
 #
 # **Question** Why does alpha-bar fall fastest just there under the linear schedule?
 #
@@ -1030,7 +1007,7 @@ show.figure(ax.figure, "Reading accuracy for T = 100, 200, 300: far above the da
             "betas, highest at T = 100; at chance rescaled, with cosine, with zero terminal SNR.")
 
 # %% [markdown] exercise_text="1.9" slideshow={"slide_type": "slide"}
-# All three repairs bring the reader down to chance. (A failing reader is no proof that nothing is left. "Looking inside" gives one: a bound that no reader can beat.)
+# All three repairs bring the reader down to chance. (A failing reader is no proof that nothing is left. "Looking inside" gives one, for T = 1000 and for the cosine schedule: a bound that no reader can beat.)
 #
 # ## The way back, if the noise were known
 #
@@ -1052,26 +1029,13 @@ show.figure(ax.figure, "Reading accuracy for T = 100, 200, 300: far above the da
 #
 # </details>
 #
-# <!--slide 1 min
-# ## Your turn: 1.9, somebody tells you the noise
-#
-# ```python
-# def predict_x0(x_t, t, eps, schedule):
-#     # the clean data that x_t and its noise eps imply
-# ```
-#
-# Notes:
-# Give six minutes, or homework; usual mistakes: "noisy minus noise" without the factors, and dividing by alpha-bar instead of its root.
-# Ask: which of the two factors is near 0 at high noise? (That of the picture: one divides by it.)
-# -->
-#
 # <!--slide 3 min
 # ## Whoever knows the noise knows the picture
 #
 # $$x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\epsilon}{\sqrt{\bar\alpha_t}} \qquad\qquad \text{error in } x_0 = \frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}}\times\text{error in } \epsilon$$
 #
 # Notes:
-# Have run: the cell below exercise 1.9.
+# Before this slide: exercise 1.9, six minutes or homework; usual mistakes: "noisy minus noise" without the factors, and dividing by alpha-bar instead of its root. Have run: the cell below it.
 # Say: this is why the network of notebook 02 is asked for the noise. Second row: exact noise, the digit comes back from any level. Third row: noise wrong by a twentieth.
 # Ask: at level 1000, by how much is an error in the noise multiplied under the linear schedule, roughly? (By 157, printed under the figure; under cosine by about twenty thousand, with zero terminal SNR one divides by 0. So zero terminal SNR needs another question than "what is the noise?".)
 # -->
@@ -1107,8 +1071,8 @@ for s in (linear(T), cosine(T), zero_terminal_snr(linear(T))):
 #
 # $$x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\epsilon}{\sqrt{\bar\alpha_t}} .$$
 #
-# A popular shortcut, "clean = noisy - noise", forgets both factors. With the exact noise the digit comes back from any level, even from t = 1000 where the eye sees nothing (up to rounding). With noise that is wrong by a twentieth it does not: the error grows by
-# $\sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$. Under the cosine schedule that factor reaches about twenty thousand, and the estimate of $x_0$ has to be kept within $[-1, 1]$: a later notebook does so where it first matters.
+# A popular shortcut, "clean = noisy - noise", forgets both factors. With the exact noise the digit comes back from any level, even from t = 1000 where the eye sees nothing (up to rounding). With noise that is wrong by a twentieth it still does up to about t = 600, and at 800 it is lost: the error is multiplied by
+# $\sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$. Under the cosine schedule that factor reaches about twenty thousand, and the estimate of $x_0$ has to be kept within $[-1, 1]$: notebook 02 does so, where it first matters.
 #
 # **Why zero terminal SNR and noise prediction do not go together.** At $\bar\alpha_T = 0$ the picture $x_T$ *is* the noise. A network asked for the noise may copy its input: the loss at that level is 0 and
 # teaches nothing about digits. And the formula above divides by 0. Asked for $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$ instead (notebook 03), it has to answer $-x_0$ there: its best guess of the picture. Whoever wants zero terminal SNR changes the question too.
@@ -1142,7 +1106,7 @@ print("your Schedule agrees with that of helpers:", bool(gap < 1e-6))
 #
 # Six lines noise all digits to three levels of a linear schedule with $T = 200$. They run without an error, and one of them is wrong.
 #
-# **Exercise 1.10** Look at the lines, the pictures and the numbers, and find it. A wrong line is answered by what would be measured if it were that one.
+# **Exercise 1.10** Look at the lines, the pictures and the numbers, and find it. If you name a line that is right, `check` says what the numbers would be if that line were wrong.
 #
 # Difficulty: ●●●○○, 8 minutes
 #
@@ -1221,7 +1185,7 @@ show.rows(
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
 energy = images.double().square().sum((1, 2, 3)).mean()
-for s in (*(linear(T, rescale=False) for T in (100, 200, 300, 1000)), cosine(1000)):
+for s in (*(linear(T, rescale=False) for T in (100, 200, 300, 1000)), linear(100), cosine(100), cosine(1000)):
     a = s.alpha_bar[s.T].double()
     bits = (a * energy - 64 * a - 64 * torch.log1p(-a)) / 2 / math.log(2)
     print(f"T = {s.T:<5d} {s.name:22s} at most {bits:9.2g} bits a picture")
@@ -1303,7 +1267,7 @@ else:
 # 1. $x_t = \sqrt{1-\beta_t}\,x_{t-1} + \sqrt{\beta_t}\,\epsilon$ and $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$.
 # 2. Each step is linear, and a sum of independent Gaussians is Gaussian. Their variances add, to $1 - \bar\alpha_t$.
 # 3. $\bar\alpha_t$ and the SNR fall. $\beta_t$ rises, so $\alpha_t$ falls too, but it stays near 1 (except at the end of the cosine schedule).
-# 4. The network meets pure noise, which it never saw in training: there something of the picture always shone through, and it takes chance for that.
+# 4. In training something of the picture always shone through $x_T$. Pure noise has nothing of it, and the network takes chance patterns for a picture.
 # 5. At the last level $x_T$ is the noise, so copying the input is a perfect answer and teaches nothing; and $\hat x_0$ divides by 0.
 #
 # </details>
@@ -1312,7 +1276,7 @@ else:
 #
 # | exercise | difficulty | minutes |
 # |---|---|---|
-# | Replace the Gaussian noise of `chain` by uniform noise of mean 0 and variance 1. Is $x_T$ still Gaussian? Test it with `ks_2samp`, for T = 1000 and for the first ten steps, and name the theorem. | ●●○○○ | 15 |
+# | Replace the Gaussian noise of `chain` by uniform noise of mean 0 and variance 1. Is $x_T$ still Gaussian? Test it with `ks_2samp`, for T = 1000 and after steps 1, 2 and 10, and name the theorem. | ●●○○○ | 15 |
 # | Plot the reader's accuracy against $t$ for the linear and the cosine schedule (T = 1000). At which SNR is it half-way between clean and chance? Is that SNR the same for both? | ●●●○○ | 25 |
 # | Replace the reader by a small network. How much more does it read at T = 200 with unscaled betas? Compare with the bound in "Looking inside". | ●●●○○ | 30 |
 # | Which $\beta_t$ make $\bar\alpha_t$ fall by the same amount at every step, from 1 to 0? | ●●○○○ | 10 |
@@ -1320,7 +1284,7 @@ else:
 #
 # <details><summary>Answers</summary>
 #
-# 1. For T = 1000 the test cannot tell: no single noise weighs much, and their sum is nearly Gaussian (the central limit theorem). After the first ten steps with equal weights one can still see the flat top; try `linear(10)` and its last level.
+# 1. For T = 1000 the test cannot tell: no single noise weighs much, and their sum is nearly Gaussian (the central limit theorem). After one step the flat top is plain; after ten steps of equal size the excess kurtosis is a tenth of the uniform's $-1.2$, and 20,000 draws can hardly see it.
 # 2. Read off the SNR at which accuracy is half-way. It is about the same for both schedules, though the levels are not: the SNR is what counts.
 # 3. A small network reads somewhat more than the regression and stays below the bound.
 # 4. $\bar\alpha_t = 1 - t/T$, so $\beta_t = 1 - \bar\alpha_t/\bar\alpha_{t-1} = 1/(T - t + 1)$. The last one is 1.

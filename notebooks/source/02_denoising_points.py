@@ -205,7 +205,7 @@ fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 2.8))
 for ax, t in zip(axes, (T // 20, T // 5, 2 * T // 5, 4 * T // 5), strict=True):
     draw_field(ax, lambda x, t: exact_denoiser(x, t, few, schedule), t, few, f"t = {t}")
 show.figure(fig, "Arrows from a grid of noisy points to the exact answers. At low noise they end on "
-            "the moons; with more noise the ends draw together, at last in the middle.")
+            "the moons; with more noise the ends draw together.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # This is what the code says:
@@ -216,7 +216,7 @@ show.figure(fig, "Arrows from a grid of noisy points to the exact answers. At lo
 # In words: the nearer $x_t$ lies to a shrunk training point, measured in widths of the noise, the more that point counts; the answer is the average of the points, with these weights.
 #
 # In the picture arrows start at $x_t$ and end (orange) at the best guess of $x_0$. At low noise the guess is a training point nearby. In the middle it is a
-# compromise that may lie *between* the moons, where no data are. At high noise every $x_t$ gets nearly the same answer.
+# compromise that may lie *between* the moons, where no data are. What happens from left to right?
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="2.2"
 # ### One leap, many steps
@@ -239,7 +239,7 @@ show.figure(fig, "Arrows from a grid of noisy points to the exact answers. At lo
 # <details>
 # <summary>Hint</summary>
 #
-# Go back to the four pictures above, from left to right. What will a fifth one show, for the very last level? What do the weights $w_i$ become when the distances are divided by a large number?
+# Go back to the four pictures above, from left to right. What will a fifth one show, for the very last level? What do the weights $w_i$ become when all points are shrunk to nearly 0 before they are compared with $x_T$?
 #
 # </details>
 #
@@ -540,7 +540,7 @@ for t in (T // 10, T // 2, 9 * T // 10):
 #
 # - of $d$ numbers, the first half are sines and the second half cosines, of the same $d/2$ angles in the same order;
 # - the first wave is the fastest. Its angle grows by 1 from one level to the next;
-# - each further wave is slower than the one before it by the same factor, so that a wave behind the last would turn by $1/P$ a level, with $P=10\,000$ (`max_period`).
+# - each further wave is slower than the one before it by the same factor, such that one more wave, number $d/2$ counted from 0, would turn by $1/P$ a level, with $P=10\,000$ (`max_period`). The last wave itself does not reach that.
 #
 # An example: for $d=4$ there are two waves, which turn by 1 and by 0.01 a level.
 #
@@ -676,13 +676,13 @@ losses = {"moons": fit("moons", moons, choose(read=2800, smoke=30)),
 # %% [markdown] slideshow={"slide_type": "skip"} exercise_text="2.6"
 # ### From here on, two files
 #
-# Training and drawing are separate now: **everything below reads the two checkpoint files**. To draw again in a fresh kernel, run the set-up cell, the data cell and the exercises, and go on here.
+# Training and drawing are separate now: **the networks below come from the two checkpoint files**. To draw again in a fresh kernel, run all cells above but the training, set `losses = {"moons": [], "board": []}`, and go on here.
 #
 # How good can the loss become? The exact denoiser *knows* how low it can go, level by level: nothing that sees only $x_t$ can do better. Before you look, think about a low level and a high one. What does $x_t$ say about the noise that is in it?
 #
 # ### Exercise 2.6: the floor of the loss
 #
-# Sketch the smallest possible loss, the mean squared error of the predicted noise, for points of the board at $t=1,\ 8,\ 64,\ 256,\ 512,\ 900$ of 1000: six numbers from 0 to 1.5.
+# Sketch the smallest possible loss, the mean squared error of the predicted noise, of somebody who knows the 10,000 training points of the board by heart and is shown one of them with noise, at $t=1,\ 8,\ 64,\ 256,\ 512,\ 900$ of 1000: six numbers from 0 to 1.5.
 # (Somebody who always answers "no noise at all" has a loss of 1.) Your sketch is drawn into the next picture.
 #
 # Difficulty: ●●○○○, 3 minutes
@@ -774,7 +774,7 @@ show.figure(fig, "Left: both losses fall, then level off above zero. Right: by l
 #
 # Two sources speak about $x_s$:
 #
-# 1. **$x_0$ speaks from below.** $x_s$ is $\sqrt{\bar\alpha_s}\,x_0$ with noise of variance $1-\bar\alpha_s$: so well is it known from $x_0$ alone.
+# 1. **$x_0$ speaks from below.** $x_s$ is $\sqrt{\bar\alpha_s}\,x_0$ with noise of variance $1-\bar\alpha_s$: this is its variance if only $x_0$ is known.
 # 2. **$x_t$ speaks from above.** On the way up, $x_t$ was made from $x_s$ by shrinking it a little and adding noise: $x_t=\sqrt r\,x_s+\sqrt{1-r}\,z$ with $r=\bar\alpha_t/\bar\alpha_s$, the share of the signal that is kept between the two levels. Read it backwards, for $x_s$ (given $x_t$), and it says where $x_s$ was, with a variance of its own.
 #
 # How do two such statements on one number combine? Multiply their Gaussians. The exponents add up, and the factor of $x^2$ in the sum says how narrow the product is:
@@ -895,7 +895,7 @@ print(f"1 / sqrt(alpha_bar) at the top level: {1 / schedule.alpha_bar[T].sqrt():
 # *On the one-evening route.* A step gets `x0` and `eps`, the estimates of the picture and of the noise that make up $x_t$. It returns $x$ at level `t_next`. Three demands settle what that is:
 #
 # - **The right amount of everything.** At level `t_next` there is $\sqrt{\bar\alpha}\,x_0$ and noise of variance $1-\bar\alpha$, with the $\bar\alpha$ of `t_next`, where the step *arrives*.
-# - **Some of the noise is fresh.** Of this variance, the share that nobody can know from $x_t$ and $x_0$ is `posterior_variance`. Take `eta` squared times it from `noise`, which is new.
+# - **Some of the noise is fresh.** What $x_t$ and $x_0$ leave open has the variance `posterior_variance(t, t_next, schedule)`, a part of $1-\bar\alpha$. `noise`, which is new, brings `eta` squared times this variance.
 # - **The rest is the noise we know**, `eps`.
 #
 # The two noises are independent. What adds up then, variances or standard deviations? `eta = 1` draws all that is unknown, `eta = 0` draws nothing.
@@ -1039,17 +1039,17 @@ show.figure(fig, "Above: 1000 points on their way from a round cloud to eight sq
 # ## 7. Fewer steps: the naive way and DDIM
 #
 # Above you saw the walk, and below it (orange) where a single leap from each level would end, the current guess of $x_0$. From high noise the guess is an average and fills the middle,
-# whatever the squares; it sharpens only as the noise goes. The coarse shape is settled first, the edges last.
+# whatever the squares; it sharpens only as the noise goes. (The first spot is wider than the second: at the top small errors of the network are divided by the smallest $\sqrt{\bar\alpha_t}$.) The coarse shape is settled first, the edges last.
 #
 # A thousand network calls for a sample are many. Can we skip levels? Your step can: `t_next` may be any lower level. With $\eta=0$ and few levels it is **DDIM** (Song et al. 2021): no fresh noise, so one start leads to one end.
 # It needs no new training, because the loss of section 3 only ever used $q(x_t\mid x_0)$.
 #
-# There is a naive way, too, and it is easy to fall into: ask at every $k$-th level only, and go on making the step from $t$ to $t-1$, as in the formula of the DDPM paper.
+# There is a naive way, too, and it is easy to fall into.
 #
 # ### Exercise 2.9: the short cut
 #
-# Build that mistake. `short_cut` below is right: it goes from `t` to `t_next`. Change one thing, so that it takes the same arguments, and so claims to go to `t_next`, but moves to $t-1$ only. Before you run the picture: of the right walk's points about
-# nineteen of twenty end inside the squares. How many will be left when the network is asked at every 20th level? And why does it fail?
+# Build that mistake. `short_cut` below is right: it goes from `t` to `t_next`. Change one thing, so that nothing changes when the network is asked at every level, but goes wrong as soon as levels are skipped: it still claims to go to `t_next`. Of the right walk's points about
+# nineteen of twenty end inside the squares. Guess for yourself how many will be left when the network is asked at every 20th level; a title of the next picture tells. And why does it fail?
 #
 # - (a) The network was never trained at those levels.
 # - (b) Each step takes away the noise of one level, and that of the nineteen skipped ones stays in.
@@ -1077,7 +1077,7 @@ show.figure(fig, "Above: 1000 points on their way from a round cloud to eight sq
 
 # %% exercise="2.9" kind="break" slideshow={"slide_type": "skip"}
 def short_cut(x0, eps, t, t_next, noise, schedule):
-    # TODO 2.9: change one thing, so that it says t_next but only moves to t - 1
+    # TODO 2.9: change one thing that makes no difference at every level, and fails when levels are skipped
     ### BEGIN SOLUTION
     # given: return ancestral_step(x0, eps, t, t_next, noise, schedule)
     return ancestral_step(x0, eps, t, t - 1, noise, schedule)
@@ -1110,7 +1110,7 @@ show.figure(fig, "Samples when the network is asked at every level, every 2nd, 5
 # ## 8. How good is it?
 #
 # 10,000 samples for each data set, with `helpers.sampling.reverse` and the rules of the course, `ancestral(...)` and `ddim(...)`, which are your step with $\eta=1$ and $\eta=0$. A number
-# alone says little, so each stands beside its floor: what the same measure gives for real data against other real data, both drawn independently, as samples are (mean of four draws).
+# alone says little, so each distance stands beside its floor: what the same measure gives for real data against other real data, both drawn independently, as samples are.
 #
 # The **sliced Wasserstein distance** looks at two clouds from many directions, sorts both along each, and says how far apart points of the same rank are; 0 for equal clouds.
 #
@@ -1211,8 +1211,8 @@ check.found("2.10", line)
 #
 # *What comes out.* Started from noise it was never trained on, the uncorrected model misses: with DDIM a distance of <!--r:points.schedules.uncorrected-DDIM.distance.mean|.3f-->0.109<!--/-->,
 # with either correction <!--r:points.schedules.rescaled-DDIM.distance.mean|.3f-->0.025<!--/--> and <!--r:points.schedules.cosine-DDIM.distance.mean|.3f-->0.021<!--/--> (floor <!--r:points.floor.mean|.3f-->0.008<!--/-->),
-# and only <!--r:points.schedules.uncorrected-DDIM.upper.mean|.0%-->81%<!--/--> of its samples lie on the upper moon. The start has mean 0, the true $x_T$ has not. The fresh noise of the ancestral steps hides much of it, and data with mean 0,
-# like the board, hide that shift of the mean altogether (what is left is a start with too much variance): a mistake that waits for other data. Images of digits, mostly black, are far from mean 0.
+# and only <!--r:points.schedules.uncorrected-DDIM.upper.mean|.0%-->81%<!--/--> of its samples lie on the upper moon. The start has mean 0, the true $x_T$ has not. The fresh noise of the ancestral steps hides much of it. With data of mean 0,
+# like the board, the start has the right mean and only a little too much variance: there the mistake goes unnoticed, until one takes other data. Images of digits, mostly black, are far from mean 0.
 #
 # With 100 steps the posterior variance is the better choice, <!--r:points.variance.posterior-100.inside.mean|.0%-->91%<!--/--> inside against <!--r:points.variance.beta-100.inside.mean|.0%-->87%<!--/-->; with 1000 the two can hardly be told apart (<!--r:points.variance.posterior-1000.inside.mean|.1%-->90.1%<!--/-->, <!--r:points.variance.beta-1000.inside.mean|.1%-->89.4%<!--/-->).
 # Noise at the last step is never taken away again: with 100 steps <!--r:points.last_step.with-100.inside.mean|.0%-->89%<!--/--> instead of <!--r:points.last_step.without-100.inside.mean|.0%-->91%<!--/-->, with 1000, where $\sqrt{\beta_1}$ is small, <!--r:points.last_step.with-1000.inside.mean|.1%-->89.6%<!--/--> instead of <!--r:points.last_step.without-1000.inside.mean|.1%-->90.1%<!--/-->.

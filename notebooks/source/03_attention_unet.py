@@ -446,7 +446,7 @@ show.figure(fig, "The U-Net: enter, down.0.0 at 8x8; shrink.0, down.1.0, middle.
             "up.0.0 at 4x4; grow.0, up.1.0, leave at 8x8. Skips: down.0.0 to up.1.0, down.1.0 to up.0.0.")
 
 # %% [markdown] slideshow={"slide_type": "skip"} exercise_text="3.4"
-# *What to see* (blue: blocks that are told the level; green: attention; orange: the skips). Only channels and resolution change, and each skip joins two equal resolutions. Under each name stands what that layer *returns*. The names are PyTorch's: `down.0.0` is `self.down[0][0]`, the first block of the first resolution.
+# *What to see* (blue: blocks that are told the level; green: attention; orange: the skips). From layer to layer follow the channels and the side; a skip always joins two feature maps of equal side. Under each name stands what that layer *returns*. The names are PyTorch's: `down.0.0` is `self.down[0][0]`, the first block of the first resolution.
 #
 # ### Exercise 3.4: the forward pass of the U-Net
 #
@@ -571,7 +571,7 @@ for blocks in deep.up:
 #
 # - at **low noise** $\epsilon$ is a good question: hard, and worth asking;
 # - at **high noise** $x_t$ nearly *is* $\epsilon$. The network can copy its input and get away with it. What we need there is $x_0$, and solving the equation for $x_0$ divides the error in $\epsilon$ by $\sqrt{\bar\alpha_t}$.
-#   At the last level of the cosine schedule this makes it 20,000 times larger. (That is why `reverse` can keep the estimate of $x_0$ in $[-1, 1]$: `clip_x0=1.0`. From here on we do.)
+#   At the last level of the cosine schedule this makes it 20,000 times larger. (That is why notebook 02 kept the estimate of $x_0$ in range, `clip_x0=1.0`. We go on doing so.)
 #
 # Asking for $x_0$ has the opposite fault: trivial at low noise. We would like to **ask for what $x_t$ does not show**, at each end. There is such a question, the **velocity** (Salimans & Ho 2022), and you can derive it.
 #
@@ -725,7 +725,7 @@ for t, a, b in zip(levels.tolist(), by_eps, by_v, strict=True):
 #
 # $$\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v,\qquad \hat\epsilon=\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t .$$
 #
-# Nothing is divided: this turns the pair back by the angle $\varphi$, and turning leaves an error as large as it is. In the printed lines an error in $v$ never grows, and one in $\epsilon$ grows from line to line.
+# Nothing is divided: this turns the pair back by the angle $\varphi$, and turning makes no error longer. In the printed lines an error of 0.01 in $v$ is never more than 0.01 in $x_0$; one in $\epsilon$ becomes hundreds at the top.
 #
 # <details>
 # <summary>The two results, step by step</summary>
@@ -781,17 +781,17 @@ show.figure(fig, "Two scores of the four corners, a dot for each of two seeds, f
             "corners have a larger confident share and a smaller Frechet distance than both linear ones.")
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.8"
-# *What to see.* The **schedule** matters most: cosine beats linear in both rows, by more than the seeds differ. The **target** matters less, and not in the way the argument promised: with cosine, $\epsilon$ is a little ahead, here and with the full training of section 6
+# *What to see.* The **schedule** matters most: cosine beats linear in both panels, by more than the seeds differ. The **target** matters less, and not in the way the argument promised: with cosine, $\epsilon$ is a little ahead, here and with the full training of section 6
 # (<!--r:digits_box.long.eps_cosine.confident.mean|.1%-->95.2%<!--/--> confident against <!--r:digits_box.long.v_cosine.confident.mean|.1%-->94.0%<!--/--> for $v$, <!--r:digits_box.long.eps_cosine.confident.std|.1%-->0.9%<!--/--> and <!--r:digits_box.long.v_cosine.confident.std|.1%-->0.4%<!--/--> standard deviation over two seeds). But every sample in the box was drawn with
 # $\hat x_0$ kept in $[-1,1]$. Without that crutch the same $\epsilon$ network gets <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident|.0%-->26%<!--/-->, its pixels in the hundreds, and the $v$ network <!--r:digits_box.long.v_cosine.seeds.0.unclipped.confident|.0%-->94%<!--/-->: the division by $\sqrt{\bar\alpha_t}$ was no idle worry. From here on: **cosine**, because it wins, and **$v$**,
 # because it gives nearly the same samples without depending on the clamp.
 #
 # ## 6. Training
 #
-# What happens in a training step was said in notebook 02: noise, ask, compare, move; AdamW, the gradient cut to norm 1, warm-up and decay of the learning rate. (You will write it yourself in notebook 04.) Here we write the part that draws:
+# What happens in a training step was said in notebook 02: noise, ask, compare, move; AdamW, the gradient cut to norm 1, warm-up and decay of the learning rate. (You will write it yourself in notebook 04.) Here you write one part of it: the average of the weights with which samples are drawn.
 #
 # Why are samples not drawn with the weights that were trained? Because these jitter from batch to batch. An **average** of the weights jitters less, and usually draws better. After every update we keep a share of the old average, and the rest is taken from the current weights. A share of 0.999 makes a calm average, but a slow one:
-# after a thousand updates a third of it would still be the random first weights. ("Samples are noise although the loss is low" is often just this.) So the share is small at first and grows, which is called the average's **warm-up**.
+# after a thousand updates a third of it would still be the random first weights. So the share is small at first and grows, which is called the average's **warm-up**.
 #
 # ### Exercise 3.8: the moving average of the weights
 #
@@ -907,7 +907,7 @@ show.figure(fig, "Loss by batch: noisy, a steep fall, then a long slow one; by e
             "histogram: it moves left; by level: flat at the highest level, still falling at the lower ones.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* After a few epochs one batch differs from the next by more than all the rest of the training gains: judge by averages, never by a batch. Below, the level explains it. Near $t=1000$ the loss is flat from early on: $x_t$ shows nothing, the best answer is the negative
+# *What to see.* After some twenty epochs one batch differs from the next by about as much as all the rest of the training gains: judge by averages, never by a batch. Below, the level explains it. Near $t=1000$ the loss is flat from early on: $x_t$ shows nothing, the best answer is the negative
 # mean image, and what is left is the spread of the digits around it (the printed number), which nothing can remove. The lower levels keep improving, slowly, and with them the strokes. **A loss that hardly moves is not a training that is done**; and a low loss says nothing about the samples. So let us draw some.
 #
 # ## 7. Samples
@@ -1072,7 +1072,7 @@ show.figure(fig, "Left: ten samples, ten blurry averages that look like no digit
             "class shares: real ones near 0.1, ours from 0.07 to 0.13, of the averages 0.17 are read as 8.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* By the four pixel statistics the averages are as good as the network. No person would say so, and the other three scores do not: their Frechet distance is more than ten times the floor, fewer are read with confidence, and 8 is the class of whatever has strokes everywhere. Ours are within a few units of the floor, and every class is
+# *What to see.* By the four pixel statistics the averages are as good as the network. The eye disagrees, and so do three scores: their Frechet distance is more than ten times the floor, fewer are read with confidence, and 8 is the class of whatever has strokes everywhere. Closeness to training (f) finds nothing: an average is no copy. Ours are within a few units of the floor, and every class is
 # there. A score means something only beside the score of real data *and* that of something bad.
 #
 # With the shipped training, two seeds: <!--r:digits.confident.mean|.0%-->94%<!--/--> of 1,000 samples are read with over $95\,\%$ confidence (real digits: <!--r:digits.floors.confident|.1%-->99.5%<!--/-->, and of the held-out ones, which the judge has not seen either, <!--r:digits.floors.confident_held_out|.1%-->97.5%<!--/-->).
@@ -1131,7 +1131,7 @@ show.gif(frames, out_dir() / "03_digits.gif", scale=6, alt="Moving: sixteen digi
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.10"
 # ## 11. A wrong line
 #
-# How would you find a mistake in a network that still draws? Below runs a U-Net with the course's weights, its forward pass and its attention written out in twelve lines. **One line is wrong**, and which one depends on you. You see what it makes of six held-out digits at $t=300$, 24 of its samples, and six measurements.
+# How would you find a mistake in a network that still draws? Below runs a U-Net with the course's weights, its forward pass and its attention written out in twelve lines. **One line is wrong**, and which one depends on you. You see what it makes of six held-out digits at $t=300$, 24 of its samples, and seven numbers; those of the right network stand in the hint.
 #
 # `go_down` is the way down of 3.4 (it returns the lowest $h$ and the list of skips) and `join_heads` puts the heads side by side again; both are right.
 #
@@ -1145,6 +1145,8 @@ show.gif(frames, out_dir() / "03_digits.gif", scale=6, alt="Moving: sixteen digi
 # <summary>Hint</summary>
 #
 # The pictures may look right all the same. So look at the numbers: should the answer change when the network is told another level? Should a row of attention weights sum to 1? Should anything change when the attention's output is set to 0?
+#
+# A right network has, in the order in which they are printed: 0.49, 0.04, 2.4, 0.04, 1.00, 0.41, and 88 % read with confidence.
 #
 # </details>
 #
@@ -1181,13 +1183,13 @@ line = 1  # TODO 3.10: the number of the wrong line
 check.found("3.10", line)
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# *What to take along.* There are six cases. In three of them, those in the attention, the samples are as good as the right network's: with 1,000 samples instead of 100 the Frechet distance is at most 4.0, and 3.4 with the right lines. No picture and no score of section 9 tells you of these mistakes.
+# *What to take along.* There are six cases. In three of them, those in the attention, the samples are as good as the right network's: of 1,000 samples (20 DDIM steps without fresh noise, hence lower than in section 9) the Frechet distance is at most 4.0, with the right lines 3.4. No picture and no score of section 9 tells you of these mistakes.
 # What does is a test of the part itself: does a row sum to 1, does the answer change when it should? The strict load in section 4 was such a test too, but only of names and shapes; that both networks gave the same *answers* was the stronger one.
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # ## Looking inside (optional)
 #
-# Four looks at a trained network. They use the shipped checkpoint, which is the same training (seed 0) on the machine of the course, so that what stands below is what you see: `trained` of section 4, your class with its weights.
+# Four looks at a trained network. The second and third use `trained` of section 4, the shipped weights in your class, so your pictures are those described; the first reads saved results, the fourth your walk of section 10.
 
 # %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]
 # ### What is each part worth?

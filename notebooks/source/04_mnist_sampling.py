@@ -242,8 +242,8 @@ train_step = check("4.1", train_step)
 # the same losses as twenty of the course's?
 #
 # Then for longer. Samples are drawn from a moving average of the weights (EMA), by your `ema_update`, always from the same eight
-# noises, so that the rows of a strip can be compared. Notebook 03 gave that average a warm-up. Here you see what the warm-up
-# prevents: `late` averages the same weights with the usual decay 0.999, but without warm-up.
+# noises, so that the rows of a strip can be compared. Notebook 03 gave that average a warm-up. Beside it runs a second average, `late`:
+# the same weights, the usual decay 0.999, no warm-up.
 #
 # <!--slide 3 min
 # ## Strokes come first; an average without warm-up shows noise
@@ -396,7 +396,7 @@ show.figure(fig, "Sixteen samples of each of four snapshots, from the same noise
 #
 # ## Keeping $x_0$ in range
 #
-# *On the one-evening route.* Notebook 03 switched on `clip_x0=1.0` in passing. What is it for? Every step asks: given $x_t$ and
+# *On the one-evening route.* Since notebook 02 `reverse` has kept the estimate in range for you, `clip_x0=1.0`. Now you write it. Why is it needed? Every step asks: given $x_t$ and
 # the predicted noise, what is the clean picture? You solved that in exercise 1.9, and the solution divides by
 # $\sqrt{\bar\alpha_t}$. That makes trouble at the top. The cosine schedule ends with $1/\sqrt{\bar\alpha_T}$ of about twenty
 # thousand: an error of one per cent in $\hat\epsilon$ is an error of two hundred in $\hat x_0$, for a picture that lives in
@@ -493,7 +493,7 @@ show.figure(fig, "Error of the estimated clean picture over the noise level, log
 # \hat\epsilon \leftarrow \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1 - \bar\alpha_t}}$$
 # In words: cut the picture to its range; the noise is what then remains of $x_t$, in units of its standard deviation.
 #
-# With an eps-network and this schedule the clamp decides between a picture and nothing. Our network predicts $v$, and
+# With an eps-network and this schedule much hangs on the clamp (notebook 03: without it 26 % of the samples were read with confidence). Our network predicts $v$, and
 # $\hat x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,\hat v$ divides by nothing: there the clamp only keeps small overshoots from
 # adding up. It is cheap and never hurts data with known bounds, so we leave it on: `clip_x0=1.0` in `reverse`.
 # ("Looking inside" measures it on and off.)
@@ -662,9 +662,8 @@ print(f"largest difference of a pixel from the course's own loop: {(samples[:4] 
 mine.credit("draw_digits")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Noise to digits, by functions that you have written one after the other since the first notebook. DDIM adds no noise on the way, so
-# the picture is settled by the first noise alone: the same seed gives the same digits, on any machine, up to rounding. They are also
-# those of the course's own loop, `reverse`.
+# Noise to digits, by functions that you have written one after the other since the first notebook. The pixels agree, up to rounding, with
+# those of the course's own loop, `reverse`: the printed difference.
 #
 # Your functions do not need the course any more. They stand in the file `my-work/mine.py`, which `check` has been writing along the way. Behind
 # them stand the functions of the next two cells, which are given: they load the weights, walk, and write a picture. (`draw_digits` works in that file
@@ -1058,7 +1057,7 @@ print(f"middle distance: samples {distance.median():.2f}, test images {distance_
 #
 # ### Which score notices what?
 #
-# Can a set be bad although every single picture in it is good? `spoil` below is given all test pictures with their labels and returns
+# Which of the four questions can be fooled? `spoil` below is given all test pictures with their labels and returns
 # 1,000 of them, drawn at random: distance near the floor of 3, and the second classifier is sure of <!--r:mnist.real.confident|.1%-->97.0%<!--/-->.
 #
 # **Exercise 4.8** Change one thing, so that the distance rises to more than three times the floor while the confident share falls by no more than
@@ -1069,7 +1068,7 @@ print(f"middle distance: samples {distance.median():.2f}, test images {distance_
 #
 # <details><summary>Hint</summary>
 #
-# Do not touch the pictures; choose them. `labels == 3` is True for the threes, and `images[labels == 3]` are all of them.
+# Do not touch the pictures; choose them. `labels == 3` is True for the threes, and `images[labels == 3]` are all of them. But 1,000 must come back, and most digits have fewer among the test pictures.
 #
 # </details>
 
@@ -1123,14 +1122,14 @@ for name, shares in {"samples": drawn, "spoilt set": metrics.class_shares(spoilt
     print(f"chi-square of 1,000, {name}: {value:.0f} (chance: about 9 ± 4)")
 
 # %% [markdown] exercise_text="4.9" slideshow={"slide_type": "slide"}
-# A value far above chance need not mean that a digit is missing; it says that the shares are visibly not those of the data. For our samples the judge's own
-# errors count too, and unclear samples tend to be read as the same few digits. (People say "mode collapse" when digits
+# The value of our samples lies within chance, that of the spoilt set far above it. Even that need not mean that a digit is missing: it says that the shares are
+# visibly not those of the data, and the judge's own errors count too. (People say "mode collapse" when digits
 # are missing. The word is from GANs; the loss of a diffusion model punishes a forgotten digit at every level, and it rarely happens here.)
 #
 # ## Which line is wrong?
 #
 # Your walk is right. The one below is not: somebody changed one line of a sampler, and which one depends on a number that was drawn for you. It draws
-# twelve digits with the course's network in 20 steps. Lines 3 to 6 are the inside of the loop, for each level `t` on the way to `t_next`; `model` takes the level as a plain number here.
+# twelve digits with the course's network in 20 steps. Lines 3 to 6 are the inside of the loop, for each level `t` on the way to `t_next`; `model` takes the level as a plain number here, and the draw of `noise` is left out (this step does not use it).
 #
 # **Exercise 4.9** Look at the pictures and the two numbers. Which line is wrong? A wrong answer costs nothing: it is answered by a measurement.
 #
@@ -1232,7 +1231,7 @@ print(f"largest difference of any pixel ({where}): DDIM {gaps['ddim']:.1g}, DDPM
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # One grey level of a byte is 0.008 in our units; the differences are far below: the same pictures. What is left is rounding, which a thousand
-# steps add up (the library computes $\bar\alpha_t$ in float32, we in float64). Take the default in any row where it differs, and so do the pictures.
+# steps add up (the library computes $\bar\alpha_t$ in float32, we in float64). Leave any of the differing settings at its default, and the pictures change.
 #
 # ## What does it cost, honestly?
 #
@@ -1419,7 +1418,7 @@ print(f"distance of {final['samples']:,} samples in {off['steps']} steps: "
       f"{on['distance']:.2f} with the clamp, {off['distance']:.2f} without")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# With $v$ the overshoot is small, so the distance tells little between the two. With eps and this schedule it was the whole picture (exercise 4.3).
+# With $v$ the overshoot is small, so the distance tells little between the two. With eps and this schedule the estimate was off by hundreds at the top (figure of exercise 4.3).
 #
 # ### The loss of the live minute
 

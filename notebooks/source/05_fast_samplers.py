@@ -22,7 +22,7 @@
 # - complete half a digit in many ways with a network that was never trained for it;
 # - check all this against `diffusers`, with the configuration named.
 #
-# **What to know** Notebooks 01, 02 and 04: $\bar\alpha_t$, your `ddim_step` and your `walk`, v-prediction, the Frechet distance and its floor.
+# **What to know** Notebooks 01 to 04: $\bar\alpha_t$, your `ddim_step` and your `walk`, v-prediction, the Frechet distance and its floor.
 #
 # **Time** about 125 minutes for a person, under two minutes for two CPU cores.
 #
@@ -105,11 +105,10 @@ print(f"in one second: {int(1 / each)} evaluations. A thousand take {1000 * each
 # ## 2. One network, a family of walks
 #
 # What did training teach the network? Only to find the noise in $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$. The chain of
-# small steps that leads there never entered the loss; only these **marginals** did, one level at a time. So every way of walking back that
-# keeps the marginals may use the same network.
+# small steps that leads there never entered the loss; only these **marginals** did, one level at a time.
 #
-# You have written such a family already: `ddim_step` of notebook 02 goes from level $t$ to any lower level, and `eta` says how much of its noise is fresh. Before we
-# look at why this works, a question about what it does.
+# You have written a step already that goes from level $t$ to any lower level: `ddim_step` of notebook 02, with its knob `eta`. Before we
+# look at why it may do that, a question about what this knob does.
 #
 # **Exercise 5.1** Somebody tells us $x_0$ and $\epsilon$. From $t=600$ we take one step to level 400, with $\eta=0$, with $\eta=0.5$ and with $\eta=1$. What happens, as $\eta$ grows, to the standard
 # deviation of $x$ at level 400, and to the correlation of this $x$ with the old noise $\epsilon$?
@@ -342,7 +341,7 @@ for k in (10, 20, 50):
 #
 # *Leading* is what "every $k$-th level" gives when one starts to count at level 1, and it is found in many programs. Every walk starts from the same pure noise, whatever its first level is.
 #
-# **Exercise 5.3** DDIM in ten steps, with each of the three spacings. One of them draws digits that are too *bright*. Which one (**a** trailing, **b** linspace, **c** leading), and by how much is its mean brightness
+# **Exercise 5.3** DDIM in ten steps, with each of the three spacings. One of them is handed noise and told that there is signal, and draws digits that are too *bright*. Which one (**a** trailing, **b** linspace, **c** leading), and by how much is its mean brightness
 # above that of real digits, which is <!--r:samplers.real.brightness|.2f-->-0.74<!--/-->? (Black is -1, white is 1.) Write a letter and a number, as in `guess = "a", 0.5`.
 #
 # Difficulty: ●●○○○ · 3 minutes
@@ -491,7 +490,7 @@ show.figure(fig, alt + "noise the one without rescaled betas is brightest; no di
 #
 # <details><summary>Answer</summary>
 #
-# Both hand the network pure noise and tell it that signal is left. Digits are dark, with a mean well below 0; noise has mean 0, brighter than the trace of a dark picture would be. Both push towards bright, so they cannot cancel. The lab's loop has both.
+# Both hand the network pure noise and tell it that signal is left. Digits are dark, with a mean well below 0; noise has mean 0, brighter than the trace of a dark picture would be. Both push towards bright, so they cannot cancel. The textbook lab that notebook 07 starts from has both.
 #
 # </details>
 #
@@ -608,7 +607,7 @@ show.rows(rows, alt + "rows, which the eye can hardly rank")
 #
 # The first is your line, followed for half a step. The second is what the fold above began with, since $\sigma_s\left(e^{\lambda_s}-e^{\lambda_t}\right)=\sigma_s e^{\lambda_s}\left(1-e^{-h}\right)=-\sqrt{\bar\alpha_s}\left(e^{-h}-1\right)$.
 #
-# Why the middle is good enough for second order: for $f(\lambda)=\hat x_0$ written as its value at the middle plus slope times distance, the slope's part integrates to something of order $h^3$ a step, for $e^\lambda$ is nearly even around the middle; DDIM's constant from the start
+# Why the middle is good enough for second order: for $f(\lambda)=\hat x_0$ written as its value at the middle plus slope times distance, over a short step $e^\lambda$ is nearly constant, so the slope's part cancels between the two halves up to order $h^3$; DDIM's value from the start
 # leaves $h^2$. With $1/h$ steps to go, that adds up to $h^2$ and $h$.
 #
 # </details>
@@ -653,8 +652,8 @@ print(f"your walk with TwoStep, {len(levels)} steps, and that of helpers: larges
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6. Quality against cost
 #
-# One figure for the whole notebook. To the left: the Frechet distance of <!--r:samplers.scoring.samples|d-->500<!--/--> samples from the test images: mean and standard deviation of three seeds up to 20 evaluations, one seed from 50 on, and 1,000 evaluations for the ancestral walk alone, the true one through all levels. The dotted line is the floor, <!--r:samplers.scoring.samples|d-->500<!--/--> real images in place of the samples. To the right: what 64 images cost on two CPU cores. The three samplers cost the
-# same, evaluation for evaluation, so the number of evaluations *is* the price. (Seconds up to 100 evaluations are measured, those for 1,000 are ten times those for 100; here the dotted line is one second.)
+# One figure for the whole notebook. To the left: the Frechet distance of <!--r:samplers.scoring.samples|d-->500<!--/--> samples from the test images: mean and standard deviation of three seeds up to 20 evaluations, one seed from 50 on, and 1,000 evaluations for the ancestral walk alone, the true one through all levels. The dotted line is the floor, <!--r:samplers.scoring.samples|d-->500<!--/--> real images in place of the samples. To the right: what 64 images cost on two CPU cores. What the three do besides
+# asking the network is next to nothing, so the number of evaluations *is* the price; that the timings differ is the scatter of the machine. (Seconds up to 100 evaluations are measured, those for 1,000 are ten times those for 100; here the dotted line is one second.)
 #
 # <!--slide 4 min
 # ## From about 20 evaluations on, DDIM and DPM-Solver++ level off
@@ -716,7 +715,7 @@ for key in names:
     print(f"{names[key]:>22}: {cost}; best in a second: {best}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# How to read it. Each curve falls while the *sampler's* error rules and levels off where the *network's* error is all that is left: that part no sampler can remove, and more steps buy little there.
+# How to read it. Without fresh noise each curve falls while the *sampler's* error rules and levels off where the *network's* error is all that is left: that part no sampler can remove, and more steps buy little there. (The ancestral curve rises again at its end; more of it below.)
 #
 # *DDIM or DPM-Solver++?* Their error bars overlap at every count, and yet the second order is better. The bars show how seeds scatter, and both samplers had the same starting noises: seed by seed DPM-Solver++ comes nearer, at every count and with every seed, by about one unit at 10 and at 20 evaluations. When two runs share their chance, compare them in pairs.
 #
@@ -815,7 +814,7 @@ for name, x in (("a", a), ("b", b), ("(a + b) / 2", (a + b) / 2)):
 check.truth("5.5", lengths.mean())
 
 # %% [markdown] exercise_text="5.6" slideshow={"slide_type": "skip"}
-# In the mean, each entry has variance $\tfrac14+\tfrac14=\tfrac12$, so the length is $28/\sqrt2\approx 19.8$. That is noise of a level which the network never saw at the top. We need a mixture that stays noise of variance 1 all the way.
+# In the mean, each entry has variance $\tfrac14+\tfrac14=\tfrac12$, so the length is $28/\sqrt2\approx 19.8$. The network is told that it stands at the top, and there it has only seen noise of variance 1. We need a mixture that stays noise of variance 1 all the way.
 #
 # **Exercise 5.6** Write `blend(a, b, share)`. It mixes two independent noises so that the share `share` *of the variance* comes from `b` and the rest from `a`. For every share from 0 to 1 the result is standard normal; share 0 gives `a` itself, share 1 gives `b`.
 #
@@ -978,8 +977,8 @@ alt = "Six real digits, the noise found for each, and the digits drawn from that
 show.figure(fig, alt + "Right: the error of the round trip falls with the number of steps.")
 
 # %% [markdown] exercise_text="5.8" slideshow={"slide_type": "slide"}
-# The pictures come back. But look at the noise: the digit can be made out in it, and its standard deviation is below 1, while a perfect inversion would give noise like any other. What is missing is missing in the flat black background: a clean picture shows the network no noise there, so hardly any is carried up.
-# Editing by inversion rests on this: invert, change something (a label, in notebook 06), draw again.
+# The pictures come back. But look at the noise: the digit can be made out in it, and its standard deviation is below 1, while a perfect inversion would give noise like any other. The missing noise is that of the flat black background: a clean picture shows the network no noise there, so hardly any is carried up.
+# Editing by inversion rests on this: invert, change something (the label, with a network of notebook 06, say), draw again.
 #
 # ## 10. Half a digit
 #
@@ -1175,7 +1174,7 @@ else:
 #
 # ## 12. Which line is wrong?
 #
-# A sampler can be wrong and still draw digits. Below stands a DPM-Solver++ of 20 steps with one wrong line in it; which line it is, depends on a seed of yours. Lines 2 to 6 are made for each level `t` of the walk, lines 2 to 4 only where there is a step before and `t_next` is above 0; `x0` and `eps` are the
+# A sampler can be wrong and still draw digits. Below stands a DPM-Solver++ of 20 steps with one wrong line in it; which line it is, depends on a seed of yours. Lines 2 to 6 are made for each level `t` of the walk, lines 2 to 4 only where there is a step before and `t_next` is above 0 (elsewhere `toward` is `x0`); `x0` and `eps` are the
 # network's estimates, clamped, and `lam` is $\lambda$.
 #
 # **Exercise 5.9** Find the line, and write its number into the second cell. Below the lines stand eight pictures of this sampler, and the end of a right walk of 50 steps from the same noises.
@@ -1380,9 +1379,9 @@ print(f"15 evaluations: {cells[0]:.2f} in bfloat16, {cells[1]:.2f} in float32")
 # 2. Late. In 20 steps, with 512 samples from one seed, fresh noise below $t=500$ alone gives a Frechet distance 3 units below DDIM's, fresh noise above it alone one that is 2 units higher. One seed says no more than the direction.
 # 3. It works: of 16 blends half-way, 15 are read with confidence. The noises found have a standard deviation of 0.79, and so has the blend (0.80), so the strokes are a little thinner; the mean brightness is -0.77 where the two ends have -0.76.
 # 4. Strokes and outlines come back, grey surfaces turn black or white: the error is 0.41 a pixel after 100 steps up and 100 down, twenty times that of a digit. The noise shows the garment clearly; its correlation with the picture is 0.5.
-# 5. About as good as DPM-Solver++. Distance from the full walk at 10, 20 and 100 evaluations, without the clamp: Heun 0.151, 0.031 and 0.005, DPM-Solver++ 0.113, 0.035 and 0.003, DDIM 0.126, 0.079 and 0.012.
+# 5. At 10 evaluations worse than both, from 20 on about as good as DPM-Solver++. Distance from the full walk at 10, 20 and 100 evaluations, without the clamp: Heun 0.151, 0.031 and 0.005, DPM-Solver++ 0.113, 0.035 and 0.003, DDIM 0.126, 0.079 and 0.012.
 # 6. From about 50, and not by much: 0.0084 where the second order has 0.0089; at 100 steps 0.0026 and 0.0030. Below that, the straight line is as good or better.
-# 7. The jump at the border falls from 0.23 to 0.16, that of real digits, and the confident share rises from 67 % to 80 %, at twice the evaluations (64 completions, 50 steps). Four rounds up and down at each level bring 0.12 and 83 %, and the eight ways differ less, 0.20 where one round has 0.27.
+# 7. The jump at the border falls from 0.23 to 0.16, near that of real digits (0.15), and the confident share rises from 67 % to 80 %, at twice the evaluations (64 completions, 50 steps). Four rounds up and down at each level bring 0.12 and 83 %, and the eight ways differ less, 0.20 where one round has 0.27.
 #
 # </details>
 #

@@ -21,7 +21,7 @@
 # - guide away from a label, and guide at some noise levels only;
 # - find a wrong line in a guided walk whose digits are all right.
 #
-# **What to know** Notebooks 02 to 04: loss, score, v-prediction, the clamp on $x_0$, the Frechet distance and its floor, the judge. From notebook 05 only the name DPM-Solver++ (a fast step rule).
+# **What to know** Notebooks 02 to 04: loss, score, v-prediction, the clamp on $x_0$, the Frechet distance and its floor, the judge. From notebook 05 `TwoStep`, your fast step rule; the course's stands in if you have not written it.
 #
 # **Time** about 105 minutes for a person, about two minutes for two CPU cores.
 #
@@ -123,7 +123,7 @@ Labelled = check("6.1", Labelled)
 # $$e(t, y) = \mathrm{layers}\big(\gamma(t)\big) + E_y, \qquad y \in \{0, \dots, K-1, \varnothing\}$$
 # In words: the level goes through its layers, and the label's row is added to what comes out.
 #
-# If your class is right, it has the same layers as the network that this course trained on labelled digits, and so that network's weights must fit: `load_state_dict` stops if one name or one shape differs.
+# Your class has the layers of the network that this course trained on labelled digits, so that network's weights must fit: `load_state_dict` stops if one name or one shape differs. (It says nothing about `embed`; the check above did.)
 
 # %% slideshow={"slide_type": "skip"}
 shipped = load_model("mnist_classes")
@@ -226,7 +226,7 @@ print(f"{parameter_count(run.model):,} parameters, {net.label.weight.numel()} of
 #
 # ## 4. Guidance: past the label
 #
-# The network gives two predictions at each step, one without label, `out_u`, and one with it, `out_c`. What lies between them is *what the label adds*. Why stop there? We could take less of it, or more. So we want a dial $s$, the *guidance scale*, that does three things:
+# The network gives two predictions at each step, one without label, `out_u`, and one with it, `out_c`. Their difference is *what the label adds*. We need not take exactly all of it: we could take less, or more. So we want a dial $s$, the *guidance scale*, that does three things:
 #
 # - at $s = 0$ the label is ignored: the answer without label comes out;
 # - at $s = 1$ the plain conditional network answers: the answer with label comes out;
@@ -304,8 +304,8 @@ guide = check("6.3", guide)
 # </details>
 #
 # Our networks predict $v$, not $\epsilon$. Does it matter which of $\epsilon$, $v$, $x_0$ is guided? At one $x_t$ each is a *straight line* in the others (notebook 03), for example
-# $\epsilon = \sqrt{\bar\alpha_t}\,v + \sqrt{1-\bar\alpha_t}\,x_t$. And `guide` forms a weighted sum whose weights, $1 - s$ and $s$, add up to 1. Such sums pass through straight lines unchanged, the constant
-# included. So guide any one of them. Both claims, checked:
+# $\epsilon = \sqrt{\bar\alpha_t}\,v + \sqrt{1-\bar\alpha_t}\,x_t$. And `guide` forms a weighted sum whose weights, $1 - s$ and $s$, add up to 1. Put such a sum into a straight line $f(z) = az + b$: out comes the same sum of the two $f$,
+# and the constant is still $b$. So guide any one of them. Both claims, checked:
 #
 # <!--slide 4 min
 # ## Guidance goes past the label
@@ -427,12 +427,12 @@ for n in (1, 8, 64):
     print(f"{n:3} image{'s' * (n > 1):20} {one:7.0f} ms {two:8.0f} ms")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# What one call saves is the fixed price of the other. On a CPU it shows for a single image at best; from a few images on the arithmetic rules, and both ways take about as long. (On a GPU a step of a network this small is
+# What one call saves is the fixed price of the other. It shows for few images, if at all; at 64 the arithmetic rules, and both ways take about as long. (On a GPU a step of a network this small is
 # mostly fixed price.) Either way **guidance doubles the work** of a sampling step: that is the first thing it costs.
 #
 # `helpers.guidance.Guided` is your function in the clothes of a network, called as `(x, t)`, so that `reverse` need not know about it.
 #
-# ### The first sevens, and what happens when the halves are exchanged
+# ### The first sevens, and a quiet mistake
 #
 # Now all is there for a walk of your own: the network of 6.1, `guided`, your `walk` of notebook 04, and the two-step rule of notebook 05. `draw` puts them together; `answer` is the function that is asked at each step.
 
@@ -446,9 +446,9 @@ def draw(y, s, x_T, steps=15, answer=guided):
     return x
 
 # %% [markdown] exercise_text="6.5" slideshow={"slide_type": "skip"}
-# The likeliest mistake in all of this is a quiet one: to take the two halves of the batch in the wrong order. Nothing stops, and digits come out. Which ones?
+# The likeliest mistake in all of this is a quiet one. Nothing stops, digits come out, and they are the wrong ones. Can you make it?
 #
-# **Exercise 6.5** `guided_too` is a right copy of your function. Change one thing in it, without touching `s` or the labels that are asked for, so that no seven comes when sevens are asked for at $s=2$. Then say with which scale the right function
+# **Exercise 6.5** `guided_too` is a right copy of your function. Change one thing in it, without touching `s` or the labels that are asked for, so that no seven comes when sevens are asked for at $s=2$. Then set `why` to the letter of the scale with which the right function
 # would have done exactly the same: (a) 0; (b) $-1$; (c) $-2$; (d) $\tfrac12$.
 #
 # Difficulty: ●●○○○ · 6 minutes
@@ -529,10 +529,10 @@ show.figure(fig, "Arrows from a grid of noisy points to estimates of the clean p
             "moon, the further the larger s.")
 
 # %% [markdown] exercise_text="6.6" slideshow={"slide_type": "slide"}
-# With $s = 1$ the estimates lie on the upper moon, or inside its bow where the noise leaves it open. With larger $s$ they lie **beyond** it: the estimate is moved away from the *unlabelled* one, so away from
-# the lower moon, into places where no data are. On average, the more noise, the further: there the two answers differ most.
+# With $s = 1$ the estimates lie on the upper moon, or inside its bow where the noise leaves it open. With $s = 2$ they are moved along the moon, away from the lower one. With $s = 4$ they lie **beyond** it,
+# where no data are: the estimate is moved away from the *unlabelled* one; at $t = 600$ all together, at $t = 300$ some far out and some still on the moon.
 #
-# ## 6. What large s does, and what it is not
+# ## 6. What large s does
 #
 # What do guided samples look like? A popular explanation: guidance samples from the data's density, sharpened towards the label, $p(x)\,p(y \mid x)^s$. We can test it here. The two moons do not overlap: on the upper moon $p(y \mid x)$ is 1, and so is every power of it. Samples of
 # that density would look the same for all $s \ge 1$. The network can be left out of the test: notebook 02's *exact* denoiser gives the exact conditional and
@@ -740,7 +740,7 @@ diversity = check("6.7", diversity)
 # Which scale is best? `make train` made a sweep: $s$ from 0 to 8, for each scale two seeds of <!--r:guidance.sampler.samples|d-->500<!--/--> samples (all classes alike), 15 DPM-Solver++ steps, $x_0$ clamped to $[-1, 1]$. The walk is deterministic on purpose: a seed is the same noise at every scale, so only $s$ changes. Three things were measured:
 #
 # - *Accuracy*: the share in which the judge, a classifier that neither drew nor guided, reads the class asked for.
-# - *Diversity*: as above, on pixels and on features of the other classifier, as a share of that of real digits.
+# - *Diversity*: as above, on pixels and on features of the classifier that also serves the Frechet distance, as a share of that of real digits.
 # - *Frechet distance* to the test images, on those features: how far is the whole distribution from that of the data?
 #
 # **Exercise 6.8** Before you look: sketch the accuracy in percent at $s = 0, 1, 2, 4, 8$ (five numbers), and write behind them the one of these scales at which the Frechet distance is smallest. Your sketch is drawn into the picture.
@@ -800,7 +800,7 @@ show.figure(fig, "Curves over the scale s from 0 to 8, dotted lines for real ima
             "then rises")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# **Where it pays.** The plain conditional network draws what it is asked for in <!--r:guidance.settings.s_1.accuracy.mean|.1%-->93.8%<!--/--> of the cases, $s = 2$ in <!--r:guidance.settings.s_2.accuracy.mean|.1%-->99.8%<!--/--> (the goal was $99\,\%$). Real test images are read as their label in <!--r:guidance.real_all|.1%-->99.2%<!--/-->: guided
+# **Where it pays.** The plain conditional network draws what it is asked for in <!--r:guidance.settings.s_1.accuracy.mean|.1%-->93.8%<!--/--> of the cases, $s = 2$ in <!--r:guidance.settings.s_2.accuracy.mean|.1%-->99.8%<!--/--> (the goal that we set: $99\,\%$). Real test images are read as their label in <!--r:guidance.real_all|.1%-->99.2%<!--/-->: guided
 # digits are *easier to read than real ones*. That is a compliment and a warning.
 #
 # **Where it harms.** Diversity of features falls with every step: <!--r:guidance.settings.s_1.diversity_features.mean|.2f-->2.35<!--/--> at $s = 1$, <!--r:guidance.settings.s_2.diversity_features.mean|.2f-->1.84<!--/--> at 2, <!--r:guidance.settings.s_8.diversity_features.mean|.2f-->1.57<!--/--> at 8, against <!--r:guidance.real.diversity_features.mean|.2f-->2.20<!--/--> for real digits. That of pixels (<!--r:guidance.settings.s_1.diversity.mean|.2f-->0.62<!--/-->, <!--r:guidance.settings.s_2.diversity.mean|.2f-->0.59<!--/-->, <!--r:guidance.settings.s_8.diversity.mean|.2f-->0.57<!--/-->; real <!--r:guidance.real.diversity.mean|.2f-->0.64<!--/-->) stops falling at large $s$: strokes
@@ -898,7 +898,7 @@ show.figure(fig, "Left: samples pushed away from the classes 0 to 9, row by row.
 # %% [markdown] exercise_text="6.9" slideshow={"slide_type": "skip"}
 # The digit to be avoided comes out in <!--r:guidance.settings.s_minus_1.accuracy.mean|.1%-->0.4%<!--/--> of the cases at $s = -1$ and in <!--r:guidance.settings.s_minus_2.accuracy.mean|.1%-->0.0%<!--/--> at $-2$ (one seed); chance would be a tenth. But "not a 3" is a direction, not a class: what comes out is what differs most from it, and the tables show favourites.
 # The judge is sure of <!--r:guidance.settings.s_minus_1.confident.mean|.0%-->84%<!--/--> of the samples at $-1$, of <!--r:guidance.settings.s_0.confident.mean|.0%-->76%<!--/--> without label: to flee from one class is to run towards others. Further away it gets worse: the distance is <!--r:guidance.settings.s_minus_1.distance.mean|.1f-->16.6<!--/--> at $-1$, <!--r:guidance.settings.s_minus_2.distance.mean|.1f-->22.3<!--/--> at $-2$ (<!--r:guidance.settings.s_0.distance.mean|.1f-->19.4<!--/--> without label).
-# The *negative prompts* of image generators do something else: they put a second label where $\varnothing$ stands, $\epsilon_\text{bad} + s\,(\epsilon_c - \epsilon_\text{bad})$ with $s > 1$, so that a wish remains.
+# The *negative prompts* of image generators do something else: they put a second label where $\varnothing$ stands, $\epsilon_\text{bad} + s\,(\epsilon_c - \epsilon_\text{bad})$ with $s > 1$, so that a class is still asked for.
 #
 # ## 12. Guidance at some levels only
 #
@@ -944,7 +944,7 @@ said = check.truth("6.9", "abc"[thirds.index(max(thirds))])
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # One dot a seed. At these thirds the high one does nearly everything, good and bad: accuracy <!--r:guidance.settings.band_high.accuracy.mean|.1%-->100.0%<!--/-->, distance <!--r:guidance.settings.band_high.distance.mean|.1f-->17.6<!--/-->, as with guidance everywhere (<!--r:guidance.settings.s_4.accuracy.mean|.1%-->100.0%<!--/-->, <!--r:guidance.settings.s_4.distance.mean|.1f-->20.4<!--/-->). The low third does nothing (<!--r:guidance.settings.band_low.accuracy.mean|.1%-->94.8%<!--/-->, <!--r:guidance.settings.band_low.distance.mean|.1f-->6.1<!--/-->; without guidance <!--r:guidance.settings.s_1.accuracy.mean|.1%-->93.8%<!--/-->, <!--r:guidance.settings.s_1.distance.mean|.1f-->5.9<!--/-->): there the digit can be *seen*, and its label is no news.
-# The middle third costs little and buys little (<!--r:guidance.settings.band_middle.accuracy.mean|.1%-->96.8%<!--/-->, <!--r:guidance.settings.band_middle.distance.mean|.1f-->6.3<!--/-->).
+# The middle third costs next to nothing and buys about half of the accuracy (<!--r:guidance.settings.band_middle.accuracy.mean|.1%-->96.8%<!--/-->, <!--r:guidance.settings.band_middle.distance.mean|.1f-->6.3<!--/-->).
 #
 # Is there a band that buys the accuracy and leaves the diversity? Thirds are coarse. So we let the scale depend on the level,
 # $$s(t) = \begin{cases} s & t_\text{low} \le t \le t_\text{high}\\ 1 & \text{else}\end{cases}$$
@@ -1008,7 +1008,7 @@ for band in ((0, 0), (334, 666), (700, 900), (900, 1000), (1, 1000)):
 #
 # <details><summary>Hint</summary>
 #
-# Ask three plain questions. What must come out at $s=0$, what at $s=1$, and what may change between $s=1$ and $s=3$? The comparisons answer them; then read the lines above again.
+# Ask four plain questions. What must come out at $s=0$, what at $s=1$, what may change between $s=1$ and $s=3$, and may $x_0$ leave the range? The printed numbers answer them; then read the lines again.
 #
 # </details>
 #
@@ -1039,7 +1039,7 @@ line = 1  # TODO 6.10: the number of the wrong line
 check.found("6.10", line)
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Three plain comparisons, at $s=0$, at $s=1$ and between two scales, find what no picture shows. Whenever you meet guidance in somebody else's program, make them first.
+# Three plain comparisons, at $s=0$, at $s=1$ and between two scales, find a wrong line 1 to 4; a missing clamp shows only in the range of $x_0$. Most of this no picture shows. Whenever you meet guidance in somebody else's program, make them first.
 #
 # ## 14. Turn the knob
 #
@@ -1192,7 +1192,7 @@ show.rows(strips, "Rows that begin with one digit and end with another, from one
 #
 # <details><summary>Answers</summary>
 #
-# 1. All are fours, and each avoids what was named: with a 9 in place of "no label" the tops stay open, with a 1 the fours get wider and bolder (the mean pixel of 40 digits rises from -0.734 to -0.675). A negative prompt keeps the wish and chooses what it is told from.
+# 1. All are fours, and each avoids what was named: with a 9 in place of "no label" the tops stay open, with a 1 the fours get wider and bolder (the mean pixel of 40 digits rises from -0.734 to -0.675). A negative prompt still asks for the class, and chooses which other class it is kept apart from.
 # 2. The unlabelled one with 0.01, since it saw one example in a hundred: its estimates are off by 0.067 from the exact ones, where `drop=0.1` has 0.035. With 0.5 it gets better, 0.023, and the labelled branch a little worse, 0.027 in place of 0.023. What shows is the guidance: at $s=3$ the moons of `drop=0.01` shrink to a spread of 0.27, those of the others to 0.35 and 0.37.
 # 3. Much like a band. With a top of 4 the triangle leaves a spread of 0.36, guidance between 334 and 666 leaves 0.38, between 250 and 750 0.34, everywhere 0.32; without guidance it is 0.50. Samples stay on the moon in all of them.
 # 4. They do not. Away from the network of 200 steps, the upper moon keeps a spread of 0.50 at $s=2$ and 0.51 at 4, where guidance by label leaves 0.41 and 0.32, and its samples stay on the moon. The bad network errs everywhere, so its difference from the good one has no favourite end.

@@ -242,12 +242,12 @@ show.figure(fig, "Each output wrong by a mean square of 0.01 at every level. Lef
 # - **$x_0$ is a bad question near $t=0$**: right, the mirror image. There $x_t$ is nearly the picture; an error that nobody would see is larger than all the noise that is there to be removed.
 # - **$v$** never multiplies an error: both of its curves stay at or below 0.01.
 #
-# **Question** The loss of an $\epsilon$ network is smallest at the highest levels. Is the network best there?
+# **Question** A network asked for $x_0$ has an error of 0.01 at level 1. Is that good?
 #
 # <details>
 # <summary>Answer</summary>
 #
-# No. Copying the input, $\hat\epsilon=x_t$, already has a mean squared error of about $\bar\alpha_t$ times a constant, which goes to 0. In units of $x_0$ the error is largest at these levels, because nobody can know which digit it was. A small loss says that the question was easy.
+# No. In units of $\epsilon$ it is 0.01 times the SNR, which is about 24,000 there: some 240, where somebody who guesses no noise at all has 1.
 #
 # </details>
 #
@@ -403,7 +403,7 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
             "steeply. Right, log SNR: one straight line; linear stops at -4.4, the others drop at the end.")
 
 # %% [markdown] exercise_text="8.5" slideshow={"slide_type": "slide"}
-# *What to see.* As pictures of $\bar\alpha$ they look like five opinions about one curve. On the right the difference is plain: a schedule is a choice of **how many levels to spend at which SNR**. The grey band holds the SNR from 10 to 0.1, where the digit comes out of the noise. The linear schedule hurries through it and spends
+# *What to see.* On the left the five curves all fall from 1 to 0 and look much alike. On the right the difference is plain: a schedule is a choice of **how many levels to spend at which SNR**. The grey band holds the SNR from 10 to 0.1, where the digit comes out of the noise. The linear schedule hurries through it and spends
 # half of its levels below, where there is little to see. The dotted line is your 8.3: straight, so every power of ten gets equally many levels. The dashed line is your 8.4: with $r_t=\sqrt{\bar\alpha_t}$ its two conditions give
 #
 # $$r'_t=(r_t-r_T)\,\frac{r_1}{r_1-r_T},\qquad \bar\alpha'_t=r_t'^{\,2}\qquad(t=1,\dots,T) ,$$
@@ -450,7 +450,7 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
 #
 # </details>
 #
-# *In the picture behind it*, left, is how much an error of $x_0$ counts under each loss. Uniform $\epsilon$ counts errors at an SNR of 1,000 a million times more than at 0.001; uniform $x_0$ counts all alike; $v$ takes the larger of the two. Min-SNR is $\epsilon$ with a lid. Right: what the loss is multiplied by, on the cosine schedule.
+# The left panel of the next figure shows how much an error of $x_0$ counts under each loss. Uniform $\epsilon$ counts errors at an SNR of 1,000 a million times more than at 0.001; uniform $x_0$ counts all alike; $v$ takes the larger of the two. Min-SNR is $\epsilon$ with a lid. The right panel shows what the loss is multiplied by, on the cosine schedule.
 #
 # <!--slide 5 min
 # ## Min-SNR: weigh like epsilon, but with a lid
@@ -507,7 +507,7 @@ show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarit
 #
 # ## 5. Where the loss really is
 #
-# So far the errors were assumed. How large are they for a real network? You may have read that predicting the noise is equally hard at all levels. Before we measure it, take a position.
+# So far the errors were assumed. How large are they for a real network? Notebook 02 found on points that noise is not equally hard to predict at all levels. By how much on pictures? Write it down first.
 #
 # ### Exercise 8.6: the loss of noise, by level
 #
@@ -548,7 +548,7 @@ check.predict("8.6", guess)
 #
 # ### Exercise 8.7: the loss level by level
 #
-# `losses` (N,), `t` (N,) whole numbers from 1 to T, any number of examples in any order. Return the mean loss in each of `bins` equal parts of the levels, (bins,); 0 where no example fell.
+# `losses` (N,), `t` (N,) whole numbers from 1 to T, any number of examples in any order. Return the mean loss in each of `bins` equal parts of the levels, (bins,); 0 where no example fell. $T$ need not be a multiple of `bins`: level $t$ begins at the share $(t-1)/T$ of the way, and that decides its bin.
 #
 # Difficulty: ●●○○○, 8 minutes
 #
@@ -804,11 +804,11 @@ print("how often each seed is the worst of its row:", np.bincount(worst).tolist(
 distances = {key: row["frechet"]["values"] for key, row in rows.items()}  # of the three seeds
 
 # %% [markdown] exercise_text="8.9" slideshow={"slide_type": "skip"}
-# In the last line of the effects $v$ is ahead of $x_0$: its distance is smaller by 1.2 on average. Now suppose you had trained only once. What could you have written?
+# In the last of the six paired comparisons $v$ is ahead of $x_0$: its distance is smaller by 1.2 on average. Now suppose you had trained only once. What could you have written?
 #
 # ### Exercise 8.9: one seed can say anything
 #
-# `headline` below takes one seed and one pair of rows that differ in the prediction only, and returns by how much the distance of $v$ is smaller. As it is given, $v$ wins. Change one thing, the seed or the rest of the rows' names, so that the very same table "shows" $x_0$ ahead, by at least 0.5. Then say what would have protected a reader from this headline:
+# `headline` below takes one seed and one pair of rows that differ in the prediction only, and returns by how much the distance of $v$ is smaller. As it is given, $v$ wins. Change one thing, the seed or the rest of the rows' names, so that the very same table "shows" $x_0$ ahead, by at least 0.5 (other rows of seed 0 will not do it). Then say what would have protected a reader from this headline:
 #
 # - **a** more samples drawn from each of the two networks
 # - **b** the same seeds in every row, and all of them reported
@@ -846,8 +846,8 @@ print(f"All eight pairs, three seeds: from x_0 to v the distance changes by {gai
 # %% [markdown] slideshow={"slide_type": "slide"}
 # *What to see.* The effects, largest first. Each is averaged over all pairs of rows that differ in this one thing; $\pm$ is its standard error over the seeds, by your `paired_gain`.
 #
-# 1. **Schedule.** Cosine is ahead of linear in every pair and with every seed. Cosine and sigmoid cannot be told apart, as their curves suggested. The zero-terminal repair changes nothing here: the linear schedule with $T=1000$ already ends at 0.006, and these digits do not mind. (With the short chains of notebook 01, or for pictures that should be very dark or very bright, it does matter.)
-# 2. **Weighting.** Min-SNR has the smaller mean distance in all eleven pairs, and the larger confident share. For $v$ with cosine or sigmoid alone the gain in distance is below the threshold; it is the eleven pairs together that show it. What has moved? Weight: for $\epsilon$ away from the lowest levels, for $x_0$ from the highest, for $v$ from both. The errors there grow (for $v$ in the highest bin <!--r:objectives.settings.v_cosine_min_snr.levels.x0.19|.2f-->0.38<!--/--> in $x_0$
+# 1. **Schedule.** Cosine is ahead of linear in every pair and with every seed. Cosine and sigmoid have the same distance, and in the confident share sigmoid is ahead by half a per cent, shown in pairs but too little to matter, as their curves suggested. The zero-terminal repair changes next to nothing here: the linear schedule with $T=1000$ already ends at 0.006, and these digits do not mind. (With the short chains of notebook 01, or for pictures that should be very dark or very bright, it does matter.)
+# 2. **Weighting.** Min-SNR has the smaller mean distance in all eleven pairs, and the larger confident share. In four pairs taken singly ($\epsilon$ with linear or sigmoid, $v$ with cosine or sigmoid) the gain in distance is below the threshold; it is the eleven pairs together that show it. What has moved? Weight: for $\epsilon$ away from the lowest levels, for $x_0$ from the highest, for $v$ from both. The errors there grow (for $v$ in the highest bin <!--r:objectives.settings.v_cosine_min_snr.levels.x0.19|.2f-->0.38<!--/--> in $x_0$
 # instead of <!--r:objectives.settings.v_cosine_uniform.levels.x0.19|.2f-->0.30<!--/-->), those in between shrink a little. That the distance falls *because* of this is plausible, but this table does not prove it.
 # 3. **Prediction.** With the clamp, there is no order that holds throughout: $\epsilon$ has the smaller distance with the linear schedule, $v$ with cosine under uniform weights, and most of these differences are below the threshold. $v$ against $x_0$: some more confident samples with every seed, the distance not clearly better.
 #
@@ -899,7 +899,7 @@ print(f"two single trainings must differ by {threshold('frechet', 1):.1f}, {thre
 #
 # Many measurements of this notebook come from one short program: draw levels, digits and noise, ask the network, sort the losses. Below it measures the network of notebook 03 ($v$, cosine) on the held-out digits, as an error of $x_0$. One of the seven lines is wrong; which one, depends on a seed of yours. The curve alone may look fine.
 #
-# **Exercise 8.10** Find the line, and write its number into the second cell. For comparison: answering with the mean digit has an error of about 0.31, the dashed line, and at the top no network can do better.
+# **Exercise 8.10** Find the line, and write its number into the second cell. For comparison: answering with the mean digit has an error of about 0.31, the dashed line, and at the very top a network can hardly do better. (`v_target` is that of 3.6.)
 #
 # Difficulty: ●●●○○, 9 minutes
 #
@@ -931,7 +931,7 @@ check.found("8.10", line)
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7. What practitioners turn first
 #
-# The same again for the settings that people change before they think about objectives. One at a time, from the same base ($v$, cosine, uniform; <!--r:knobs.recipe.steps|,-->600<!--/--> steps, batch 64, learning rate 0.002, $T=1000$, average of the weights with 0.999, attention, one block a resolution, 16 and 32 channels, SiLU), from the same seeds each. The table says how many: the fewer seeds, the wider the grey band (for a single one $\sqrt3$ times as wide as for three, and without error bars).
+# The same again for the settings that people change before they think about objectives. One at a time, from the same base ($v$, cosine, uniform; <!--r:knobs.recipe.steps|,-->600<!--/--> steps, batch 64, learning rate 0.002, $T=1000$, average of the weights with 0.999, attention, one block a resolution, 16 and 32 channels, SiLU), from the same seeds each. The first line of the table lists the seeds. The grey band is the base $\pm$ the threshold of section 6 for that many seeds.
 #
 # <!--slide 3 min
 # ## Ten ordinary knobs: outside the grey band it counts
@@ -999,7 +999,7 @@ for knob, title in titles.items():
 # - **Training length** is the strongest of the ordinary knobs: from <!--r:knobs.knobs.length.150.frechet.mean|.0f-->35<!--/--> after 150 steps to <!--r:knobs.knobs.length.2400.frechet.mean|.1f-->5.1<!--/--> after 2,400, and the curve has not ended. Before you turn anything else, train longer; and compare other settings only at equal length.
 # - **Learning rate.** Too small a rate looks like too short a training. Upwards, to five times the usual one, no difference is shown.
 # - **Two batch panels, two questions.** At equal steps 256 is better than 64: it has seen four times the images, in four times the time. At equal images the same 256 is worse: it made a quarter of the steps. A comparison that does not say which of the two it keeps equal says nothing. (With a larger batch one usually raises the learning rate too; here it is fixed.)
-# - **$T$** costs nothing here and changes nothing: training sees one level at a time, and sampling uses the same few levels for every $T$.
+# - **$T$** costs nothing here, and no difference is shown: training sees one level at a time, and sampling uses the same few levels for every $T$.
 # - **The network.** Half the channels are too few, and tanh and ReLU are behind SiLU; between SiLU and GELU no difference is shown, nor by leaving attention out. More blocks and more channels have smaller distances; whether by enough, the last column says. They are compared at equal steps, not at equal time: a larger network takes longer for the same steps.
 # - **The average.** 0.99, 0.999 and 0.9999 give *the same* network, to the last digit, because the warm-up $(1+n)/(10+n)$ of notebook 03 has not even reached 0.99 after <!--r:knobs.recipe.steps|,-->600<!--/--> steps. "Cold" is without the warm-up: with 0.9999 the random first weights still make up $0.9999^{600}\approx94\,\%$ of the average. The training, and its loss, are the very same, but the distance is <!--r:knobs.knobs.ema.9999_cold.frechet.mean|.0f-->271<!--/-->: the one knob that ruins everything
 # here, and no loss curve shows it.
@@ -1053,7 +1053,7 @@ show.figure(fig, "Class shares in per cent: a row for each length of training, a
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # *What to see.* In a fair draw of 1,000 the rarest class is not at $10\,\%$ either, so that is what to compare with. After 150 steps, when only <!--r:knobs.knobs.length.150.confident.mean|.0%-->52%<!--/--> of the samples are digits to the judge, every class is drawn already, and the effective number of classes is <!--r:knobs.knobs.length.150.entropy.mean|.2f-->9.72<!--/-->; after 2,400 it is <!--r:knobs.knobs.length.2400.entropy.mean|.2f-->9.90<!--/-->.
-# So there is a slight unevenness, which fades, and at no length a collapse that longer training would have to repair. What longer training does improve is the quality of the single sample. If samples are all alike, look for a bug (one seed for all of them, an average of the weights that is too young), not for patience.
+# So there is a slight unevenness, which fades in part, and at no length a collapse that longer training would have to repair. What longer training does improve is the quality of the single sample. If samples are all alike, look for a bug (one seed for all of them, an average of the weights that is too young), not for patience.
 #
 # **"It cannot be memorising."** The usual reason given is that the samples differ from each other, or that the noise is fresh. Neither is a reason: notebook 02 built the *perfect* minimiser of the loss, and it does nothing but repeat training points. Whether a network gets there depends on how much it can store, how long it trains, and how many examples there are.
 # So take examples away: the same network on 25, 100, 400 and all 1,437 training digits, <!--r:memorise.recipe.steps|,-->3,000<!--/--> steps each.
