@@ -539,7 +539,7 @@ def test_unknown_number_is_answered(course, capsys):
         ({"output_type": "stream", "name": "stdout", "text": "read /home/ann/x"}, "the path /home/ann"),
         ({"output_type": "stream", "name": "stdout", "text": "UserWarning: odd"}, "UserWarning:"),
         ({"output_type": "stream", "name": "stdout", "text": "1%\r2%"}, "progress bar"),
-        ({"output_type": "stream", "name": "stdout", "text": "x" * 1_600_000}, "at most 1.5"),
+        ({"output_type": "stream", "name": "stdout", "text": "x" * 2_600_000}, "at most 2.5"),
         ({"output_type": "error", "ename": "E", "evalue": "bad", "traceback": []}, "ends with E: bad"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.exercises import Check, answers, mine, patches, read_cell, written
+from helpers.exercises import Check, answers, beside, mine, patches, read_cell, written
 from helpers.exercises.patches import Break, Exercise
 from helpers.exercises.predict import Prediction
 from test_check import write
@@ -67,6 +67,7 @@ def tasks():
 def entries(tmp_path, monkeypatch):
     monkeypatch.setenv("NOISE_TO_DIGITS_MINE", str(tmp_path / "my-work"))
     monkeypatch.setattr(mine, "run_file", lambda: "It runs.", raising=False)
+    monkeypatch.setattr(beside, "show", lambda *_: None)  # where an earlier test left an IPython behind
     monkeypatch.setenv("NOISE_TO_DIGITS_STRICT_CHECKS", "1")
     with patches.reading(json.loads(json.dumps(ENTRIES))):
         yield

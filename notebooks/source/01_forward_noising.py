@@ -905,7 +905,7 @@ def accuracy(schedule):
     return share.mean().item(), (share.std() / math.sqrt(len(share))).item()
 
 # %% [markdown] exercise_text="1.7" slideshow={"slide_type": "skip"}
-# **Exercise 1.7** For $T = 100, 200, 300, 1000$ with betas up to 0.02 the amplitude left of the picture is $\sqrt{\bar\alpha_T} = 0.60, 0.36, 0.22, 0.006$. A guesser reads 10 % of the digits. How many percent does the reader read from $x_T$? Four numbers.
+# **Exercise 1.7** For $T = 100, 200, 300, 1000$ with betas up to 0.02 the amplitude left of the picture is $\sqrt{\bar\alpha_T} = 0.60, 0.36, 0.22, 0.006$. A guesser reads one digit in ten. How many percent does the reader read from $x_T$? Four numbers.
 #
 # Difficulty: ●○○○○, 3 minutes
 #

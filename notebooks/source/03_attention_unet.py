@@ -1146,7 +1146,7 @@ show.gif(frames, out_dir() / "03_digits.gif", scale=6, alt="Moving: sixteen digi
 #
 # The pictures may look right all the same. So look at the numbers: should the answer change when the network is told another level? Should a row of attention weights sum to 1? Should anything change when the attention's output is set to 0?
 #
-# A right network has, in the order in which they are printed: 0.49, 0.04, 2.4, 0.04, 1.00, 0.41, and 88 % read with confidence.
+# A right network has, in the order in which they are printed: 0.49, 0.04, 2.4, 0.04, 1.00, 0.41, and $88\,\%$ read with confidence.
 #
 # </details>
 #

@@ -493,7 +493,7 @@ show.figure(fig, "Error of the estimated clean picture over the noise level, log
 # \hat\epsilon \leftarrow \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1 - \bar\alpha_t}}$$
 # In words: cut the picture to its range; the noise is what then remains of $x_t$, in units of its standard deviation.
 #
-# With an eps-network and this schedule much hangs on the clamp (notebook 03: without it 26 % of the samples were read with confidence). Our network predicts $v$, and
+# With an eps-network and this schedule much hangs on the clamp (notebook 03: without it $26\,\%$ of the samples were read with confidence). Our network predicts $v$, and
 # $\hat x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,\hat v$ divides by nothing: there the clamp only keeps small overshoots from
 # adding up. It is cheap and never hurts data with known bounds, so we leave it on: `clip_x0=1.0` in `reverse`.
 # ("Looking inside" measures it on and off.)
@@ -614,9 +614,7 @@ show.figure(fig, "One round of a walk: ask the network, read x0 and eps, clamp, 
 # <!--slide 2 min
 # ## To the eye, fifty steps do as well as a thousand
 #
-# $$t_i = \mathrm{round}\!\left(T - i\,\frac{T}{S}\right)$$
-#
-# A twentieth of the work, and no fresh noise: the first noise alone settles each digit.
+# Levels $t_i = \mathrm{round}(T - i\,T/S)$: a twentieth of the work.
 #
 # Notes:
 # Say: drawn by the functions that you wrote. The same seed gives the same sixty-four digits on any machine, up to rounding. The printed share is what the second classifier reads with more than 95 per cent.
@@ -642,7 +640,7 @@ def walk(model, schedule, x, levels, step, read, generator=None):
 
 walk = check("4.5", walk)
 
-# %% expected="4.5" tags=["slide-output"] slideshow={"slide_type": "-"}
+# %% expected="4.5" tags=["slide-figure"] slideshow={"slide_type": "-"}
 def film(steps, x_T):
     """What a walk yields as a list of States, for filmstrips and sliders."""
     return [State(0, 1000, x_T), *(State(i, *state) for i, state in enumerate(steps, start=1))]

@@ -1381,7 +1381,7 @@ print(f"15 evaluations: {cells[0]:.2f} in bfloat16, {cells[1]:.2f} in float32")
 # 4. Strokes and outlines come back, grey surfaces turn black or white: the error is 0.41 a pixel after 100 steps up and 100 down, twenty times that of a digit. The noise shows the garment clearly; its correlation with the picture is 0.5.
 # 5. At 10 evaluations worse than both, from 20 on about as good as DPM-Solver++. Distance from the full walk at 10, 20 and 100 evaluations, without the clamp: Heun 0.151, 0.031 and 0.005, DPM-Solver++ 0.113, 0.035 and 0.003, DDIM 0.126, 0.079 and 0.012.
 # 6. From about 50, and not by much: 0.0084 where the second order has 0.0089; at 100 steps 0.0026 and 0.0030. Below that, the straight line is as good or better.
-# 7. The jump at the border falls from 0.23 to 0.16, near that of real digits (0.15), and the confident share rises from 67 % to 80 %, at twice the evaluations (64 completions, 50 steps). Four rounds up and down at each level bring 0.12 and 83 %, and the eight ways differ less, 0.20 where one round has 0.27.
+# 7. The jump at the border falls from 0.23 to 0.16, near that of real digits (0.15), and the confident share rises from $67\,\%$ to $80\,\%$, at twice the evaluations (64 completions, 50 steps). Four rounds up and down at each level bring 0.12 and $83\,\%$, and the eight ways differ less, 0.20 where one round has 0.27.
 #
 # </details>
 #

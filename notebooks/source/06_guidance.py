@@ -1031,7 +1031,7 @@ for band in ((0, 0), (334, 666), (700, 900), (900, 1000), (1, 1000)):
 # Exercise: 9 minutes, in pairs. Line 5 has no mistake in any case.
 # -->
 
-# %% exercise="6.10" kind="hunt" tags=["slide-output"] slideshow={"slide_type": "-"}
+# %% exercise="6.10" kind="hunt" slideshow={"slide_type": "skip"}
 check.hunt("6.10")
 
 # %% kind="answer" of="6.10" slideshow={"slide_type": "skip"}
