@@ -14,6 +14,7 @@ from builder.source import exercises, read_source
 
 COURSE = Course(Path(__file__).resolve().parents[1])
 START = COURSE.sources / "00_start_here.py"
+WRONG = re.compile(r"^(?!0\.0)\d\.\d+ .*: (not yet|crashed|could not)", re.MULTILINE)  # 0.0: a demonstration
 CREDIT = "drawn by your code: {} of 12 parts; the reference stands in for {}."
 
 
