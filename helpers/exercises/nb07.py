@@ -331,7 +331,7 @@ def draw_training(result):
 # --------------------------------------------------------------------------------------------------
 
 EXERCISES = [
-    Prediction("7.1", "number", right_share, near=0.03),
+    Prediction("7.1", "number", right_share, near=0.01),
     Prediction("7.2", "2 numbers", right_fields, near=0.01),
     Exercise(
         "7.3",

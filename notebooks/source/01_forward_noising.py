@@ -448,7 +448,9 @@ print(f"your alpha-bar and the schedule's differ by less than {1e-6 if differenc
 # <!--slide 5 min
 # ## All steps collapse into one jump, because variances add
 #
-# $$x_2 = \sqrt{\alpha_2\alpha_1}\;x_0 + \sqrt{\alpha_2(1-\alpha_1)}\;\epsilon_1 + \sqrt{1-\alpha_2}\;\epsilon_2, \qquad \alpha_2(1-\alpha_1) + (1-\alpha_2) = 1 - \alpha_1\alpha_2$$
+# $$x_2 = \sqrt{\alpha_2\alpha_1}\;x_0 + \sqrt{\alpha_2(1-\alpha_1)}\;\epsilon_1 + \sqrt{1-\alpha_2}\;\epsilon_2$$
+#
+# $$\alpha_2(1-\alpha_1) + (1-\alpha_2) = 1 - \alpha_1\alpha_2$$
 #
 # $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \bar\alpha_t = \alpha_1\,\alpha_2 \cdots \alpha_t$$
 #

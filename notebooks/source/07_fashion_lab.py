@@ -972,8 +972,6 @@ show.figure(fig, "Loss and distance in floors over the training step, a curve fo
 # | `timestep_spacing` (DDIM) | `"trailing"` | `"leading"` |
 # | `use_clipped_model_output` (DDIM) | `True` | `False` |
 #
-# Left: samples. Right: what the eye misses, their differences from yours.
-#
 # Notes:
 # Say: with these three settings, and its own defaults for variance and clipping, diffusers draws your pictures, to rounding. Every default that differs is a picture that differs. Five rows out of six look alike; the differences on the right say otherwise: nothing for the right settings; outlines without the clamp; grain with the larger variance; both together in the textbook's configuration. With the library's own betas the pictures are lost.
 # Ask: which row of the table is the most dangerous? (The first. With 300 levels the library's default betas stop short of noise, the mistake of step 1.)
