@@ -964,17 +964,13 @@ show.figure(fig, "Loss and distance in floors over the training step, a curve fo
 # The textbook lab draws with variance $\beta_t$ (`"fixed_large"`) and never clamps, and then asks you to confirm that the samples match those of the defaults. They cannot.
 #
 # <!--slide 4 min
-# ## The library agrees if its settings say what your code says
+# ## The library agrees if its settings say so
 #
-# | setting | your code | default there |
-# |---|---|---|
-# | `trained_betas` | times 1000/T | line to 0.02 for any T |
-# | `timestep_spacing` (DDIM) | `"trailing"` | `"leading"` |
-# | `use_clipped_model_output` (DDIM) | `True` | `False` |
+# Give it your betas (`trained_betas`), `timestep_spacing="trailing"`, `use_clipped_model_output=True`.
 #
 # Notes:
 # Say: with these three settings, and its own defaults for variance and clipping, diffusers draws your pictures, to rounding. Every default that differs is a picture that differs. Five rows out of six look alike; the differences on the right say otherwise: nothing for the right settings; outlines without the clamp; grain with the larger variance; both together in the textbook's configuration. With the library's own betas the pictures are lost.
-# Ask: which row of the table is the most dangerous? (The first. With 300 levels the library's default betas stop short of noise, the mistake of step 1.)
+# Ask: which of the three settings is the most dangerous to forget? (The first. With 300 levels the library's default betas stop short of noise, the mistake of step 1.)
 # Have run before class: six walks of 300 steps, a few seconds each. Without diffusers installed the cells say so and go on.
 # -->
 
