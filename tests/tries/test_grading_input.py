@@ -416,13 +416,13 @@ def test_a_damaged_stub(stub, folder, capsys):
 
 @pytest.mark.long
 def test_a_syntax_error_in_a_real_file_of_exercises(tmp_path):
-    """A copy of helpers/ with nb03.py broken: 3.1 says so, 1.3 is judged."""
+    """A copy of helpers/ with nb03.py broken: 3.1 says so, 1.5 is judged."""
     shutil.copytree(ROOT / "helpers", tmp_path / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "helpers/exercises/nb03.py").open("a") as file:
         file.write("\ndef broken(:\n")
     code = (
         "from helpers.exercises import check, exercises\n"
-        "check('3.1', print); check.summary('03'); check('1.3', lambda x0, t, noise, schedule: x0)\n"
+        "check('3.1', print); check.summary('03'); check('1.5', lambda x0, t, noise, schedule: x0)\n"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
     run = subprocess.run(
@@ -433,7 +433,7 @@ def test_a_syntax_error_in_a_real_file_of_exercises(tmp_path):
     assert "nb03.py does not load (SyntaxError: invalid syntax (nb03.py, line" in lines[0]
     assert "if you did not change it, restore it with `git checkout -- helpers/exercises/nb03.py`" in lines[0]
     assert lines[1].startswith("Summary of 03: not available") and lines[2].startswith(
-        "1.3 q_sample: not yet."
+        "1.5 q_sample: not yet."
     )
 
 
