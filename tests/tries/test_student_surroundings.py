@@ -185,7 +185,7 @@ def test_threads_that_it_starts_end_with_it(lines, capsys, monkeypatch):
 
 def test_an_answer_after_the_end_changes_nothing(capsys, monkeypatch):
     """A thread that was left behind notices, at the end of its case, that nobody waits for it."""
-    monkeypatch.setattr(sandbox, "_stop", lambda threads: threads)
+    monkeypatch.setattr(sandbox, "_stop", lambda worker, started, *_: [worker, *started])
     verdict, text = say("double", write(body("time.sleep(0.5)", "return 2 * x")), capsys, time_limit=0.1)
     assert verdict.mistake == "time limit" and "could not be stopped" in text
     stdout, state = sys.stdout, torch.get_rng_state()
