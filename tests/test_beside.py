@@ -122,7 +122,8 @@ def test_where_yours_stops(notebook, behind):
         notebook.run(CELL)
 
 
-def test_only_the_first_still_picture_and_all_kinds(notebook, behind):
+def test_only_the_first_still_picture_and_all_kinds(notebook, behind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the cell writes a film beside itself
     for call in ("rows({'a': picture}, 'first')", "grid(picture, 'first')", "loss_curve(l, 'first')"):
         behind(
             "picture = draw(torch.zeros(1, 1, 8, 8), 0.5)\nl = draw(torch.ones(99), 0.5).tolist()\n"

@@ -92,6 +92,7 @@ def orphans(course: Course) -> list[str]:
 
 def check(course: Course, only: str | None) -> bool:
     """Say of each notebook whether it is in step with its source and its outputs are fresh."""
+    os.environ.pop("MPLBACKEND", None)  # of a screen, or of nothing at all: no notebook is to draw by it
     from builder import mistakes  # it brings torch, which most commands do without
 
     wrong = orphans(course) if only is None else []
@@ -164,6 +165,7 @@ def run(course: Course, only: str | None, out: Path, mode: str) -> None:
 
 
 def write_mistakes(course: Course, only: str | None, always=False, say=lambda text: None) -> list[str]:
+    os.environ.pop("MPLBACKEND", None)  # of a screen, or of nothing at all: no notebook is to draw by it
     from builder import mistakes  # it brings torch, which most commands do without
 
     return mistakes.write_mistakes(course, only, always, say)
