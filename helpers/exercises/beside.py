@@ -109,7 +109,7 @@ def draw(exercise, function, source, shell):
 
 @contextlib.contextmanager
 def _nothing_stays(shell):
-    """Names, figures and displays of the notebook are afterwards as before; what goes to out_dir() goes elsewhere."""
+    """Names, figures and displays are afterwards as before; what is written to out_dir() goes elsewhere."""
     from IPython.core.displaypub import CapturingDisplayPublisher
 
     names, publisher, figures = shell.user_ns, shell.display_pub, set(pictures.plt.get_fignums())
