@@ -3,11 +3,14 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
+# TORCH=cpu or TORCH=cuda: which build of torch a new environment gets. Without it Linux without an NVIDIA driver gets
+# the CPU build from PyTorch's own index, which is 5 GB smaller; where that cannot be reached, what PyPI has.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
 # What these need in turn, pinned; make CONSTRAINTS= leaves it to pip.
 CONSTRAINTS ?= .ci/constraints.txt
 # What you type arrives as it stands there: make does not expand it, and recipes take it from the environment
 # ("$$ONLY"), so that a quote, a blank or a $ in it does no harm.
-TYPED := PYTHON VENV CONSTRAINTS PIP_ARGS ONLY REPO VERSION NN TITLE
+TYPED := PYTHON VENV CONSTRAINTS PIP_ARGS TORCH ONLY REPO VERSION NN TITLE
 $(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
 override VENV := $(if $(filter /%,$(VENV)),,./)$(VENV)
 export $(TYPED)
@@ -44,6 +47,12 @@ ready:
 	works || { "$$PYTHON" -m venv "$$VENV" && works; } || { \
 	  test -z "$$there" || fail "$$name cannot be mended: move it away, or say VENV=another-folder"; \
 	  rm -rf "$$VENV"; fail "$$PYTHON cannot make environments (on Debian and Ubuntu: apt install python3-venv)"; }; \
+	driver() { test -e /proc/driver/nvidia/version || command -v nvidia-smi > /dev/null; }; \
+	case "$$TORCH" in cpu) cpu=1;; cuda) cpu=;; "") test "$$(uname -s)" != Linux || driver || cpu=1;; \
+	  *) fail "TORCH is cpu or cuda, not $$TORCH";; esac; \
+	test -z "$$cpu" || grep -E '^torch(vision)?==' requirements.txt | xargs -r $(PY) -m pip install --quiet \
+	  --disable-pip-version-check --retries 0 --timeout 15 --index-url $(CPU_INDEX) > /dev/null 2>&1 || echo \
+	  "No CPU build of torch from $(CPU_INDEX): taking what pip finds elsewhere"; \
 	printf '%s\n' "$$PIP_ARGS" "-r requirements.txt" | xargs $(PY) -m pip install --quiet \
 	  --disable-pip-version-check $(if $(CONSTRAINTS),-c "$$CONSTRAINTS") && touch "$$mark"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from helpers.schedule import prediction_of
+from helpers.schedule import Schedule, at, prediction_of
 
 
 class Guided(nn.Module):
@@ -73,6 +73,30 @@ class Autoguided(nn.Module):
         if self.band is not None and not bool(_inside(self.band, t).any()):
             return strong
         return _exaggerate(self.weak(x, t).to(x.dtype), strong, self.scale, self.band, t)
+
+
+class AtSameNoise(nn.Module):
+    """A network of another schedule or prediction, asked in the terms of this one.
+
+    Level t of `schedule` becomes the level of the network's `own` schedule with the nearest log-SNR, where
+    x_t looks the same; its answer becomes the eps, x0 or v (`prediction`) of level t. Called as (x_t, t).
+    """
+
+    def __init__(self, model: nn.Module, own: Schedule, schedule: Schedule, prediction: str):
+        super().__init__()
+        self.model, self.own, self.schedule, self.prediction = model, own, schedule, prediction
+        wanted, known = (s.snr[1:].clamp(min=1e-30).log() for s in (schedule, own))
+        nearest = (wanted[:, None] - known[None]).abs().argmin(1) + 1
+        self.levels = torch.cat([torch.zeros(1, dtype=torch.long), nearest])
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        level = self.levels.to(t.device)[t]
+        eps, _ = self.own.from_output(self.model(x, level).to(x.dtype), x, level, prediction_of(self.model))
+        x0 = self.schedule.predict_x0(x, t, eps)
+        if self.prediction == "v":
+            a = at(self.schedule.alpha_bar, t, x)
+            return a.sqrt() * eps - (1 - a).sqrt() * x0
+        return eps if self.prediction == "eps" else x0
 
 
 def _checked(band: tuple[int, int] | None) -> tuple[int, int] | None:

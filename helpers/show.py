@@ -19,12 +19,19 @@ from helpers.files import write_bytes
 
 # Okabe & Ito 2008, and a brown
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A"]
+COLOUR = {  # one thing has one colour in all notebooks
+    "data": "#0072B2", "model": "#D55E00", "exact": "#009E73", "noise": "#777777", "floor": "#000000",
+    "linear": "#E69F00", "cosine": "#56B4E9", "other": "#8C510A",
+    "eps": "#CC79A7", "x0": "#0072B2", "v": "#D55E00",
+    "ancestral": "#009E73", "ddim": "#0072B2", "dpm": "#D55E00", "fresh": "#CC79A7",
+}  # fmt: skip
 WIDTH = 9.6  # inches: figures are this wide, so that text is the same size in all of them
 HEIGHT = 5.8  # inches at most, so that a figure fits a 1280x720 slide below its heading
 
 sns.set_theme(context="notebook", style="whitegrid", palette=COLOURS)
+SHARP = 2  # pixels of a figure for each pixel it takes on the page, for screens that have twice as many
 SIZES = {"axes.titlesize": 13, "font.size": 12, "axes.labelsize": 12, "legend.fontsize": 11}
-SIZES |= {"xtick.labelsize": 11, "ytick.labelsize": 11, "figure.dpi": 100, "savefig.dpi": 100}
+SIZES |= {"xtick.labelsize": 11, "ytick.labelsize": 11, "figure.dpi": 100}
 STYLE = {"figure.figsize": (WIDTH, 3.6), "image.cmap": "gray", "figure.constrained_layout.use": True}
 plt.rcParams.update(SIZES | STYLE)
 
@@ -36,7 +43,7 @@ def figure(fig, alt: str, save=None) -> None:
     """
     _described(alt)
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", facecolor="white")
+    fig.savefig(buffer, format="png", facecolor="white", dpi=SHARP * fig.dpi)
     plt.close(fig)
     # kmeans keeps rare colours, such as one cell of a colour map, what they are
     picture = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE, kmeans=3)
@@ -45,7 +52,31 @@ def figure(fig, alt: str, save=None) -> None:
     if save is not None:
         write_bytes(save, buffer.getvalue())
     png = base64.b64encode(buffer.getvalue()).decode()
-    _display({"image/png": png, "text/plain": alt}, {"image/png": {"alt": alt}})
+    width, height = (round(side / SHARP) for side in picture.size)
+    about = {"alt": alt, "width": width, "height": height}
+    _display({"image/png": png, "text/plain": alt}, {"image/png": about})
+
+
+def table(rows, header, caption: str = "") -> None:
+    """Show rows (lists of str or numbers) under their header as a table; numbers stand to the right.
+
+    Raises ValueError where a row has another length than the header.
+    """
+    rows, header = [[str(entry) for entry in row] for row in rows], [str(entry) for entry in header]
+    if wrong := [row for row in rows if len(row) != len(header)]:
+        raise ValueError(f"the header has {len(header)} entries, this row {len(wrong[0])}: {wrong[0]}")
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (header, *rows)]
+    body = "".join(f"<tr>{''.join(map(_table_cell, row))}</tr>" for row in rows)
+    head = "".join(f"<th>{html.escape(entry)}</th>" for entry in header)
+    above = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    whole = f"<table>{above}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    _display({"text/html": whole, "text/plain": "\n".join(filter(None, [caption, *lines]))}, {})
+
+
+def _table_cell(entry: str) -> str:
+    side = "right" if entry[:1] in "0123456789+-−±<>≈" and entry[:1] else "left"
+    return f'<td style="text-align: {side}">{html.escape(entry)}</td>'
 
 
 def _described(alt: str) -> None:
@@ -135,10 +166,10 @@ def filmstrip(
     states = at_levels(path, levels)
     pictures = {}
     for i in range(count):
-        name = f"sample {i + 1}" if count > 1 else "x_t"
+        name = f"sample {i + 1}" if count > 1 else "$x_t$"
         pictures[name] = torch.stack([s.x[i] for s in states])
         if x0:
-            pictures[f"{name}, estimate of x_0" if count > 1 else "estimate of x_0"] = torch.stack(
+            pictures[f"{name}, estimate of $x_0$" if count > 1 else "estimate of $x_0$"] = torch.stack(
                 [torch.ones_like(s.x[i]) if s.x0 is None else s.x0[i] for s in states]
             )
     rows(pictures, alt, [level(s.t) for s in states], title, save)

@@ -20,9 +20,11 @@ function beyond() {
 function figures() {
   return [...Reveal.getCurrentSlide().querySelectorAll("img")].map((img) => {
     const box = img.getBoundingClientRect();
-    const scale = Math.min(box.width / img.naturalWidth, box.height / img.naturalHeight);
+    const sharp = img.naturalWidth / (img.getAttribute("width") || img.naturalWidth);  // 2 for screens with twice the pixels
+    const scale = sharp * Math.min(box.width / img.naturalWidth, box.height / img.naturalHeight);
     const gif = img.src.startsWith("data:image/gif");
-    return {scale, gif, alt: img.alt, width: scale * img.naturalWidth, height: scale * img.naturalHeight};
+    return {scale, gif, alt: img.alt, width: scale * img.naturalWidth / sharp,
+      height: scale * img.naturalHeight / sharp};
   });
 }
 

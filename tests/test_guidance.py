@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
-from helpers.guidance import Autoguided, Guided
+from helpers.guidance import AtSameNoise, Autoguided, Guided
 from helpers.models import PointMLP, UNet
 from helpers.sampling import ancestral, ddim, dpm_solver, last, reverse
-from helpers.schedule import cosine
+from helpers.schedule import cosine, linear
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSES = 3
@@ -256,3 +257,22 @@ def test_autoguidance_inside_the_loop():
     strong, weak = two_networks("points", "v")
     walk = reverse(Autoguided(strong, weak, 1.0), cosine(50), ddim(6), (4, 2), seed=3)
     assert torch.allclose(last(walk), last(reverse(strong, cosine(50), ddim(6), (4, 2), seed=3)), atol=1e-4)
+
+
+def test_the_weak_network_is_asked_at_the_same_noise():
+    """A perfect eps network of the lab's schedule becomes a perfect v network of the cosine schedule."""
+    own, schedule, x0 = linear(300), cosine(1000), torch.randn(3, 1, 4, 4)
+
+    class Perfect(nn.Module):
+        prediction = "eps"
+
+        def forward(self, x, t):
+            return own.predict_eps(x, t, x0)
+
+    weak = AtSameNoise(Perfect(), own, schedule, "v")
+    for t in (200, 500, 900):
+        level = torch.full((3,), t)
+        x_t = schedule.q_sample(x0, level, torch.randn(x0.shape))
+        eps, guess = schedule.from_output(weak(x_t, level), x_t, level, "v")
+        assert (own.exact(int(weak.levels[t])) - schedule.exact(t)).abs() < 0.006
+        assert (guess - x0).abs().max() < 0.15

@@ -191,6 +191,34 @@ def test_opens_with_its_front_matter(name):
 
 
 @each_notebook
+def test_sections_are_numbered_and_tasks_are_headings(name):
+    """In the core every section has a number, without a gap; every task stands in the contents."""
+    cells = source.read_source(COURSE.sources / f"{name}.py")
+    core = [c.source for c in cells if c.cell_type == "markdown" and "optional" not in tags(c)]
+    found = re.findall(r"(?m)^## (\d+)\. \S", "\n".join(core))
+    assert found == [str(i) for i in range(1, len(found) + 1)] and len(found) >= 6
+    others = re.findall(r"(?m)^## (?!\d)(.+)$", "\n".join(core))
+    assert others == ["What we learned"], others
+    for cell in cells:
+        if number := cell.metadata.get("exercise_text"):
+            assert re.search(rf"(?m)^### Exercise {re.escape(number)}: \S", cell.source), number
+
+
+@each_notebook
+def test_a_reader_sees_little_code_that_only_draws(name):
+    """At most a third of the lines that are not folded plot or print; what is folded says so everywhere."""
+    lines = []
+    for cell in complete(name).cells:
+        folded = {"hide-input", "setup"} & set(tags(cell))
+        if cell.cell_type == "code" and folded:
+            assert cell.metadata["jupyter"]["source_hidden"] and cell.metadata["cellView"] == "form"
+        elif cell.cell_type == "code":
+            lines += [line for line in cell.source.splitlines() if line.strip() and line.strip()[0] != "#"]
+    drawing = [line for line in lines if re.search(r"\b(ax|axes|fig|plt|show|print)\b[.(]", line)]
+    assert len(drawing) <= len(lines) / 3
+
+
+@each_notebook
 def test_optional_cells_come_after_a_heading_of_their_own(name):
     core = True
     for cell in complete(name).cells:

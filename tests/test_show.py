@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -71,7 +72,19 @@ def test_alt_text_is_shown(name, shown, tmp_path):
         assert f'alt="{html.escape(alt)}"' in bundle["text/html"]
     else:
         assert metadata["image/png"]["alt"] == alt
-        assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+        picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+        sides = metadata["image/png"]["width"], metadata["image/png"]["height"]
+        assert picture.size == pytest.approx([show.SHARP * side for side in sides], abs=2)
+
+
+def test_a_table_is_html_and_plain_text(shown):
+    show.table([["DDIM", "83.1 %"], ["<b>", 7]], ["sampler", "confident"], "of 1,000 samples")
+    ((bundle, _),) = shown
+    assert bundle["text/plain"] == "of 1,000 samples\nsampler  confident\nDDIM     83.1 %\n<b>      7"
+    assert "<th>confident</th>" in bundle["text/html"] and "&lt;b&gt;" in bundle["text/html"]
+    assert '<td style="text-align: right">7</td>' in bundle["text/html"]
+    with pytest.raises(ValueError, match="the header has 2 entries, this row 1"):
+        show.table([["DDIM"]], ["sampler", "confident"])
 
 
 @pytest.mark.parametrize("alt", ["", "  \n", None], ids=repr)
@@ -178,10 +191,10 @@ def test_labels_are_the_levels_of_the_states(monkeypatch):
     path = walk(10)  # levels 9 .. 0
     show.filmstrip(path, "strip", levels=(9, 4, 0), x0=True)
     assert seen["labels"] == ["t = 9", "t = 4", "clean"]
-    assert list(seen["p"]) == ["x_t", "estimate of x_0"]
-    assert torch.equal(seen["p"]["x_t"], torch.stack([path[i].x[0] for i in (0, 5, 9)]))
+    assert list(seen["p"]) == ["$x_t$", "estimate of $x_0$"]
+    assert torch.equal(seen["p"]["$x_t$"], torch.stack([path[i].x[0] for i in (0, 5, 9)]))
     blank = torch.ones_like(path[0].x[0])  # before the first step there is no estimate
-    assert torch.equal(seen["p"]["estimate of x_0"], torch.stack([blank, path[5].x0[0], path[9].x0[0]]))
+    assert torch.equal(seen["p"]["estimate of $x_0$"], torch.stack([blank, path[5].x0[0], path[9].x0[0]]))
     show.filmstrip(path, "strip", levels=(9, 0), count=2)
     assert list(seen["p"]) == ["sample 1", "sample 2"]
 

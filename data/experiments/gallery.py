@@ -9,38 +9,31 @@ from data.experiments.measures import noise
 from data.experiments.mnist import load_network, schedule_of_network
 from data.experiments.points import RECIPE, train_points
 from data.experiments.runner import Experiment
-from helpers import data, show
+from helpers import show
 from helpers.guidance import Guided
-from helpers.sampling import ancestral, ddim, reverse
+from helpers.sampling import ancestral, ddim, dpm_solver, reverse
 from helpers.schedule import cosine
 
-NETWORKS = {  # name of the GIF: checkpoint, seed of the noise, what it shows
-    "mnist": ("mnist_unet", 4, "Noise turns into eight handwritten digits."),
-    "on_request": ("mnist_classes", 1, "Noise turns into the digits 0 to 7, as asked."),
-    "fashion": ("fashion_lab", 1, "Noise turns into eight pieces of clothing."),
-}
-GIFS = ["dissolving", "points", *NETWORKS]
+GIFS = ["born", "points", "fashion"]
 
 
-def draw_dissolving(work, path) -> None:
-    """Eight 8x8 digits on their way into noise: the forward process, one noise throughout."""
-    images, labels = data.digits()
-    x0 = torch.stack([images[labels == c][0] for c in range(8)])
-    fresh, schedule = noise(8, 0, 8), cosine(1000)
-    levels = torch.linspace(0, schedule.T, work.settings["frames"]).long().tolist()
-    frames = [show.tiles(schedule.q_sample(x0, t, fresh), columns=4) for t in levels]
-    show.gif(frames, path, "Eight 8x8 digits dissolve into noise.", scale=5, seconds=3)
+def draw_born(work, path) -> None:
+    """Four of each digit, asked for by its label; the finished digits come first, then the walk to them."""
+    s, y, model = work.settings, torch.arange(40) % 10, load_network("mnist_classes")
+    rule, schedule = dpm_solver(s["steps"], eta=2.0), schedule_of_network(model)
+    walk = list(reverse(Guided(model, y, 1.5), schedule, rule, seed=8, x_T=noise(40, 7), clip_x0=1.0))
+    frames = [show.tiles(state.x, columns=10) for state in show.evenly(walk, s["born"])]
+    alt = "Forty handwritten digits, four of each from 0 to 9, appear out of noise."
+    show.gif([frames[-1]] * 5 + frames, path, alt, scale=3, seconds=4)
 
 
-def draw_walk(work, path) -> None:
-    """A DDIM walk of one of the shipped networks, as a grid of four columns."""
-    s, (name, seed, alt) = work.settings, NETWORKS[path.stem]
-    model = load_network(name)
-    network = Guided(model, y=torch.arange(8), scale=2.0) if name == "mnist_classes" else model
-    schedule, x_T = schedule_of_network(model), noise(8, seed)
-    states = list(reverse(network, schedule, ddim(s["steps"]), x_T=x_T, clip_x0=1.0))
-    frames = [show.tiles(state.x, columns=4) for state in show.evenly(states, s["frames"])]
-    show.gif(frames, path, alt, scale=2, seconds=3)
+def draw_fashion(work, path) -> None:
+    """A walk of the lab's network, as a grid of four columns."""
+    s, model = work.settings, load_network("fashion_lab")
+    rule, schedule = ddim(s["steps"]), schedule_of_network(model)
+    walk = list(reverse(model, schedule, rule, x_T=noise(8, 1), clip_x0=1.0))
+    frames = [show.tiles(state.x, columns=4) for state in show.evenly(walk, s["frames"])]
+    show.gif(frames, path, "Noise turns into eight pieces of clothing.", scale=2, seconds=3)
 
 
 def draw_points(work, path) -> None:
@@ -64,16 +57,17 @@ def draw_points(work, path) -> None:
 class Gallery(Experiment):
     """The moving pictures of README.md."""
 
-    name, hours, needs = "gallery", 0.1, ("mnist_unet", "mnist_classes", "fashion")
+    name, hours, needs = "gallery", 0.1, ("mnist_classes", "fashion")
     makes = tuple(f"gallery/{name}.gif" for name in GIFS)
-    settings = dict(frames=24, steps=50, T=1000, dots=2000, points=10_000, recipe=RECIPE, gifs=GIFS)
-    quick = dict(frames=2, steps=2, T=24, dots=50, points=500, recipe=dict(RECIPE, steps={"board": 2}))
+    settings = dict(frames=24, born=16, steps=50, T=1000, dots=2000, points=10_000, recipe=RECIPE, gifs=GIFS)
+    quick = dict(frames=2, born=2, steps=2, T=24, dots=50, points=500)
+    quick |= dict(recipe=dict(RECIPE, steps={"board": 2}))
 
     def list_jobs(self, s):
         return {name: dict(name=name) for name in s["gifs"]}
 
     def measure(self, work, name):
-        draw_gif = dict(dissolving=draw_dissolving, points=draw_points).get(name, draw_walk)
+        draw_gif = dict(born=draw_born, points=draw_points, fashion=draw_fashion)[name]
         draw_gif(work, work.made / "gallery" / f"{name}.gif")
 
 

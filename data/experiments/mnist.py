@@ -5,24 +5,19 @@ from __future__ import annotations
 import time
 
 import torch
-from torch import nn
 
-from data.experiments.jobs import cross, figure, figures, gather, round_all, take_images, to_images, to_list
+from data.experiments.jobs import cross, figures, gather, round_all, take_images, to_images, to_list
 from data.experiments.measures import draw, floor, judge, noise, real
 from data.experiments.networks import schedule_of, train_network
 from data.experiments.runner import Experiment
 from helpers import checkpoints, metrics, show
-from helpers.guidance import Autoguided
 from helpers.models import LabUNet, UNet, parameter_count
 from helpers.sampling import ancestral, ddim, dpm_solver, last, reverse
-from helpers.schedule import at
 
 RULES = {"ancestral": ancestral, "ddim": ddim, "dpm_solver": dpm_solver}
 SNAPSHOTS = {"400": "1min", "2000": "5min", "8000": "20min"}  # step: minutes on two cores of our machine
 NETWORK = dict(channels=[16, 48, 96], prediction="v")
 FIRST = dict(schedule="cosine", T=1000, batch_size=64, bf16=True, steps=24_000, lr=1e-3, seed=0, ema=0.999)
-BEST = dict(rule="dpm_solver", steps=50, eta=0.5)
-GUIDE = dict(weak="mnist_lab", scale=2.0, band=[200, 900])
 
 
 def load_network(name: str):
@@ -49,31 +44,6 @@ def start_from(model, name: str, images: torch.Tensor) -> None:
         raise ValueError(f"a network that starts from {name} is another function ({gap:.1g} off) {unknown}")
 
 
-class AtSameNoise(nn.Module):
-    """A network of another schedule or prediction, asked in the terms of this one.
-
-    Level t of `schedule` becomes the level of the network's own schedule with the nearest log-SNR, where x_t
-    looks the same; its answer becomes the eps, x0 or v (`prediction`) of level t.
-    """
-
-    def __init__(self, model, schedule, prediction: str):
-        super().__init__()
-        self.model, self.schedule, self.prediction = model, schedule, prediction
-        self.own = schedule_of_network(model)
-        wanted, known = (s.snr[1:].clamp(min=1e-30).log() for s in (schedule, self.own))
-        nearest = (wanted[:, None] - known[None]).abs().argmin(1) + 1
-        self.levels = torch.cat([torch.zeros(1, dtype=torch.long), nearest])
-
-    def forward(self, x, t):
-        level = self.levels[t]
-        eps, _ = self.own.from_output(self.model(x, level).float(), x, level, self.model.prediction)
-        x0 = self.schedule.predict_x0(x, t, eps)
-        if self.prediction == "v":
-            a = at(self.schedule.alpha_bar, t, x)
-            return a.sqrt() * eps - (1 - a).sqrt() * x0
-        return eps if self.prediction == "eps" else x0
-
-
 def count_training(model) -> dict:
     """How far the training of a checkpoint had come, with that of the network it started from."""
     recipe, log = model.recipe, model.log
@@ -84,14 +54,15 @@ def count_training(model) -> dict:
     return dict(count, threads=log["threads"], loss=log["loss"][-1] if log["loss"] else None)
 
 
-def measure_samples(work, network, sampler, seed, n, clip=1.0, guide=None) -> dict:
-    """Draw n samples and judge them. sampler: rule and its arguments; guide: weak network, scale, band."""
-    s, options = work.settings, dict(sampler)
-    model, rule = load_network(network), RULES[options.pop("rule")](**options)
+def make_rule(rule: str, **options):
+    """A rule by its name and its arguments."""
+    return RULES[rule](**options)
+
+
+def measure_samples(work, network, sampler, seed, n, clip=1.0) -> dict:
+    """Draw n samples and judge them. sampler: rule and its arguments."""
+    s, model, rule = work.settings, load_network(network), make_rule(**sampler)
     schedule = schedule_of(model.recipe)
-    if guide:
-        weak = AtSameNoise(load_network(guide["weak"]), schedule, model.prediction)
-        model = Autoguided(model, weak, guide["scale"], guide["band"])
     images = draw(model, schedule, rule, noise(n, seed), 1000 * (seed + 1), clip=clip, bf16=s["bf16"])
     return {**judge(images, "mnist", s["few"]), "pixels": to_list(images, s["shown"])}
 
@@ -290,52 +261,4 @@ class Mnist(Experiment):
         yield gap < 2 / 255, "diffusers draws the same within a grey level"
 
 
-class Samplers(Experiment):
-    """README: the network with three samplers of 50 steps, one of them autoguided."""
-
-    name, hours, needs = "mnist_samplers", 0.3, ("judges", "mnist_unet", "fashion")
-    makes = ("results/mnist_samplers.json", "results/mnist_samplers.safetensors")
-    rows = dict(
-        ddim=dict(sampler=dict(rule="ddim", steps=50, eta=0.0)),
-        dpm_fresh=dict(sampler=BEST),
-        autoguided=dict(sampler=BEST, guide=GUIDE),
-    )
-    settings = dict(samplers=rows, samples=500, seeds=[0, 1, 2], shown=64, bf16=True, few=None)
-    few_rows = dict(
-        ddim=dict(sampler=dict(rule="ddim", steps=2)),
-        autoguided=dict(sampler=dict(BEST, steps=3), guide=dict(GUIDE, band=[8, 20])),
-    )
-    quick = dict(samplers=few_rows, samples=80, seeds=[0], shown=4, few=400)
-
-    def list_jobs(self, s):
-        jobs = {}
-        for name, sampler in s["samplers"].items():
-            jobs |= cross({name: dict(network="mnist_unet", n=s["samples"], **sampler)}, s["seeds"])
-        return jobs
-
-    measure = staticmethod(measure_samples)
-
-    def assemble(self, work, done):
-        """A row for each sampler, the floor for so many samples, and the first images of each."""
-        s, test, rows = work.settings, real("mnist", work.settings["few"]).test, {}
-        lowest, (grouped, images) = floor(test, s["samples"]), gather(done, s["seeds"])
-        for name, runs in grouped.items():
-            row = figures(runs, ("distance", "confident", "smallest_class"))
-            row["excess"] = figure([run["distance"] - lowest["mean"] for run in runs])
-            shares = [run["class_shares"] for run in runs]
-            rows[name] = {**s["samplers"][name], **row, "class_shares": shares}
-        about = dict(samples=s["samples"], seeds=s["seeds"], real="test images", bf16=s["bf16"])
-        confident = round(metrics.confident_share(test), 4)
-        results = dict(scoring=about, floor=lowest, real=dict(confident=confident), samplers=rows)
-        work.save_results(results, **images)
-
-    def bounds(self, found):
-        share = {name: row["confident"]["mean"] for name, row in found["samplers"].items()}
-        yield share["dpm_fresh"] > share["ddim"], "fresh noise makes more samples confident"
-        further = (
-            share["autoguided"] - share["dpm_fresh"] > found["samplers"]["dpm_fresh"]["confident"]["std"]
-        )
-        yield further, "autoguidance makes more samples confident, by more than the spread"
-
-
-EXPERIMENTS = [Training(), Snapshots(), Classes(), Mnist(), Samplers()]
+EXPERIMENTS = [Training(), Snapshots(), Classes(), Mnist()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from itertools import product
 
 import torch
@@ -18,7 +19,8 @@ from helpers.classifiers import features
 from helpers.models import UNet
 from helpers.sampling import ancestral, ddim, dpm_solver, last, reverse
 
-SAMPLERS = {"ancestral": lambda steps: ddim(steps, eta=1.0), "ddim": ddim, "dpm": dpm_solver}
+SAMPLERS = {"ancestral": partial(ddim, eta=1.0), "ddim": ddim, "dpm": dpm_solver}
+SAMPLERS |= {"fresh": partial(dpm_solver, eta=2.0)}
 SPACINGS = ("trailing", "linspace", "leading")
 SHORT = dict(T=300, steps=1500, batch_size=64, lr=2e-3, seed=0, ema=0.999, bf16=False)
 
@@ -31,8 +33,6 @@ def power_levels(T: int, steps: int, power: float) -> list[int]:
 
 def make_rule(sampler: str, steps: int, **options):
     """The rule of one job: a sampler, every k-th level with the one-level step, or levels by a power."""
-    if sampler == "every level":
-        return ancestral()
     if sampler == "naive":
         return skip_levels(steps)
     if sampler == "power":
@@ -160,16 +160,16 @@ def nest(done: dict) -> tuple[dict, dict]:
 class Samplers(Experiment):
     """Notebook 05: quality by sampler and number of evaluations."""
 
-    name, hours, needs = "samplers", 1.4, ("judges", "mnist_unet")
+    name, hours, needs = "samplers", 1.5, ("judges", "mnist_unet")
     makes = ("results/samplers.json", "results/samplers.safetensors")
-    settings = dict(samples=500, seeds=[0, 1, 2], shown=8, few=None, levels=1000, repeated=20)
-    settings |= dict(skips=[10, 20, 50], evaluations=[4, 6, 8, 10, 15, 20, 50, 100], spaced=[10, 20])
+    settings = dict(samples=1000, seeds=[0, 1, 2, 3, 4], shown=8, few=None, repeated=50)
+    settings |= dict(skips=[10, 20, 50], evaluations=[4, 8, 10, 15, 20, 50], spaced=[10, 20])
     settings |= dict(powers=[0.75, 1.5], powered=[10, 15], etas=[0.0, 0.5, 1.0], eta_steps=[10, 20])
     settings |= dict(inversions=[20, 50, 100, 200], corrections=[0, 1], inverted=16)
     settings |= dict(walks=[5, 10, 20, 50, 100, 200], short=SHORT, short_walk=30)
     schedules = dict(uncorrected="uncorrected", zero_terminal="zero_terminal", rescaled="linear")
     settings |= dict(short_schedules=schedules, short_network=dict(channels=[16, 32], prediction="v"))
-    quick = dict(samples=70, seeds=[0], shown=2, few=400, levels=24, skips=[10], inverted=2, evaluations=[2])
+    quick = dict(samples=70, seeds=[0], shown=2, few=400, skips=[10], inverted=2, evaluations=[2])
     quick |= dict(spaced=[2], powers=[0.75], powered=[2], etas=[0.5], eta_steps=[2], inversions=[2])
     quick |= dict(walks=[2], short_walk=4, short=dict(SHORT, T=24, steps=2))
     quick |= dict(short_network=dict(channels=[8, 8], prediction="v"))
@@ -187,9 +187,8 @@ class Samplers(Experiment):
                 rules[f"power dpm {power} {n}"] = dict(sampler="power", steps=n, power=power)
             rules[f"unclipped dpm {n}"] = dict(sampler="dpm", steps=n, clip=None)
         for n, eta in product(s["eta_steps"], s["etas"]):
-            rules[f"eta {eta} {n}"] = dict(sampler="ddim", steps=n, eta=eta)
+            rules[f"eta {eta} {n}"] = dict(sampler="ddim", steps=n, eta=eta, repeated=True)
         rules["precision float32"] = dict(sampler="dpm", steps=s["powered"][-1], bf16=False)
-        rules[f"quality ancestral {s['levels']}"] = dict(sampler="every level", steps=s["levels"])
         jobs |= {name: dict(kind="rule", **rule) for name, rule in rules.items()}
         for n, c in product(s["inversions"], s["corrections"]):
             jobs[f"inversion {n} {c}"] = dict(kind="inversion", steps=n, corrections=c)
@@ -223,16 +222,18 @@ class Samplers(Experiment):
     def bounds(self, found):
         quality, spacing, short = found["quality"], found["spacing"], found["short"]
         for every, row in found["naive"].items():
-            far = 2 * quality["ddim"][str(1000 // int(every))]["distance"]["mean"]
-            twice = row["distance"]["mean"] > far
-            yield twice, f"every {every}th level is twice as far naively as with DDIM"
+            twice = row["distance"]["mean"] > 2 * quality["ddim"]["20"]["distance"]["mean"]
+            yield twice, f"every {every}th level is naively twice as far as 20 steps of DDIM"
         ddim_gaps, dpm_gaps = (found["convergence"][name] for name in ("ddim", "dpm"))
         precise = min(ddim_gaps[n] / dpm_gaps[n] for n in ("20", "50", "100")) > 1.5
         yield precise, "the second order ends nearer to the full walk"
-        for n, row in quality["dpm"].items():
-            pairs = zip(row["distance"]["values"], quality["ddim"][n]["distance"]["values"], strict=True)
+        for n in ("8", "10", "15", "20"):
+            pairs = zip(*(quality[name][n]["distance"]["values"] for name in ("dpm", "ddim")), strict=True)
             nearer = all(a < b for a, b in pairs)
             yield nearer, f"DPM-Solver++ is nearer than DDIM in {n} steps, with every seed"
+        for n in ("10", "15", "20", "50"):
+            share = {name: quality[name][n]["confident"]["mean"] for name in ("ancestral", "ddim")}
+            yield share["ancestral"] > share["ddim"], f"with eta = 1 more samples are confident in {n} steps"
         for n in ("10", "20"):
             light = {name: rows[n]["brightness"]["mean"] for name, rows in spacing.items()}
             worst = max(spacing, key=lambda name: spacing[name][n]["distance"]["mean"])

@@ -9,18 +9,27 @@
 # %% [markdown] slideshow={"slide_type": "slide"}
 # # 00 Start here
 #
-# **Noise to Digits** is a course on diffusion models: the kind of network that makes pictures by removing noise from noise. It starts with one formula for
-# one pixel and ends with handwritten digits that appear out of nothing, made by a network you have understood part by part. Every claim is measured in front of you,
-# on an ordinary computer: two CPU cores are enough, a GPU and a network connection are not needed.
+# Take a photo and cover it with static, a little more each second, until only static is left. Now play the film backwards: out of static comes a picture. A *diffusion model* is a
+# network that has learned to play this film backwards, also for pictures that nobody ever took. Many of today's picture generators work this way.
+#
+# In **Noise to Digits** you build one. We start with a single formula for a single pixel, and we end with handwritten digits that nobody ever wrote, drawn by a network whose every
+# part you have written or taken apart. All of it runs on an ordinary computer: two CPU cores are enough, and you need no GPU and no network connection. Where the course makes a
+# claim, the numbers stand below it: measured in the notebook, or saved from a longer run that you can repeat (`make train`).
 #
 # **What you will be able to do** Afterwards you
 #
 # - know that your installation works, or what to do about it;
-# - have the symbols of the whole course on one page;
-# - have checked what you should know beforehand;
-# - have seen how exercises answer.
+# - have seen a diffusion model draw, and know what such models are used for;
+# - have tested what you should know beforehand;
+# - have done your first three exercises, and know how they answer.
 #
-# **What to know** Python, and a first acquaintance with PyTorch tensors. **Time** About 30 minutes for a person, a few seconds for two CPU cores.
+# Section 7 is for looking things up: the symbols of the course, and a glossary.
+#
+# **What to know** Python, PyTorch tensors, means and variances; and you have met a convolutional network once. Section 4 tests it.
+#
+# **Time** About 30 minutes for a person, a few seconds for two CPU cores. If you have one evening for the whole course, look at section 6 first.
+#
+# Work in a copy, so that an update never touches your answers: `make start` fills the folder my-work/ with the student edition, where the solutions are left for you to write. On Colab save a copy in Drive.
 #
 # <!--slide 1 min
 # # 00 Start here: pictures out of noise
@@ -49,9 +58,9 @@ else:
     sys.path.insert(0, str(root))
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## Does everything work here?
+# ## 1. Does everything work here?
 #
-# Run the next cell. It looks at what the course needs and says of each thing whether it is there; it changes nothing.
+# Run the cell above and the next two (a click on their bars unfolds the code). They look at what the course needs and say what is there. They change nothing.
 #
 # <!--slide 3 min
 # ## Two cells say whether your machine is ready
@@ -68,7 +77,7 @@ else:
 # Ask: what is the first thing to try after an installation, when a package is still reported as missing? (Restart the kernel: a running kernel does not notice what was installed behind its back. Then see whether the notebook uses the environment one installed into.) Ask also: your samples look like grey mush and everything was very fast; what do you check? (The mode: in smoke mode no result means anything.)
 # -->
 
-# %% tags=["slide-output"] slideshow={"slide_type": "-"}
+# %% tags=["hide-input", "slide-output"] slideshow={"slide_type": "-"}
 needed = ["torch", "torchvision", "numpy", "scipy", "sklearn", "matplotlib", "seaborn", "PIL", "tqdm"]
 needed, missing = [*needed, "safetensors"], []
 for name in needed:
@@ -82,7 +91,7 @@ for name in needed:
         missing.append(name)
         print(f"{name:12s} MISSING or broken: {type(error).__name__}: {error}")
 
-# %% tags=["slide-output"] slideshow={"slide_type": "-"}
+# %% tags=["hide-input", "slide-output"] slideshow={"slide_type": "-"}
 todo = []
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     todo.append("The course needs Python 3.11 to 3.13: make the environment anew with one of these.")
@@ -109,10 +118,10 @@ print("\n".join(todo) if todo else "All is well: go on.")
 # | `full` | ignores the shipped networks and trains everything: hours |
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## A first taste
+# ## 2. A first taste
 #
-# Below, a network walks from pure noise to digits. It has seen 60,000 handwritten digits with noise added, and learned one thing: to tell what in a noisy picture is noise. How such a
-# network is built, trained, used and judged is what the course is about. (Where the shipped network cannot be loaded, the cell says so and plays the *noising* of notebook 01 backwards instead.)
+# What does it look like when a network draws? The one below was shown 60,000 handwritten digits with noise added. It learned one thing: to tell which part of a noisy picture is noise.
+# We give it six squares of pure noise, let it name the noise, take a little of that away, and ask again, 25 times.
 #
 # <!--slide 3 min
 # ## The network has learned one thing: what in a picture is noise
@@ -121,7 +130,7 @@ print("\n".join(todo) if todo else "All is well: go on.")
 # - **Making a picture:** begin with noise and nothing else. Let the network name the noise, take a little of it away, ask again.
 #
 # Notes:
-# Live: run the cells of "A first taste"; the walk takes about two seconds. Below the text six walks from noise, as a moving picture that begins again by itself.
+# Live: run the cells of section 2; the walk takes about two seconds. Below the text six walks from noise, as a moving picture that begins again by itself.
 # Say: this is the whole idea. How the network is built, trained, used and judged is what notebooks 01 to 04 are about.
 # Ask: the picture at the start contains no digit. Where does the digit come from? (From what the network knows about digits: it takes away what does not fit one. Which digit it will be is decided by the noise one started from.)
 # -->
@@ -147,7 +156,7 @@ alt = "Six fields of noise turn, in a few seconds, into six handwritten digits."
 show.gif(frames, out_dir() / "first_taste.gif", alt, scale=84 // walk[0].x.shape[-1], seconds=3)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# The walk once more, as a strip to look at in peace: two of the six digits, at eight noise levels.
+# That went fast. Here are two of the six walks as a strip, to look at in peace. From which column on can you tell which digit it will be?
 #
 # <!--slide 2 min
 # ## Coarse shapes come first, detail last
@@ -165,35 +174,8 @@ alt = "The same walk as a strip: noise at t = 1000, first shapes about half-way,
 show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=2)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# Coarse shapes come first, detail last. Not every digit is well made; notebook 04 says how many are, in numbers. The label of a picture is always the noise level $t$ of *what it shows*, from 1000 (noise) down to 0, where it says "clean".
-#
-# ## The symbols of the course
-#
-# One meaning for each, everywhere. Come back here whenever a letter looks unfamiliar; nobody has to learn this table by heart.
-#
-# | symbol | in the code | meaning | from notebook |
-# |---|---|---|---|
-# | $x_0$ | `x0` | clean data: a point or a picture with values in $[-1, 1]$ | 01 |
-# | $t$ | `t` | noise level, $0 \dots T$: 0 is clean, $T$ is noise | 01 |
-# | $T$ | `T` | the highest noise level, mostly 1000 | 01 |
-# | $x_t$ | `x_t` | the data at noise level $t$; $x_T$ is pure noise, or nearly | 01 |
-# | $\epsilon$ | `eps`, `noise` | standard Gaussian noise, $\mathcal N(0, I)$ | 01 |
-# | $\beta_t$ | `betas[t]` | variance that the step from $t-1$ to $t$ adds; $\beta_0 = 0$ | 01 |
-# | $\alpha_t = 1-\beta_t$ | `alphas[t]` | share of the variance that this step keeps | 01 |
-# | $\bar\alpha_t = \alpha_1 \cdots \alpha_t$ | `alpha_bar[t]` | what steps $1 \dots t$ keep together; $\bar\alpha_0 = 1$ | 01 |
-# | $\mathrm{SNR}(t) = \bar\alpha_t/(1-\bar\alpha_t)$ | `snr[t]` | signal-to-noise ratio | 01 |
-# | $q(x_t \mid x_{t-1})$ | `q_step` | one noising step | 01 |
-# | $q(x_t \mid x_0)$ | `q_sample` | all steps in one jump | 01 |
-# | $q(x_{t-1} \mid x_t, x_0)$ | `schedule.posterior` | the step back, if the clean data were known | 02 |
-# | $\tilde\beta_t$ | `posterior_variance` | the variance of that step | 02 |
-# | $\nabla \log p_t(x_t)$ | `score` | the direction in which $x_t$ becomes more likely; $p_t$ is the density of noisy data | 02 |
-# | $\epsilon_\theta(x_t, t)$ | `model(x_t, t)` | the network; $\theta$ are its weights | 02 |
-# | $\hat x_0$ | `predict_x0` | the clean data that a prediction of the noise implies | 01 |
-# | $p_\theta(x_{t-1} \mid x_t)$ | `reverse`, `ancestral` | the step back with the network's estimate in it | 02 |
-# | $\eta$ | `eta` | how much fresh noise DDIM adds: 0 none, 1 as much as the ancestral step | 02 |
-# | $v$ | `prediction="v"` | another question to ask the network, a mix of $\epsilon$ and $x_0$ | 03 |
-# | $s$ | `scale` | how strongly a label guides a walk | 06 |
-# | $B, C, H, W$ | `x.shape` | examples in a batch, channels, height, width of a picture | 01 |
+# The coarse shape comes first: somewhere between 600 and 400 the digits can be named. Then the strokes get sharper. Not every digit is well made, and notebook 04 counts how many are. The label above a
+# picture is the *noise level* $t$ of what it shows, from 1000 (pure noise) down to 0, where it says "clean".
 #
 # <!--slide 3 min
 # ## Six symbols carry the first lecture
@@ -212,14 +194,37 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 # $$x_t = \sqrt{\bar\alpha_t}\;x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
 #
 # Notes:
-# Say: nobody learns this by heart. The whole table is in notebook 00; each symbol has one meaning, everywhere. Point out that the array at t is the symbol with index t, as in the papers: level 0 is the clean picture, and the first step leads to level 1.
+# Say: nobody learns this by heart. The whole table is in section 7 of notebook 00, with a glossary; each symbol has one meaning, everywhere. Point out that the array at t is the symbol with index t, as in the papers: level 0 is the clean picture, and the first step leads to level 1.
 # Ask: T is 1000. What is the label of pure noise, and how many steps lead there from the clean picture? (1000; a thousand steps, and step t leads to level t.)
 # -->
 
-# %% [markdown] slideshow={"slide_type": "slide"}
-# ## Are you ready? Five questions
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## 3. What is it good for?
 #
-# Answer first, then unfold. Four right: begin. Fewer: the answers say what to read up on.
+# The same idea, with larger networks and other data, is at work in many places:
+#
+# | field | what is drawn | an example |
+# |---|---|---|
+# | pictures from words | an image, in a compressed form | Stable Diffusion ([Rombach et al. 2022](https://arxiv.org/abs/2112.10752)) |
+# | sound | the waveform of speech | DiffWave ([Kong et al. 2021](https://arxiv.org/abs/2009.09761)) |
+# | biology | the backbone of a protein with a wanted function | RFdiffusion ([Watson et al. 2023](https://doi.org/10.1038/s41586-023-06415-8)) |
+# | weather | many possible next weeks, to see what is likely | GenCast ([Price et al. 2024](https://arxiv.org/abs/2312.15796)) |
+# | robots | the next second of a movement | Diffusion Policy ([Chi et al. 2023](https://arxiv.org/abs/2303.04137)) |
+#
+# There were generators before. Why did this one win so much ground?
+#
+# | | how it learns | what is hard about it | one sample takes |
+# |---|---|---|---|
+# | **GAN** ([Goodfellow et al. 2014](https://arxiv.org/abs/1406.2661)) | two networks compete: one forges, one detects forgeries | the contest can run away or get stuck on a few pictures | one evaluation of the network |
+# | **VAE** ([Kingma & Welling 2014](https://arxiv.org/abs/1312.6114)) | a network squeezes a picture into a few numbers and another one unpacks them | the unpacked pictures tend to be blurry | one evaluation |
+# | **diffusion** ([Ho et al. 2020](https://arxiv.org/abs/2006.11239)) | one network learns a regression: name the noise | drawing is slow, a step at a time | 10 to 1,000 evaluations |
+#
+# A regression is an easy, steady training: one network, one squared error, no contest. The price is paid when drawing, and a good part of this course (notebooks 02, 04 and 05) is about making it smaller.
+
+# %% [markdown] slideshow={"slide_type": "slide"}
+# ## 4. Are you ready? Five questions
+#
+# Answer first, then unfold. If four are right, begin. If not, the answers say what to read up on.
 #
 # **1.** $X$ and $Y$ are independent with variances 4 and 9. What are the variance and the standard deviation of $X + Y$?
 #
@@ -242,7 +247,7 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 #
 # <details><summary>Answer</summary>
 #
-# It stops with an error: broadcasting lines shapes up from the *right*, and 16 does not fit 8. `a.reshape(-1, 1, 1, 1) * x` works, and in this course `at(values, t, x)` does it for you. With `x` of shape `(16, 16)` nothing would stop you, and each *column*
+# It stops with an error: broadcasting lines shapes up from the *right*, and 16 does not fit 8. `a.reshape(-1, 1, 1, 1) * x` works. With `x` of shape `(16, 16)` nothing would stop you, and each *column*
 # would get a factor, silently. (Read up on: broadcasting.)
 #
 # </details>
@@ -317,7 +322,7 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 # Ask: under the noise there is a 4 or a 9, both equally likely. What does the best denoiser answer? (The mean of both pictures, half a 4 and half a 9: the best answer to the question, and not a digit.)
 # -->
 
-# %% slideshow={"slide_type": "skip"}
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
 try:
     g = torch.Generator().manual_seed(0)
     x, y = 2 * torch.randn(100_000, generator=g), 3 * torch.randn(100_000, generator=g)
@@ -329,16 +334,16 @@ except Exception as error:
     print(f"question 3, measured: {type(error).__name__}: {error}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# ## How exercises answer
+# ## 5. How exercises answer
 #
-# Each notebook has seven to ten tasks, of four kinds:
+# Notebooks 01 to 08 have seven to ten tasks each, this one has three. There are four kinds:
 #
 # | kind | what you leave in the cell |
 # |---|---|
 # | **write** | a function or a class, in place of `...` |
-# | **predict** | a number, a few numbers or a letter, written down *before* the next cells show the truth. The first answer stands, and none is wrong: it was right, or off, and then you know why |
-# | **break** | working code with one thing changed, and a letter that says why it fails now |
-# | **hunt** | the number of the one wrong line in a program, found by what the program shows |
+# | **predict** | a number, a few numbers or a letter, written down *before* the next cells show the truth. The first answer is kept. It cannot be wrong, only off, and then you learn why |
+# | **break** | working code in which you change one thing so that it fails, and a choice from a list: why does it? |
+# | **hunt** | the number of the one wrong line in a program; its bad pictures and numbers are your clues |
 #
 # A cell to fill in has a `# TODO`. Its last line hands what you wrote to `check`. A function is called on small examples, and `check` says one of four things:
 #
@@ -400,7 +405,9 @@ middle = demo("0.0", middle)
 # %% [markdown] exercise_text="0.1" slideshow={"slide_type": "slide"}
 # Now yours. The dots say how hard an exercise is, from one to five; two hints unfold below, and in the student edition the solution unfolds beneath the cell. Take the hints before the solution.
 #
-# **Exercise 0.1** Grey values come as numbers from 0 to `top` (16 for the small digits, 255 for MNIST). Map them to $[-1, 1]$, on a straight line: 0 to $-1$, `top` to $+1$.
+# ### Exercise 0.1: grey values as numbers around 0
+#
+# Grey values come as numbers from 0 to `top` (16 for the small digits, 255 for MNIST). Map them to $[-1, 1]$, on a straight line: 0 to $-1$, `top` to $+1$.
 #
 # Difficulty: ●○○○○, 3 minutes
 #
@@ -446,10 +453,12 @@ def to_range(pixels, top):
 to_range = check("0.1", to_range)
 
 # %% [markdown] exercise_text="0.2" slideshow={"slide_type": "skip"}
-# And one that the whole course rests on: noise. PyTorch has two functions whose names differ by one letter, `torch.rand` and `torch.randn`, and confusing
+# The next one is what the whole course rests on: noise. PyTorch has two functions whose names differ by one letter, `torch.rand` and `torch.randn`, and confusing
 # them is the commonest mistake of all. Randomness always comes from a *generator* with a seed, so that a run can be repeated.
 #
-# **Exercise 0.2** Return `x` plus Gaussian noise of mean 0 and standard deviation `sigma`, drawn from `generator`, independently for every value.
+# ### Exercise 0.2: add noise
+#
+# Return `x` plus Gaussian noise of mean 0 and standard deviation `sigma`, drawn from `generator`, independently for every value.
 #
 # Difficulty: ●○○○○, 3 minutes
 #
@@ -478,7 +487,9 @@ add_noise = check("0.2", add_noise)
 # %% [markdown] exercise_text="0.3" slideshow={"slide_type": "skip"}
 # The third task is a prediction, with the function you have just written.
 #
-# **Exercise 0.3** You add noise of standard deviation 0.3 to an even grey picture, and to the result noise of standard deviation 0.4. What is the standard deviation of all the noise together?
+# ### Exercise 0.3: two noises
+#
+# You add noise of standard deviation 0.3 to an even grey picture, and to the result noise of standard deviation 0.4. What is the standard deviation of all the noise together?
 #
 # Difficulty: ●○○○○, 3 minutes
 #
@@ -502,10 +513,10 @@ twice = add_noise(once, 0.4, g)
 print(f"standard deviations: {once.std():.3f} after the first noise, {twice.std():.3f} after the second")
 check.truth("0.3", twice.std())
 
-# %% [markdown] slideshow={"slide_type": "slide"}
+# %% [markdown] slideshow={"slide_type": "skip"}
 # Variances add: $0.3^2 + 0.4^2 = 0.25$, and its root is $0.5$. Notebook 01 adds noise a thousand times and uses nothing but this rule.
 #
-# ## The way through the course
+# ## 6. The way through the course
 #
 # | notebook | what happens | you | two CPU cores |
 # |---|---|---|---|
@@ -520,25 +531,98 @@ check.truth("0.3", twice.std())
 # | 08 Schedules and objectives | what to predict, how to weight it, which knobs matter: measured | 125 min | 2 min |
 #
 # 00 to 04 are the course, 05 to 08 what comes after it. 01 to 04 build on each other in this order; of the rest, 06 uses a sampler of 05, and 07 and 08 can be read after 04. Each notebook opens with what you will be able to do and closes with a list to check yourself against; the parts under "Looking inside" are optional, and nothing
-# later depends on them. Work in a copy (`make start` fills the folder my-work/), so that an update of the course never touches your answers.
+# later depends on them. With all exercises 00 to 04 take about ten hours.
 #
 # ### One evening
 #
-# Two and a half hours from here to digits drawn by your own code. In each notebook do the tasks of this table, run all other cells without stopping, and read where the section says *On the one-evening route*. Where you skip a task, the reference stands in.
+# Two and a half hours from here to digits drawn by code of which you wrote more than half. In each notebook do the tasks of this table, read the sections that say *On the one-evening route*, and run all other cells without stopping. Where you skip a task, the reference stands in.
 #
 # | notebook | read and do | minutes |
 # |---|---|---|
-# | 00 | the tests of the installation, a first taste, how exercises answer; 0.2 and 0.3 | 14 |
+# | 00 | sections 1, 2 and 5; 0.2 and 0.3 | 14 |
 # | 01 | the data and one step, 1.1; the closed form, 1.3 and 1.4; the jump, 1.5; the way back, 1.9 | 35 |
 # | 02 | two data sets and one leap, 2.2; the simple loss, 2.3; back from noise, 2.8 | 30 |
 # | 03 | what an image needs; attention, 3.2 and 3.3; the U-Net (read); what to ask for, 3.7 | 33 |
 # | 04 | the data, the network, the long training; 4.3 and 4.4; the walk, 4.5: **your digits**; watching it happen | 38 |
 #
 # At the end 04 says "drawn by your code: 7 of 12 parts; the reference stands in for 1.6, 2.5, 2.7, 3.1 and 3.4". Those five are a second evening of an hour; then `python my-work/mine.py` draws alone.
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# ## 7. Symbols and words
 #
+# For looking things up: nobody has to learn these tables by heart. A symbol means the same in all notebooks and in the code.
+#
+# | symbol | in the code | meaning | from notebook |
+# |---|---|---|---|
+# | $x_0$ | `x0` | clean data: a point or a picture with values in $[-1, 1]$ | 01 |
+# | $t$ | `t` | noise level, $0 \dots T$: 0 is clean, $T$ is noise | 01 |
+# | $T$ | `T` | the highest noise level, mostly 1000 | 01 |
+# | $x_t$ | `x_t` | the data at noise level $t$; $x_T$ is pure noise, or nearly | 01 |
+# | $\epsilon$ | `eps`, `noise` | standard Gaussian noise, $\mathcal N(0, I)$ | 01 |
+# | $\beta_t$ | `betas[t]` | variance that the step from $t-1$ to $t$ adds; $\beta_0 = 0$ | 01 |
+# | $\alpha_t = 1-\beta_t$ | `alphas[t]` | share of the variance that this step keeps | 01 |
+# | $\bar\alpha_t = \alpha_1 \cdots \alpha_t$ | `alpha_bar[t]` | what steps $1 \dots t$ keep together; $\bar\alpha_0 = 1$ | 01 |
+# | $\mathrm{SNR}(t) = \bar\alpha_t/(1-\bar\alpha_t)$ | `snr[t]` | signal-to-noise ratio | 01 |
+# | $q(x_t \mid x_{t-1})$ | `q_step` | one noising step | 01 |
+# | $q(x_t \mid x_0)$ | `q_sample` | all steps in one jump | 01 |
+# | $q(x_{t-1} \mid x_t, x_0)$ | `schedule.posterior` | the step back, if the clean data were known | 02 |
+# | $\tilde\beta_t$ | `posterior_variance` | the variance of that step | 02 |
+# | $\nabla \log p_t(x_t)$ | `score` | the direction in which $x_t$ becomes more likely; $p_t$ is the density of noisy data | 02 |
+# | $\epsilon_\theta(x_t, t)$ | `model(x_t, t)` | the network; $\theta$ are its weights | 02 |
+# | $\hat x_0$ | `predict_x0` | the clean data that a prediction of the noise implies | 01 |
+# | $p_\theta(x_{t-1} \mid x_t)$ | `reverse`, `ancestral` | the step back with the network's estimate in it | 02 |
+# | $\eta$ | `eta` | how much fresh noise DDIM adds: 0 none, 1 as much as the ancestral step | 02 |
+# | $v$ | `prediction="v"` | another question to ask the network, a mix of $\epsilon$ and $x_0$ | 03 |
+# | $s$ | `scale` | how strongly a label guides a walk | 06 |
+# | $B, C, H, W$ | `x.shape` | examples in a batch, channels, height, width of a picture | 01 |
+#
+# ### Glossary
+#
+# The number says in which notebook a word is explained.
+#
+# | word | meaning | in |
+# |---|---|---|
+# | ancestral sampling | drawing step by step with the reverse of the noising steps, with fresh noise in each; the original way (DDPM) | 02 |
+# | attention | a layer in which every place of a picture looks at all others and mixes what it finds there | 03 |
+# | autoguidance | guiding a network away from what a weaker network would do | 06 |
+# | bound (ELBO) | a quantity that the log-likelihood cannot fall below; training raises it | 02 |
+# | checkpoint | the saved weights of a network | 03 |
+# | clamp, clip | cut values off at a limit, here the estimate of $x_0$ at $-1$ and 1 | 04 |
+# | classifier-free guidance | exaggerating the difference that a label makes to the network's answer | 06 |
+# | confident, sure | a classifier gives one class more than 95 percent; the share of such samples is a score | 03 |
+# | DDIM | a family of steps that can skip levels; $\eta$ says how much fresh noise they add | 02, 05 |
+# | denoiser | a function that guesses the clean data (or the noise) from noisy data and its level | 02 |
+# | DPM-Solver++ | a sampler that draws a line through two successive estimates and so needs fewer steps | 05 |
+# | EMA | exponential moving average: an average of the weights over the last steps of training, used for drawing | 03 |
+# | evaluation | asking the network once; what drawing costs | 05 |
+# | floor | the score that real data reach against other real data: no honest sampler does better | 02, 03 |
+# | Frechet distance | distance of two sets of pictures: a Gaussian is fitted to the features of each, and the two Gaussians are compared | 03, 04 |
+# | guidance scale | how far the difference a label makes is exaggerated; 1 means not at all | 06 |
+# | held out | data that no training has seen | 03 |
+# | judge | the classifier that scores samples; it was trained on real pictures only | 03 |
+# | KL divergence | how badly one distribution is described by another, in nats or bits; 0 only where they agree | 02 |
+# | likelihood | the probability (density) that a model gives to the data | 02 |
+# | Markov chain | a random walk in which the next state depends on the present one only | 01 |
+# | noise level | $t$: how many noising steps lead there | 01 |
+# | posterior | where $x_{t-1}$ was, when $x_t$ and $x_0$ are known: again a Gaussian | 02 |
+# | recall | share of the real pictures that the samples come close to: a score for variety | 06 |
+# | residual block | layers that compute a correction, which is added to what came in | 03 |
+# | sampler | a rule for the way from noise to data, given a network | 02 |
+# | schedule | how much noise each level has: the curve of $\bar\alpha_t$ | 01 |
+# | score | $\nabla \log p_t$: in which direction data become more likely. (In another sense: a number that says how good samples are) | 02 |
+# | skip connection | a short cut that carries detail from the way down of a U-Net to the way up | 03 |
+# | sliced Wasserstein distance | how far points have to be moved to turn one cloud into another, averaged over directions | 02 |
+# | SNR | signal-to-noise ratio $\bar\alpha_t/(1-\bar\alpha_t)$ | 01 |
+# | trailing | a choice of levels that begins at the very top, $T$ | 04, 05 |
+# | U-Net | a network that halves the resolution, doubles it back, and connects equal sizes | 03 |
+# | v-prediction | asking the network for a mix of noise and picture that is easy at every level | 03 |
+# | zero terminal SNR | a schedule whose last level holds nothing of the picture at all | 01, 05 |
+
+# %% [markdown] slideshow={"slide_type": "slide"}
 # ## What we learned
 #
 # - The installation works (or you know what is missing), and in which mode the notebooks run.
+# - A diffusion model learns to name the noise in a picture. It draws by starting from noise and taking a little away, many times.
 # - $t$ counts noise levels from 0, clean, to $T$, noise; a picture's label is the level of what it shows.
 # - Variances add, standard deviations do not; factors of Gaussian noise are square roots of variances; `(B,)` becomes `(B, 1, 1, 1)` before it meets pictures.
 # - Exercises answer, and a notebook runs on whatever you have or have not filled in.
@@ -548,12 +632,12 @@ check.truth("0.3", twice.std())
 # Can you
 #
 # - [ ] say what the four answers of `check` mean?
-# - [ ] find the symbol $\bar\alpha_t$ in the table, and its name in the code?
+# - [ ] find the symbol $\bar\alpha_t$ in section 7, and its name in the code?
 # - [ ] name the mode your notebooks run in?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Right; not attempted; not yet, with the mistake; crashed, with the line. 2. It stands behind $\alpha_t$, in the block that begins with $\beta_t$; in the code it is `alpha_bar[t]`. 3. The second cell prints it behind "mode:".
+# 1. Right; not attempted; not yet, with the mistake; crashed, with the line. 2. Two rows below $\beta_t$; in the code it is `alpha_bar[t]`. 3. The last cell of section 1 prints it behind "mode:".
 #
 # </details>
 #
@@ -572,8 +656,8 @@ check.truth("0.3", twice.std())
 #
 # ### References
 #
-# - J. Ho, A. Jain, P. Abbeel, *Denoising Diffusion Probabilistic Models*, NeurIPS 2020, arXiv:2006.11239: the notation of the course is theirs (with $t$ counted from 0).
-# - J. Sohl-Dickstein et al., *Deep Unsupervised Learning using Nonequilibrium Thermodynamics*, ICML 2015, arXiv:1503.03585: where the idea comes from.
+# - J. Ho, A. Jain, P. Abbeel, *Denoising Diffusion Probabilistic Models*, NeurIPS 2020, [arXiv:2006.11239](https://arxiv.org/abs/2006.11239): the notation of the course is theirs.
+# - J. Sohl-Dickstein et al., *Deep Unsupervised Learning using Nonequilibrium Thermodynamics*, ICML 2015, [arXiv:1503.03585](https://arxiv.org/abs/1503.03585): where the idea comes from.
 #
 # <!--slide 2 min
 # ## You are ready: what comes next

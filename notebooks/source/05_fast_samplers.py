@@ -9,20 +9,20 @@
 # %% [markdown] slideshow={"slide_type": "slide"}
 # # 05 Fast samplers
 #
-# A thousand steps to draw a digit: that is what the ancestral walk costs. Nothing is trained in this notebook. The
-# network stays as it is, and we change only the way it is asked, until 64 digits come in about a second.
+# The ancestral walk of notebook 04 takes a thousand steps to draw a digit. Do we need all of them? In this notebook we train
+# nothing. We keep the network as it is and change only how we walk back from noise, until 64 digits come in about a second.
 #
 # **What you will be able to do**
 # - say what $\eta$ chooses between, and why one network serves a whole family of walks;
 # - explain why leaving out steps naively fails, and which levels a short walk should visit;
 # - see and repair a walk that starts below the top, or at a top that is not noise;
 # - write DPM-Solver++(2M) in a few lines and say what "second order" buys;
-# - read quality against cost from one figure, and choose a sampler by it;
+# - read quality against cost from one figure, and choose a sampler for your budget;
 # - use determinism: one seed at several step counts, a path between two pictures, a real picture inverted;
 # - complete half a digit in many ways with a network that was never trained for it;
-# - check all this against `diffusers`, with the configuration named.
+# - get the same pictures from `diffusers`, and name every setting that this takes.
 #
-# **What to know** Notebooks 01 to 04: $\bar\alpha_t$, your `ddim_step` and your `walk`, v-prediction, the Frechet distance and its floor.
+# **What to know** Notebooks 01 to 04: $\bar\alpha_t$, your `ddim_step` and your `walk`, v-prediction, the Frechet distance between two sets of pictures (smaller is better) and its floor, the distance that real pictures have.
 #
 # **Time** about 125 minutes for a person, under two minutes for two CPU cores.
 #
@@ -62,8 +62,8 @@ my = mine.parts()  # your functions of the notebooks before, where they are righ
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1. What does an evaluation cost?
 #
-# The price of a sampler is the number of times it asks the network. All else is a few multiplications. So first: how long
-# does one evaluation take here, for 64 images, and how many fit into a second?
+# A sampler asks the network again and again, and does a few multiplications in between. So its price is the number of
+# questions, which we call **evaluations**. How long does one take on your machine, for 64 images, and how many fit into a second?
 #
 # <!--slide 2 min
 # ## A sampler costs as much as the evaluations it asks for
@@ -77,7 +77,7 @@ my = mine.parts()  # your functions of the notebooks before, where they are righ
 # Notes:
 # Say: so the question of this notebook is how few evaluations will do.
 # Ask: would a batch of 128 instead of 64 take twice as long? (On a CPU nearly so: the arithmetic rules. On a GPU hardly longer, a network this small leaves it idle.)
-# Live: run the cell, it takes a few seconds; the number of evaluations in one second is today's budget. On two cores that do nothing else, 15 evaluations take <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s; a much larger number here means that the machine was busy.
+# Live: run the cell, it takes a few seconds; the number of evaluations in one second is today's budget. On two cores that do nothing else, 15 evaluations of DPM-Solver++ take <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s; a much larger number here means that the machine was busy.
 # -->
 
 # %% tags=["slide-output"] slideshow={"slide_type": "-"}
@@ -96,21 +96,28 @@ def draw(rule, x_T, clip=1.0):  # its own seed: else the first fresh noise could
 noise = torch.randn(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 tries = choose(8, 2)
 start = time.perf_counter()
-draw(ddim(tries), noise)
+samples = draw(ddim(tries), noise)
 each = (time.perf_counter() - start) / tries
 print(f"one evaluation of 64 images, in bfloat16: {1000 * each:.0f} ms")
 print(f"in one second: {int(1 / each)} evaluations. A thousand take {1000 * each:.0f} s.")
 
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
+alt = "64 small pictures, drawn in eight evaluations: most are digits already, some are broken or blurred"
+show.grid(samples, alt, columns=16, title="64 digits from eight evaluations: drawn while we measured")
+
 # %% [markdown] exercise_text="5.1" slideshow={"slide_type": "slide"}
+# These 64 pictures are what eight evaluations give. Most of them can be read, and some are broken. In the rest of this notebook we try to do better, at a price not much higher.
+#
 # ## 2. One network, a family of walks
 #
-# What did training teach the network? Only to find the noise in $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$. The chain of
-# small steps that leads there never entered the loss; only these **marginals** did, one level at a time.
+# Why may we change the walk without training again? Because the loss never saw the walk. It takes one level at a time, and asks for the noise in
+# $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$. So the network only knows how pictures are distributed at each level. These distributions are called the **marginals**.
 #
-# You have written a step already that goes from level $t$ to any lower level: `ddim_step` of notebook 02, with its knob `eta`. Before we
-# look at why it may do that, a question about what this knob does.
+# You have already written a step that goes from level $t$ to any lower level: `ddim_step` of notebook 02, with its knob `eta`. What does this knob do? Guess first.
 #
-# **Exercise 5.1** Somebody tells us $x_0$ and $\epsilon$. From $t=600$ we take one step to level 400, with $\eta=0$, with $\eta=0.5$ and with $\eta=1$. What happens, as $\eta$ grows, to the standard
+# ### Exercise 5.1: what does eta change?
+#
+# Somebody tells us $x_0$ and $\epsilon$. From $t=600$ we take one step to level 400, with $\eta=0$, with $\eta=0.5$ and with $\eta=1$. What happens, as $\eta$ grows, to the standard
 # deviation of $x$ at level 400, and to the correlation of this $x$ with the old noise $\epsilon$?
 #
 # - **a** both stay the same
@@ -124,7 +131,7 @@ print(f"in one second: {int(1 / each)} evaluations. A thousand take {1000 * each
 #
 # <details><summary>Hint</summary>
 #
-# What does the network expect of a picture at level 400? And from where can the step take the room for the fresh noise?
+# What does the network expect of a picture at level 400? And what has to give way if fresh noise comes in?
 #
 # </details>
 #
@@ -134,13 +141,13 @@ print(f"in one second: {int(1 / each)} evaluations. A thousand take {1000 * each
 # $$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\;\epsilon$$
 #
 # - the loss looks at one level at a time: find $\epsilon$ in $x_t$
-# - the chain of small steps that leads to $x_t$ never entered it
+# - it never sees the chain of small steps that leads to $x_t$
 # - so **every** walk back that keeps these marginals may use the same network
 #
 # **Your turn:** exercise 5.1. From level 600 to 400 with $\eta=0,\ 0.5,\ 1$: does the standard deviation of $x$ change? Its correlation with $\epsilon$?
 #
 # Notes:
-# Say: this is the thought behind all fast samplers. The network sees a picture and a level; it cannot know which walk led there.
+# Say: all fast samplers rest on this. The network sees a picture and a level; it cannot know which walk led there.
 # Ask: what would we have to train anew if we went from level 600 straight to level 400? (Nothing, as long as what we hand over at 400 is distributed as noised pictures are at 400.)
 # Exercise: 3 minutes, a show of hands for a to d before the next cell runs.
 # -->
@@ -156,34 +163,37 @@ check.predict("5.1", guess)
 x0, spread, alike = torch.full((400_000,), 0.5), [], []
 eps, fresh = torch.randn(2, len(x0), generator=torch.Generator().manual_seed(0))
 a_next = schedule.alpha_bar[400]
-print(f"marginal: mean {0.5 * a_next.sqrt():.4f}, standard deviation {(1 - a_next).sqrt():.4f}")
+rows = [["what level 400 asks for", f"{0.5 * a_next.sqrt():.3f}", f"{(1 - a_next).sqrt():.3f}", ""]]
 for eta in (0.0, 0.5, 1.0):
     x = my.ddim_step(x0, eps, 600, 400, fresh, schedule, eta)
     spread.append(x.std())
     alike.append(torch.corrcoef(torch.stack([x, eps]))[0, 1])
-    print(f"eta {eta}:  mean {x.mean():.4f}, standard deviation {x.std():.4f}, with eps {alike[-1]:.2f}")
+    rows.append([f"eta = {eta}", f"{x.mean():.3f}", f"{x.std():.3f}", f"{alike[-1]:.2f}"])
+show.table(rows, ["", "mean", "standard deviation", "correlation with the old noise"])
 steady, apart = abs(spread[2] - spread[0]) < 0.01, alike[2] < alike[0] - 0.01
 check.truth("5.1", "ab"[apart] if steady else "cd"[spread[2] < spread[0]])
 
 # %% [markdown] exercise_text="5.2" slideshow={"slide_type": "slide"}
-# The same mean and the same standard deviation for every $\eta$, and they are those of the marginal. Here is why. We stand at $x_t$, know (for now) $x_0$, and want to be at a lower level $s$. There
-# the picture must be $\sqrt{\bar\alpha_s}\,x_0$ plus Gaussian noise of variance $1-\bar\alpha_s$. That noise may be made of two parts: some of the **old** noise $\epsilon$, the one already in
-# $x_t$, and some **fresh** noise $z$ of variance $\sigma^2$:
+# Mean and standard deviation are the same for every $\eta$, and they are what level 400 asks for. Only the noise has changed. Here is why.
+#
+# We stand at $x_t$, we know $x_0$ (for now), and we want to go to a lower level $s$. There the picture must be $\sqrt{\bar\alpha_s}\,x_0$ plus Gaussian noise of variance $1-\bar\alpha_s$.
+# We can make that noise of two parts: some of the **old** noise $\epsilon$ that is already in $x_t$, and some **fresh** noise $z$ with variance $\sigma^2$:
 # $$x_s=\sqrt{\bar\alpha_s}\;x_0+\sqrt{1-\bar\alpha_s-\sigma^2}\;\epsilon+\sigma z .$$
-# Variances of independent noises add: $(1-\bar\alpha_s-\sigma^2)+\sigma^2=1-\bar\alpha_s$. The marginal comes out **for every $\sigma$** between 0 and $\sqrt{1-\bar\alpha_s}$. What the fresh
-# noise gets, the old noise loses, and so $x$ becomes less and less like $\epsilon$. When sampling, the network's estimates take the
-# place of $x_0$ and $\epsilon$. Song et al. (2021) number the family by $\eta$, and $\sigma^2$ is $\eta^2$ times your `posterior_variance`:
+# In words: the signal of level $s$, some of the old noise, some fresh noise. Variances of independent noises add: $(1-\bar\alpha_s-\sigma^2)+\sigma^2=1-\bar\alpha_s$. So the total is right **for every $\sigma$** between 0 and $\sqrt{1-\bar\alpha_s}$.
+# When we sample, the network's estimates $\hat x_0$ and $\hat\epsilon$ take the place of $x_0$ and $\epsilon$. Song, Meng and Ermon (2021) set $\sigma$ by a number $\eta$, where $\sigma^2$ is $\eta^2$ times your `posterior_variance`:
 # $$\sigma^2=\eta^2\;\frac{1-\bar\alpha_s}{1-\bar\alpha_t}\left(1-\frac{\bar\alpha_t}{\bar\alpha_s}\right).$$
-# With $\eta=0$ nothing is drawn: DDIM, a function of $x_T$. With $\eta=1$ and $s=t-1$ it is exactly the ancestral step, as notebook 02 showed. With $\eta=1$ and a lower $s$ it is
-# **the ancestral step for fewer levels**, and that is what this notebook calls ancestral when it has fewer than 1,000 steps.
+# With $\eta=0$ no noise is drawn. This is DDIM, and the picture is a function of $x_T$. With $\eta=1$ and $s=t-1$ it is exactly the ancestral step, as notebook 02 showed. We also call it **ancestral**
+# when $s$ lies further down and the walk has fewer than 1,000 steps.
 #
-# **All noise fresh.** The family goes further than $\eta=1$. Nothing forbids $\sigma^2=1-\bar\alpha_s$: throw the old noise away and draw all of it anew, at every step. The marginal still comes out. What will the digits look like?
+# We can go further than $\eta=1$. With $\sigma^2=1-\bar\alpha_s$ each step throws the old noise away and draws all of it anew. The marginal is still right. What will the digits look like?
 #
-# **Exercise 5.2** `all_fresh` below is a DDIM step: all its noise is old. Change one thing, so that *all* noise at `t_next` is fresh. Then set `why` to the letter that says what 20 such steps draw, and why:
+# ### Exercise 5.2: all noise fresh
+#
+# `all_fresh` below is a DDIM step: all its noise is old. Change one thing, so that *all* noise at `t_next` is fresh. Then set `why` to the letter that says what 20 such steps draw, and why:
 #
 # - **a** pictures with noise in them: what is drawn last is never taken away
-# - **b** plain digits, and others than DDIM draws from the same $x_T$: each step starts from the estimate alone, so the walk settles on a picture late
-# - **c** the same digits as DDIM, for the marginals are the same
+# - **b** plain digits, and other ones than DDIM draws from the same $x_T$: each step starts from the estimate alone, so the walk settles on a picture late
+# - **c** the same digits as DDIM, because the marginals are the same
 #
 # Difficulty: ●●○○○ · 6 minutes
 #
@@ -193,7 +203,7 @@ check.truth("5.1", "ab"[apart] if steady else "cd"[spread[2] < spread[0]])
 #
 # </details>
 #
-# *In the pictures behind it* there is one starting noise a column, and 20 steps. From row to row more of the noise is fresh; the last row is yours. The table has 64 samples of three of the rows, the curve the Frechet distance of <!--r:samplers.scoring.samples|d-->500<!--/--> for two step counts: dots and lines are one seed, the squares at the ends mean and standard deviation of three.
+# The pictures behind the exercise have one starting noise a column, and 20 steps. From row to row more of the noise is fresh. The last row is yours.
 #
 # <!--slide 5 min
 # ## Old noise plus fresh noise: the variance is right for every $\sigma$
@@ -207,7 +217,7 @@ check.truth("5.1", "ab"[apart] if steady else "cd"[spread[2] < spread[0]])
 # **Your turn:** exercise 5.2, `all_fresh`. Take $\sigma^2=1-\bar\alpha_s$: *all* noise fresh. What do 20 such steps draw?
 #
 # Notes:
-# Say: the picture at level s needs a given amount of noise. How much of it is the noise already there, and how much is drawn anew, is ours to choose.
+# Say: the picture at level s needs a given amount of noise. We choose how much of it is kept and how much is drawn anew.
 # Ask: which values may sigma take? (From 0 to the root of 1 minus alpha_bar at s; beyond that the kept share would need a negative variance.)
 # Ask: with eta = 0, what does the final picture depend on? (On x_T alone. DDIM is a function of the starting noise; sections 7 to 9 live on this.)
 # Exercise: 6 minutes. Common mistake: eta = 1, which keeps a part of the old noise.
@@ -215,13 +225,13 @@ check.truth("5.1", "ab"[apart] if steady else "cd"[spread[2] < spread[0]])
 # <!--slide 3 min
 # ## Fresh noise on the way changes which digits come
 #
-# Frechet distance at 10 steps, three seeds: <!--r:samplers.quality.ddim.10.distance.mean|.1f-->14.5<!--/--> ± <!--r:samplers.quality.ddim.10.distance.std|.1f-->2.1<!--/--> for $\eta=0$, <!--r:samplers.quality.ancestral.10.distance.mean|.1f-->14.7<!--/--> ± <!--r:samplers.quality.ancestral.10.distance.std|.1f-->1.7<!--/--> for $\eta=1$: no winner.
+# Frechet distance at 10 steps, five seeds: <!--r:samplers.quality.ddim.10.distance.mean|.1f-->11.8<!--/--> ± <!--r:samplers.quality.ddim.10.distance.std|.1f-->1.0<!--/--> for $\eta=0$, <!--r:samplers.quality.ancestral.10.distance.mean|.1f-->12.0<!--/--> ± <!--r:samplers.quality.ancestral.10.distance.std|.1f-->1.9<!--/--> for $\eta=1$: no clear winner.
 #
 # Notes:
 # Say: one starting noise a column, 20 steps. Fresh noise must be taken away again by the steps that follow, which speaks against it; it also washes out errors that the walk has collected, which speaks for it.
 # Say: last row, all noise fresh: clean, plain digits, and too many ones. Easy to read is not the same as like the data.
-# Ask: "DDIM is better at few steps" is often read. Does this course's measurement bear it out? (No. The bars of three seeds overlap; a single seed's curve must not be read more finely than that.)
-# Have run: the cell is quick, and the curve over eta stands below it in the notebook.
+# Ask: "DDIM is better at few steps" is often read. Does this course's measurement bear it out? (No. At 10 steps the distances agree within the scatter of five seeds, and more of the digits drawn with eta = 1 are read with confidence.)
+# Have run: the cell is quick. The curves over eta stand below it in the notebook, and the walks in one dimension.
 # -->
 
 # %% exercise="5.2" kind="break" slideshow={"slide_type": "skip"}
@@ -253,50 +263,103 @@ def with_eta(eta):
 
     return step
 
-# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
+
+def one_level(x0, eps, t, t_next, noise, schedule):  # for section 3: down by one level, whatever comes next
+    return my.ancestral_step(x0, eps, t, t - 1, noise, schedule)
+
+# %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
 etas = choose((0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 1.0))
 twenty = my.ddim_levels(T, choose(20, 3))
 steps = {f"eta = {eta}": with_eta(eta) for eta in etas} | {"all fresh": all_fresh}
-rows = {name: draw(by(step, twenty), noise[:8]) for name, step in steps.items()}
+rows = {name: draw(by(step, twenty), noise[8:16]) for name, step in steps.items()}
 alt = "Eight samples a row from the same eight noises, eta rising from 0 to 1 from row to row, all noise "
 alt += "fresh in the last: neighbouring rows share digits, the first and the last differ in most"
-show.rows(rows, alt, title="The same starting noise, 20 steps")
+show.rows(rows, alt, title="The same starting noises, 20 steps: more fresh noise from row to row")
 
-# %% slideshow={"slide_type": "skip"}
-print("64 samples, 20 steps        confident   ones among them   difference between two samples")
+rows = []
 for name in ("eta = 0.0", "eta = 1.0", "all fresh"):
     x = draw(by(steps[name], twenty), noise)
-    ones, sure = metrics.class_shares(x)[1], metrics.confident_share(x)
-    print(f"{name:>20}{sure:17.0%}{ones:18.0%}{torch.pdist(x.flatten(1)).mean() / 28:21.2f}")
+    sure, ones = round(64 * metrics.confident_share(x)), round(64 * float(metrics.class_shares(x)[1]))
+    rows.append([name, sure, 64 - sure, ones, f"{torch.pdist(x.flatten(1)).mean() / 28:.2f}"])
+header = ["", "read with confidence", "not", "ones among them", "difference between two samples"]
+show.table(rows, header, "64 samples, 20 steps")
+
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
+real_scores = {"distance": saved["floor"]["mean"], "confident": saved["real"]["confident"]}
+titles = {"distance": "Frechet distance (lower is better)", "confident": "share read with confidence"}
+
+
+def draw_scores(ax, scores, key, shift=0.0, **style):
+    """Mean and spread of a score over the keys of `scores` (steps, or eta)."""
+    means, bars = [s[key]["mean"] for s in scores.values()], [s[key]["std"] or 0 for s in scores.values()]
+    ax.errorbar([float(at) + shift for at in scores], means, bars, marker="o", capsize=4, **style)
+
+
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.6))
+for ax, key in zip(axes, titles, strict=True):
+    for count, colour, shift in (("10", show.COLOURS[4], -0.01), ("20", show.COLOURS[7], 0.01)):
+        scores = {eta: row[count] for eta, row in saved["eta"].items()}
+        draw_scores(ax, scores, key, shift, color=colour, label=f"{count} steps")
+    ax.axhline(real_scores[key], color=show.COLOUR["floor"], linestyle="--", label="real pictures")
+    ax.set(xlabel="$\\eta$", title=titles[key], xticks=[0, 0.5, 1])
+axes[0].legend()
+show.figure(fig, "Two panels over eta, 10 and 20 steps, mean and spread of seeds; real pictures dashed")
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# The share that our judge reads with confidence rises with $\eta$, at 10 steps and at 20. The distance does not single out a winner at 10 steps: five seeds give <!--r:samplers.quality.ddim.10.distance.mean|.1f-->11.8<!--/--> ± <!--r:samplers.quality.ddim.10.distance.std|.1f-->1.0<!--/--> for $\eta=0$ and <!--r:samplers.quality.ancestral.10.distance.mean|.1f-->12.0<!--/--> ± <!--r:samplers.quality.ancestral.10.distance.std|.1f-->1.9<!--/--> for $\eta=1$.
+#
+# Two things happen with fresh noise. It has to be taken away again by the steps that follow, and with few steps some may stay. But it also replaces old noise, and with the old noise go the errors that the walk has made so far. DDIM carries its errors to the end.
+#
+# Now look again at the row where *all* noise is fresh. Its digits are the easiest to read, but they are not the digits of the first row. At each level, what $x_t$ knows
+# about the picture to come sits in two places: in the estimate of $x_0$ and in the old noise. If we throw the old noise away, each step starts from the estimate alone, and at high noise this estimate is a blurred average. So the walk settles late, and on a plain
+# digit: the samples differ less from each other, and more of them are ones. (Consistency models sample in this way, with few, large steps and a much better estimate.)
+#
+# ### One start, many paths
+#
+# In 784 dimensions we cannot see a path. In one dimension we can, and we need no network there: if the data are two bumps, at $-0.7$ and $0.7$, the best estimates have a formula. We start walks from three places, eight from each. Which of them stay together?
 
 # %% slideshow={"slide_type": "skip"}
-floor = saved["floor"]["mean"]
-fig, ax = plt.subplots(figsize=(show.WIDTH, 3.3))
-for colour, count in zip(show.COLOURS, ("10", "20"), strict=False):
-    curve = {float(eta): row[count]["distance"]["mean"] for eta, row in saved["eta"].items()}
-    ax.plot(list(curve), list(curve.values()), marker="o", color=colour, label=f"{count} steps")
-    for x, key in ((-0.03, "ddim"), (1.03, "ancestral")):
-        d = saved["quality"][key][count]["distance"]
-        ax.errorbar(x, d["mean"], d["std"], fmt="s", mfc="white", capsize=3, color=colour)
-        print(f"{count} steps, eta {round(x)}: {d['mean']:.1f} ± {d['std']:.1f} ({len(d['values'])} seeds)")
-ax.axhline(floor, color="black", linestyle=":", label="real images (floor)")
-ax.set(xlabel="eta", ylabel="Frechet distance", ylim=(0, None))
-ax.legend(fontsize=10, ncols=3, loc="lower center")
-alt = "Frechet distance of samples over eta, one curve for 10 and one for 20 steps, with squares and error "
-alt += "bars of three seeds at both ends, above the dotted floor of real images"
-show.figure(fig, alt)
+def exact(x, t):
+    """The best x_0 and eps for numbers x at level t, if the data are 0.7 or -0.7, give or take 0.1."""
+    a, centres = schedule.alpha_bar[t], torch.tensor([[-0.7], [0.7]])
+    var = a * 0.1**2 + 1 - a  # of x at level t, around either centre
+    off = x - a.sqrt() * centres
+    share = torch.softmax(-(off**2) / (2 * var), dim=0)  # how likely is each bump?
+    x0 = (share * (centres + a.sqrt() * 0.1**2 / var * off)).sum(0)
+    return x0, (x - a.sqrt() * x0) / (1 - a).sqrt()
+
+
+def walk_numbers(x, eta, levels, g):
+    path = [x]
+    for t, t_next in zip(levels, levels[1:], strict=False):
+        x = my.ddim_step(*exact(x, t), t, t_next, torch.randn(x.shape, generator=g), schedule, eta)
+        path.append(x)
+    return torch.stack(path)
+
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 3.8), sharey=True)
+levels, g = [*my.ddim_levels(T, 100), 0], torch.Generator().manual_seed(0)
+fans = {0.0: "$\\eta=0$: one path from each start", 1.0: "$\\eta=1$: a fan from each start"}
+for ax, (eta, title), name in zip(axes, fans.items(), ("ddim", "ancestral"), strict=True):
+    for start in (-1.2, 0.3, 1.5):
+        paths = walk_numbers(torch.full((8,), start), eta, levels, g)
+        ax.plot(levels, paths, color=show.COLOUR[name], linewidth=1, alpha=0.7)
+        ax.plot(T, start, "o", color="black", clip_on=False)
+    ends = walk_numbers(torch.randn(4000, generator=g), eta, levels, g)[-1]
+    up = ends > 0
+    print(f"eta {eta:.0f}: {up.float().mean():.0%} of 4,000 walks end near 0.7, spread {ends[up].std():.3f}")
+    ax.set(xlim=(T, 0), xlabel="noise level $t$ (the walk runs to the right)", title=title)
+axes[0].set_ylabel("$x_t$, a single number")
+alt = "Walks of a single number. Left, eta 0: three smooth curves, one from each start. "
+show.figure(fig, alt + "Right, eta 1: jagged paths that spread at once and gather in two bunches at the end.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# Two arguments pull in opposite directions. *Against* fresh noise: it has to be taken away again by the steps that follow, and with few of them some may stay. *For* it: whatever error the walk has collected is
-# washed out together with the old noise, while DDIM carries it to the end. Which of the two wins depends on the network, the levels and the clamp; "DDIM is better at few steps" is a rule of thumb. Here it does not show: at 10 steps three seeds give <!--r:samplers.quality.ddim.10.distance.mean|.1f-->14.5<!--/--> ± <!--r:samplers.quality.ddim.10.distance.std|.1f-->2.1<!--/--> without fresh noise and <!--r:samplers.quality.ancestral.10.distance.mean|.1f-->14.7<!--/--> ± <!--r:samplers.quality.ancestral.10.distance.std|.1f-->1.7<!--/--> with all that $\eta=1$ allows, and a single seed's curve must not be read more finely than that.
-#
-# The row where *all* noise is fresh is the interesting one. Its digits are the easiest to read of all, and they are others than those of the first row. All that $x_t$ knows
-# about *which* picture is to come sits in the estimate of $x_0$ and in the old noise. Throw the old noise away, and each step starts anew from the estimate, which at high noise is a blurred average. The walk settles on a picture late, and on a plain
-# one: two of its samples differ less from each other, and there are more ones among them. (It is a sampler of its own, "estimate and noise again". It needs few, large steps and a very good estimate: consistency models use it.)
+# On the left there are as many walks as on the right, but we see only three curves: the eight walks of one start lie on top of each other. Each is a smooth curve, the solution of an ordinary differential equation (**ODE**). On the right the start is forgotten after a few steps, and the end depends on the noise drawn on the way.
+# This is what a stochastic differential equation (**SDE**) looks like. Yet the last two lines of the output agree: half of the walks end in each bump, with nearly the same spread. The marginals are the same, the paths are not.
 #
 # ## 3. Skipping, naively and properly
 #
-# The naive short cut keeps the one-level step and leaves levels out: ask at 1000, 980, 960, ... and make each time the step that is meant for 1000 to 999. You broke a step like this in notebook 02. DDIM visits *the same* levels, and each step goes as far as it claims. Same network, same cost, same levels. The pictures start from the same eight noises; the table has the distances of <!--r:samplers.scoring.samples|d-->500<!--/--> samples, one seed.
+# What happens if we keep the one-level step and just leave levels out? We ask at 1000, 980, 960, ... and each time make the step that is meant for 1000 to 999. You broke a step like this in notebook 02. DDIM visits *the same* levels, but each of its steps goes all the way to the next one. Network, cost and starting noises are the same for both. The table has the distances of <!--r:samplers.scoring.samples|,d-->1,000<!--/--> samples, one seed.
 #
 # <!--slide 3 min
 # ## A step may take away only the noise of its own levels
@@ -309,29 +372,27 @@ show.figure(fig, alt)
 # Have run: the cell draws for some seconds. Its table has distances: above 500 for the naive rows, about 11 to 13 for DDIM.
 # -->
 
-# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
-def one_level(x0, eps, t, t_next, noise, schedule):  # goes down by a single level, whatever comes next
-    return my.ancestral_step(x0, eps, t, t - 1, noise, schedule)
-
-
-skips = choose((10, 20, 50), (250, 500))
-levels = {k: list(range(T, 0, -k)) for k in skips}
-rows = {f"naive, every {k}": draw(by(one_level, levels[k]), noise[:8]) for k in skips}
-rows |= {f"DDIM, every {k}": draw(by(my.ddim_step, levels[k]), noise[:8]) for k in skips}
+# %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
+skips, rows = choose((10, 20, 50), (250, 500)), {}
+for label, step in (("naive", one_level), ("DDIM", my.ddim_step)):
+    for k in skips:
+        rows[f"{label}, every {k}"] = draw(by(step, list(range(T, 0, -k))), noise[16:24])
 alt = "Six rows of eight images. Naive skipping leaves noise in all three of its rows; DDIM draws digits in "
-show.rows(rows, alt + "all three.")
-print("every  steps     naive      DDIM    ancestral (eta = 1), same levels")
+show.rows(rows, alt + "all three.", title="The same levels: naive steps, then DDIM steps")
+table = []
 for k in (10, 20, 50):
     scores = [saved["naive"][str(k)]]
-    scores += [saved["quality"][key][str(T // k)] for key in ("ddim", "ancestral")]
-    print(f"{k:5} {T // k:6}" + "".join(f"{row['distance']['values'][0]:10.1f}" for row in scores))
+    scores += [saved["quality"][key].get(str(T // k)) for key in ("ddim", "ancestral")]
+    scores = [f"{row['distance']['values'][0]:.1f}" if row else "not measured" for row in scores]
+    table.append([f"every {k}", T // k, *scores])
+show.table(table, ["levels", "steps", "naive", "DDIM", "ancestral"], "Frechet distance, one seed")
 
 # %% [markdown] exercise_text="5.3" slideshow={"slide_type": "slide"}
-# The naive step takes off one level's noise and is then told that $k$ levels' are gone. From there on the network is asked about a level that $x$ is not at.
+# The naive step takes away one level's noise, and then we claim that the noise of $k$ levels is gone. From there on the network is asked about a level that $x$ has not reached.
 #
 # ## 4. Which levels? And is the top noise?
 #
-# A walk of $S$ steps asks at $S$ of the levels $1,\dots,T$ and ends at level 0. You wrote the trailing levels in notebook 04. Three spacings are in use (Lin et al. 2023, table 2):
+# A walk of $S$ steps has to choose $S$ of the levels $1,\dots,T$. It ends at level 0, where nothing is asked. Three choices, called **spacings**, are in use (Lin et al. 2023, table 2). You wrote the first of them in notebook 04:
 #
 # | spacing | levels, $i=0,\dots,S-1$ | T = 1000, S = 5 |
 # |---|---|---|
@@ -339,16 +400,18 @@ for k in (10, 20, 50):
 # | linspace | $1+\mathrm{round}\big((T-1)(1-i/(S-1))\big)$ | 1000, 750, 501, 251, 1 |
 # | leading | $1+(S-1-i)\,\lfloor T/S\rfloor$ | 801, 601, 401, 201, 1 |
 #
-# *Leading* is what "every $k$-th level" gives when one starts to count at level 1, and it is found in many programs. Every walk starts from the same pure noise, whatever its first level is.
+# *Leading* is what you get if you count "every $k$-th level" from level 1 upwards, and many programs do. Whatever its first level is, every walk starts from pure noise.
 #
-# **Exercise 5.3** DDIM in ten steps, with each of the three spacings. One of them is handed noise and told that there is signal, and draws digits that are too *bright*. Which one (**a** trailing, **b** linspace, **c** leading), and by how much is its mean brightness
+# ### Exercise 5.3: which spacing is too bright?
+#
+# We walk with DDIM in ten steps, with each of the three spacings. One of them draws digits that are too *bright*, because it hands the network pure noise and says that there is signal in it. Which one (**a** trailing, **b** linspace, **c** leading)? And by how much is its mean brightness
 # above that of real digits, which is <!--r:samplers.real.brightness|.2f-->-0.74<!--/-->? (Black is -1, white is 1.) Write a letter and a number, as in `guess = "a", 0.5`.
 #
 # Difficulty: ●●○○○ · 3 minutes
 #
 # <details><summary>Hint</summary>
 #
-# What mean has pure noise? And what mean should the picture have at the level that the network is told, when a trace of a dark digit is left in it?
+# What mean has pure noise? And what mean should the picture have at the level that the network is told, when a trace of a dark digit is left in it? (For scale: at level 901, $\sqrt{\bar\alpha}$ is about 0.15.)
 #
 # </details>
 #
@@ -364,7 +427,7 @@ for k in (10, 20, 50):
 # **Your turn:** exercise 5.3. One of the three draws digits that are too bright. Which, and by how much?
 #
 # Notes:
-# Say: leading is what "every k-th level" gives when one starts to count at level 1. Linspace, like leading, spends its last evaluation at level 1, where there is hardly anything left to do.
+# Say: leading is what you get if you count "every k-th level" from level 1 upwards. Linspace, like leading, spends its last evaluation at level 1, where there is hardly anything left to do.
 # Ask: what does a walk of 10 leading steps start from? (From pure noise, which belongs to 1000. The network is told 901.)
 # Exercise: 3 minutes, a show of hands; the table is on the next slide.
 # -->
@@ -385,50 +448,44 @@ def spaced_levels(T, steps, spacing):
         return [1 + round((T - 1) * (1 - i / (steps - 1))) for i in range(steps)]
     return [1 + i * (T // steps) for i in reversed(range(steps))]
 
-# %% slideshow={"slide_type": "skip"}
-fig, ax = plt.subplots(figsize=(show.WIDTH, 2.2))
-spacings = ("trailing", "linspace", "leading")
-for row, spacing in enumerate(reversed(spacings)):
-    levels = spaced_levels(1000, 10, spacing)
-    ax.plot(levels, [row] * 10, "o", color=show.COLOURS[row])
-    ax.text(1020, row, f"starts at {levels[0]}", va="center", fontsize=11)
-ax.set(xlim=(-20, 1180), ylim=(-0.6, 2.6), xlabel="noise level t")
-ax.set_yticks(range(3), spacings[::-1])
-alt = "Ten levels of each spacing as dots on three lines: leading spans 1 to 901, linspace 1 to 1000, "
-show.figure(fig, alt + "trailing 100 to 1000")
-
-# %% slideshow={"slide_type": "skip"}
-print(f"{saved['scoring']['samples']} DDIM samples (cosine, T = 1000), one seed: distance, mean brightness")
-print("steps" + "".join(f"{spacing:>18}" for spacing in spacings))
-for count in ("10", "20"):
-    rows = [saved["spacing"][s][count] for s in spacings]
-    pairs = [(row["distance"]["mean"], row["brightness"]["mean"]) for row in rows]
-    print(f"{count:>5}" + "".join(f"{d:11.1f}, {b:.2f}" for d, b in pairs))
-print(f"real images: {floor:.1f} (floor), {saved['real']['brightness']:.2f}")
-above = [saved["spacing"][s]["10"]["brightness"]["mean"] - saved["real"]["brightness"] for s in spacings]
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
+spacings, rows, real = ("trailing", "linspace", "leading"), [], saved["real"]["brightness"]
+for spacing in spacings:
+    row = [spacing, spaced_levels(1000, 10, spacing)[0]]
+    for count in ("10", "20"):
+        found = saved["spacing"][spacing][count]
+        row += [f"{found['distance']['mean']:.1f}", f"{found['brightness']['mean']:.2f}"]
+    rows.append(row)
+reals = [f"{real_scores['distance']:.1f}", f"{real:.2f}"]
+rows.append(["real digits", "", *reals, *reals])
+header = ["spacing", "first level of 10", "distance, 10 steps", "brightness", "distance, 20", "brightness"]
+show.table(rows, header, f"{saved['scoring']['samples']:,} DDIM samples, one seed")
+above = [saved["spacing"][spacing]["10"]["brightness"]["mean"] - real for spacing in spacings]
 check.truth("5.3", ("abc"[above.index(max(above))], round(max(above), 2)))
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# Starting too low costs: leading is the worst of the three and draws too brightly. Pure noise has mean 0; at the level where leading starts, a trace of the dark picture should have pulled it down, and the network takes what it gets for a brighter picture.
+# Leading has the largest distance of the three and draws too brightly. At level 901 there should be a faint trace of a dark digit, which pulls the mean below 0. We hand over pure noise, with mean 0. To the network this looks like the trace of a brighter picture.
 #
-# There is a second flaw that no spacing can repair: **the top may not be noise**. Betas up to 0.02 over only $T=300$ levels end at $\sqrt{\bar\alpha_T}=0.22$, a signal-to-noise ratio that is not zero. The
-# network learned that $x_{300}$ still carries a trace of the picture; above all of its **mean brightness**, which noise hides least. Sampling starts from noise with mean 0. Again the network takes the mean 0 for a trace of a picture of medium grey, and should draw too brightly.
+# The same can go wrong in the schedule, and then no spacing repairs it: **the top itself may not be noise**. If betas up to 0.02 run over only $T=300$ levels, they end at $\sqrt{\bar\alpha_T}=0.22$. So the
+# network learns that $x_{300}$ still carries a trace of the picture. What noise hides least is the picture's **mean brightness**. Sampling starts from noise with mean 0, and again this looks like the trace of a picture that is too bright.
 #
-# Lin et al. (2023) repair the schedule: shift and stretch $\sqrt{\bar\alpha_t}$ so that it ends at exactly 0 (and predict $v$, since at the top $x_T$ is the noise and $\epsilon$ says nothing about $x_0$). Or scale the betas by $1000/T$,
-# as `linear(300)` does. To see the flaw apart from all else we need three networks, one for each schedule, trained alike. So this study leaves MNIST for the 8x8 digits of notebook 03, where a training takes a minute or two: a small U-Net, <!--r:samplers.short_recipe.steps|,d-->1,500<!--/--> steps of batch 64, then <!--r:samplers.scoring.samples|d-->500<!--/--> samples a point (three seeds; the ancestral walk one). Real digits of this kind have a mean brightness of <!--r:samplers.short_recipe.brightness|.2f-->-0.39<!--/-->.
+# There are two repairs. Lin et al. (2023) shift and stretch $\sqrt{\bar\alpha_t}$ so that it ends at exactly 0, which is called **zero terminal SNR**. (The network then has to predict $v$: at the top $x_T$ is all noise, and $\epsilon$ would say nothing about $x_0$.) The other repair scales the betas by $1000/T$,
+# as `linear(300)` does.
+#
+# Does the flaw show, and do the repairs help? That takes three networks, one for each schedule, trained alike. We go back to the 8x8 digits of notebook 03 for it, where a training takes less than a minute: a small U-Net, <!--r:samplers.short_recipe.steps|,d-->1,500<!--/--> steps of batch 64. Each point of the figure is a mean over several seeds of sampling (the ancestral walk has one). Real digits of this kind have a mean brightness of <!--r:samplers.short_recipe.brightness|.2f-->-0.39<!--/-->.
 #
 # <!--slide 2 min
 # ## Starting too low costs quality, and makes digits too bright
 #
-# Frechet distance and mean brightness of <!--r:samplers.scoring.samples|d-->500<!--/--> DDIM samples, one seed:
+# Frechet distance and mean brightness of <!--r:samplers.scoring.samples|,d-->1,000<!--/--> DDIM samples, one seed:
 #
 # <table>
 # <tr><th></th><th colspan="2">10 steps</th><th colspan="2">20 steps</th></tr>
 # <tr><th></th><th>distance</th><th>brightness</th><th>distance</th><th>brightness</th></tr>
-# <tr><td>leading</td><td><!--r:samplers.spacing.leading.10.distance.mean|.1f-->39.6<!--/--></td><td><!--r:samplers.spacing.leading.10.brightness.mean|.2f-->-0.68<!--/--></td><td><!--r:samplers.spacing.leading.20.distance.mean|.1f-->15.3<!--/--></td><td><!--r:samplers.spacing.leading.20.brightness.mean|.2f-->-0.71<!--/--></td></tr>
-# <tr><td>linspace</td><td><!--r:samplers.spacing.linspace.10.distance.mean|.1f-->17.7<!--/--></td><td><!--r:samplers.spacing.linspace.10.brightness.mean|.2f-->-0.77<!--/--></td><td><!--r:samplers.spacing.linspace.20.distance.mean|.1f-->12.6<!--/--></td><td><!--r:samplers.spacing.linspace.20.brightness.mean|.2f-->-0.75<!--/--></td></tr>
-# <tr><td>trailing</td><td><!--r:samplers.spacing.trailing.10.distance.mean|.1f-->16.5<!--/--></td><td><!--r:samplers.spacing.trailing.10.brightness.mean|.2f-->-0.77<!--/--></td><td><!--r:samplers.spacing.trailing.20.distance.mean|.1f-->12.8<!--/--></td><td><!--r:samplers.spacing.trailing.20.brightness.mean|.2f-->-0.76<!--/--></td></tr>
-# <tr><td>real images</td><td><!--r:samplers.floor.mean|.1f-->5.8<!--/--></td><td><!--r:samplers.real.brightness|.2f-->-0.74<!--/--></td><td></td><td></td></tr>
+# <tr><td>leading</td><td><!--r:samplers.spacing.leading.10.distance.mean|.1f-->40.2<!--/--></td><td><!--r:samplers.spacing.leading.10.brightness.mean|.2f-->-0.68<!--/--></td><td><!--r:samplers.spacing.leading.20.distance.mean|.1f-->14.6<!--/--></td><td><!--r:samplers.spacing.leading.20.brightness.mean|.2f-->-0.71<!--/--></td></tr>
+# <tr><td>linspace</td><td><!--r:samplers.spacing.linspace.10.distance.mean|.1f-->13.3<!--/--></td><td><!--r:samplers.spacing.linspace.10.brightness.mean|.2f-->-0.76<!--/--></td><td><!--r:samplers.spacing.linspace.20.distance.mean|.1f-->8.3<!--/--></td><td><!--r:samplers.spacing.linspace.20.brightness.mean|.2f-->-0.75<!--/--></td></tr>
+# <tr><td>trailing</td><td><!--r:samplers.spacing.trailing.10.distance.mean|.1f-->12.3<!--/--></td><td><!--r:samplers.spacing.trailing.10.brightness.mean|.2f-->-0.76<!--/--></td><td><!--r:samplers.spacing.trailing.20.distance.mean|.1f-->8.3<!--/--></td><td><!--r:samplers.spacing.trailing.20.brightness.mean|.2f-->-0.75<!--/--></td></tr>
+# <tr><td>real images</td><td><!--r:samplers.floor.mean|.1f-->3.0<!--/--></td><td><!--r:samplers.real.brightness|.2f-->-0.74<!--/--></td><td></td><td></td></tr>
 # </table>
 #
 # - below the top, a trace of a **dark** picture should have pulled the mean below 0
@@ -444,72 +501,116 @@ check.truth("5.3", ("abc"[above.index(max(above))], round(max(above), 2)))
 # Not rescaled: betas up to 0.02 over only 300 levels end at $\sqrt{\bar\alpha_T}\approx 0.22$, not at 0.
 #
 # Notes:
-# Say: three networks on small digits, trained alike, one for each schedule. Blue, the schedule that is not rescaled, is too bright whenever DDIM starts from pure noise. Lowest row: started from a true x_T, a training picture noised to the top, it is right again. Nothing is wrong with the network; it is started in a place that it was told does not occur.
+# Say: three networks on small digits, trained alike, one for each schedule. Brown, the schedule that is not rescaled, is too bright whenever DDIM starts from pure noise. Lowest row: started from a true x_T, a training picture noised to the top, it is right again. Nothing is wrong with the network. We start it from an input that it never saw in training.
 # Ask: leading starts too low, this schedule ends too low. Can the two flaws cancel? (No, both hand over noise and call it signal, and digits are dark: both push towards bright.)
-# Ask: does the right panel show the flaw? (No. Distances differ by more from network to network; the flaw is small at 8 x 8 pixels, where the mean of the noise itself scatters widely.)
+# Ask: does the right panel show the flaw? (No. The rescaled schedule, a repair, even has the largest distance. There is one training a schedule, so we cannot say whether the schedule or chance did that.)
 # Have run: three short trainings stand behind this figure; the notebook shows their results.
 # -->
 
-# %% slideshow={"slide_type": "skip"}
-low = spaced_levels(300, 30, "leading")[0]
-flawed = linear(300, rescale=False)
-repaired = {"the same, zero terminal SNR": zero_terminal_snr(flawed), "T = 300, betas rescaled": linear(300)}
-for name, s in {"T = 300, betas not rescaled": flawed, **repaired}.items():
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
+low, rows, flawed = spaced_levels(300, 30, "leading")[0], [], linear(300, rescale=False)
+repaired = {"zero terminal SNR": zero_terminal_snr(flawed), "rescaled": linear(300)}
+for name, s in {"not rescaled": flawed, **repaired}.items():
     root = s.alpha_bar.sqrt()
-    print(f"{name}: sqrt(alpha_bar) at the top, t = 300: {root[300]:.3f}; at t = {low}: {root[low]:.3f}")
+    rows.append([name, f"{root[low]:.3f}", f"{root[300]:.3f}"])
+header = ["schedule, T = 300", f"at t = {low}", "at the top, t = 300"]
+show.table(rows, header, "How much of the picture is left: √ᾱ")
 
 kinds = {"uncorrected": "not rescaled", "zero_terminal": "zero terminal SNR", "rescaled": "rescaled"}
+colours = show.COLOUR["other"], show.COLOURS[3], show.COLOUR["linear"]
 walks = {"trailing-30": "DDIM trailing, from 300", "leading-30": "DDIM leading, from 291"}
 walks |= {"linspace-30": "DDIM linspace, from 300", "ancestral": "ancestral, 300 steps"}
 walks |= {"true_start-30": "DDIM trailing, true $x_T$"}
 labels = {"brightness": "mean brightness", "distance": "Frechet distance"}
 
-# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.2), sharey=True)
 for ax, key in zip(axes, labels, strict=True):
     for i, kind in enumerate(kinds):
         rows = [saved["short"][kind]["walks"][walk][key] for walk in walks]
         means, bars = [row["mean"] for row in rows], [row["std"] or 0 for row in rows]
-        places, colour = [j + 0.25 * (i - 1) for j in range(5)], show.COLOURS[i]
+        places, colour = [j + 0.25 * (i - 1) for j in range(5)], colours[i]
         ax.errorbar(means, places, xerr=bars, fmt="o", capsize=3, color=colour, label=kinds[kind])
     real = saved["short_recipe"]["brightness" if key == "brightness" else "floor"]
-    ax.axvline(real, color="black", linestyle=":", label="real images")
+    ax.axvline(real, color=show.COLOUR["floor"], linestyle="--", label="real digits")
     ax.set(xlabel=labels[key], ylim=(4.6, -0.6), xmargin=0.08)
 axes[0].set_yticks(range(5), list(walks.values()))
 axes[0].locator_params(axis="x", nbins=5)
-fig.legend(*axes[0].get_legend_handles_labels(), ncols=4, loc="outside lower center", fontsize=10)
+fig.legend(*axes[0].get_legend_handles_labels(), ncols=4, loc="outside lower center", fontsize=11)
 alt = "Mean brightness and Frechet distance of samples of three networks, by the walk. With DDIM from pure "
 show.figure(fig, alt + "noise the one without rescaled betas is brightest; no distance shows it.")
 
-# %% [markdown] exercise_text="5.4" slideshow={"slide_type": "slide"}
-# The left panel shows the flaw. From pure noise the uncorrected network draws pictures of mean <!--r:samplers.short.uncorrected.walks.trailing-30.brightness.mean|.3f-->-0.375<!--/-->; three seeds scatter by <!--r:samplers.short.uncorrected.walks.trailing-30.brightness.std|.3f-->0.004<!--/-->. The last line is the proof of the cause: give the same network a *true* $x_T$ (a training image noised to the top), and brightness is right again, <!--r:samplers.short.uncorrected.walks.true_start-30.brightness.mean|.3f-->-0.389<!--/-->, with the same levels and the same steps. Nothing is wrong with the network; it is started in a place that it was told does not occur. The ancestral walk, which exchanges its noise on the way, is not off either (one seed).
+# %% [markdown] slideshow={"slide_type": "skip"}
+# Look at the left panel. From pure noise the network without repair draws pictures of mean <!--r:samplers.short.uncorrected.walks.trailing-30.brightness.mean|.3f-->-0.374<!--/-->, and its seeds scatter by <!--r:samplers.short.uncorrected.walks.trailing-30.brightness.std|.3f-->0.003<!--/-->. That is too bright. The last row shows the cause. There the same network starts from a *true* $x_T$, a training picture noised to the top, with the same levels and steps, and the brightness is right again. Nothing is wrong with the network. We start it from an input that it never saw in training.
+# The ancestral walk is not off either: it soon replaces the noise it started from.
 #
-# The flaw is small here, and the right panel shows nothing of it: distances differ by more from network to network, for the three schedules also place their levels differently. Why so small? The trace has a mean of about $0.22\cdot(-0.39)\approx-0.09$, and the mean of 64 pixels of pure noise scatters by $1/\sqrt{64}\approx 0.13$: the network cannot rely on it much. At $28\times28$ the noise leaves a scatter of 0.04, in a photograph almost none; there the mean is plain to see, and the flaw with it.
+# The right panel does not show the flaw. The rescaled schedule even has the largest distance, <!--r:samplers.short.rescaled.walks.trailing-30.distance.mean|.1f-->9.5<!--/--> where the schedule without repair has <!--r:samplers.short.uncorrected.walks.trailing-30.distance.mean|.1f-->6.4<!--/-->. Is rescaling bad, then? We cannot tell. There is one training for each schedule, so it may be luck, and the schedules also place their levels differently. What we can say is that both repairs bring the brightness nearer to that of real digits.
+#
+# Why is the flaw so small? At the top the trace of a digit has a mean of about $0.22\cdot(-0.39)\approx-0.09$, while the mean of 64 pixels of pure noise scatters by $1/\sqrt{64}\approx 0.13$. So the network cannot rely on it much. At $28\times28$ pixels the noise scatters by 0.04 only, and in a photograph by much less. There the flaw is plain to see.
 #
 # **Question.** Leading starts too low, the uncorrected schedule ends too low. In which direction does each push the brightness, and can they cancel?
 #
 # <details><summary>Answer</summary>
 #
-# Both hand the network pure noise and tell it that signal is left. Digits are dark, with a mean well below 0; noise has mean 0, brighter than the trace of a dark picture would be. Both push towards bright, so they cannot cancel. The textbook lab that notebook 07 starts from has both.
+# Both hand the network pure noise and tell it that some of a picture is left. Digits are dark, with a mean well below 0. Noise has mean 0, which is brighter than the trace of a dark picture. Both push towards bright, so they cannot cancel. The textbook lab that notebook 07 starts from has both.
 #
 # </details>
 #
 # ## 5. Second order: DPM-Solver++(2M)
 #
-# Can a walk be more precise with the same number of questions? Without fresh noise it follows a smooth curve, and DDIM follows this curve as if $\hat x_0$ stood still during each step. To see that, divide the DDIM step by the standard deviation of the noise, with $\sigma_t=\sqrt{1-\bar\alpha_t}$ and $\lambda_t=\log\big(\sqrt{\bar\alpha_t}/\sigma_t\big)$, half the logarithm of the
-# signal-to-noise ratio:
+# Can a walk be more precise with the same number of questions? We saw that it follows a smooth curve when there is no fresh noise. How does DDIM follow it? To see that, write down the DDIM step and where it started, and divide each by the standard deviation of its noise. With $\sigma_t=\sqrt{1-\bar\alpha_t}$ and $\lambda_t=\log\big(\sqrt{\bar\alpha_t}/\sigma_t\big)$, half the logarithm of the
+# signal-to-noise ratio, we have
 # $$\frac{x_s}{\sigma_s}=e^{\lambda_s}\,\hat x_0+\hat\epsilon,\qquad \frac{x_t}{\sigma_t}=e^{\lambda_t}\,\hat x_0+\hat\epsilon
 # \qquad\Longrightarrow\qquad \frac{x_s}{\sigma_s}-\frac{x_t}{\sigma_t}=\left(e^{\lambda_s}-e^{\lambda_t}\right)\hat x_0 .$$
-# In the limit of small steps this is an integral, $\int_{\lambda_t}^{\lambda_s}e^{\lambda}\,\hat x_0(\lambda)\,d\lambda$, and DDIM takes $\hat x_0$ out of it as a constant, its value at the *start* of the step.
+# In words: in one step $x/\sigma$ grows by $\hat x_0$ times the growth of $e^\lambda$. If we make the steps smaller and smaller, $\hat x_0$ changes from one to the next, and the sum over them becomes an integral, $\int_{\lambda_t}^{\lambda_s}e^{\lambda}\,\hat x_0(\lambda)\,d\lambda$. DDIM takes a single value for the whole step, the one at its *start*.
 #
-# Lu et al. (2022) take a better constant, the value in the **middle** of the step, half-way in $\lambda$. Call it $D$. We cannot ask the network there, for we have no picture at that level. But we know the estimate now, and we remember the one of the step before. Two points make a straight
-# line over $\lambda$: follow it half a step further. That costs no further question.
+# A better single value would be the one in the **middle** of the step, half-way in $\lambda$. Call it $D$. We cannot ask the network there, because we have no picture at that level yet. How could we guess it from what we already know?
+
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
+def draw_ddim(ax):
+    angles = torch.linspace(math.radians(65), math.radians(28), 50)
+    ax.plot(angles.cos(), angles.sin(), color=show.COLOUR["ddim"], linewidth=4)
+    for name, angle in (("$x_t$", angles[0]), ("$x_s$", angles[-1])):
+        x, y = float(angle.cos()), float(angle.sin())
+        ax.plot([0, x, x], [y, y, 0], color="black", linewidth=1.5, linestyle=":")
+        ax.plot(x, y, "o", color="black")
+        ax.annotate(name, (x + 0.03, y + 0.03), fontsize=15)
+    ax.set(xlim=(0, 1.15), ylim=(0, 1.15), aspect="equal", title="DDIM mixes its two estimates anew")
+    ax.set_xlabel("$\\sqrt{\\bar\\alpha}$, the share of $\\hat x_0$")
+    ax.set_ylabel("$\\sqrt{1-\\bar\\alpha}$, the share of $\\hat\\epsilon$")
+
+
+lam = torch.linspace(-1.4, 1.5, 100)
+heights = 0.9 * torch.sigmoid(1.3 * torch.tensor([-1.0, 0.0]))
+middle = heights[1] + 0.5 * (heights[1] - heights[0])  # half the old stride further along the line
+
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
+fig, (left, right) = plt.subplots(1, 2, figsize=(show.WIDTH, 4.2))
+draw_ddim(left)
+right.axvspan(0, 1, color="0.93")
+right.plot(lam, 0.9 * torch.sigmoid(1.3 * lam), color=show.COLOUR["exact"], label="$\\hat x_0$ on the way")
+right.plot([-1, 0.5], [heights[0], middle], ":", linewidth=2, color=show.COLOUR["dpm"])
+right.hlines(heights[1], 0, 1, color=show.COLOUR["ddim"], linewidth=4, label="what DDIM takes")
+right.hlines(middle, 0, 1, color=show.COLOUR["dpm"], linewidth=4, label="$D$, half a step ahead")
+right.plot([-1, 0], heights, "o", color="black", markersize=8, label="what we have asked")
+right.set_xticks([-1, 0, 0.5, 1], ["the step\nbefore", "$\\lambda_t$", "middle", "$\\lambda_s$"])
+right.set(yticks=[], ylim=(-0.3, 0.9), xlabel="$\\lambda$", ylabel="one pixel of $\\hat x_0$")
+right.set_title("DPM-Solver++ looks half a step ahead")
+right.legend(loc="lower right", fontsize=11)
+alt = "Left: a DDIM step, an arc from x_t, mostly noise, to x_s, mostly picture. Right: DDIM "
+show.figure(fig, alt + "takes a curve where the step starts, a line through two dots leads to the middle.")
+
+# %% [markdown] exercise_text="5.4" slideshow={"slide_type": "slide"}
+# The left drawing shows one DDIM step. The step keeps $\hat x_0$ and $\hat\epsilon$ and only mixes them in other shares. The squares of the two shares add up to 1, so the way is an arc of a circle.
 #
-# Going with $D$ in the integral is a DDIM step too, with the same $\hat\epsilon$, but towards another picture: $\hat x_0+(1-e^{-h})\,(D-\hat x_0)$, where $h=\lambda_s-\lambda_t$. The fold has the proof.
+# The right drawing shows the idea of Lu et al. (2022). While the walk crosses the grey step, the estimate moves along the green curve, which we do not know ahead. DDIM stays at the height of the last dot. But we remember the dot of the step before. Two dots make a straight
+# line over $\lambda$, and if we follow it half a step further we are near the curve in the middle of the step. This costs no further question.
 #
-# <details><summary>Why going with D is a DDIM step</summary>
+# Using $D$ in the integral comes to a DDIM step with the same $\hat\epsilon$ but another picture in place of $\hat x_0$, namely $\hat x_0+(1-e^{-h})\,(D-\hat x_0)$, where $h=\lambda_s-\lambda_t$. The fold has the proof.
 #
-# Solve the difference above for $x_s$, with $D$ in place of $\hat x_0$ on its right:
+# <details><summary>Why using D is a DDIM step</summary>
+#
+# Solve the difference above for $x_s$, with $D$ in place of the $\hat x_0$ on its right-hand side:
 #
 # $$x_s=\frac{\sigma_s}{\sigma_t}x_t+\sigma_s\left(e^{\lambda_s}-e^{\lambda_t}\right)D .$$
 #
@@ -526,7 +627,9 @@ show.figure(fig, alt + "noise the one without rescaled betas is brightest; no di
 #
 # </details>
 #
-# **Exercise 5.4** Write `dpm_step`, which finds $D$ and then makes that step. `before` is `None` at the first step, then `(t_before, x0_before)`. Two steps are plain DDIM steps: the first, which has nothing to look back on, and the last, to level 0, where $\lambda$ is infinite.
+# ### Exercise 5.4: a step of second order
+#
+# Write `dpm_step`, which finds $D$ and then makes that step. `before` is `None` at the first step, then `(t_before, x0_before)`. Two steps are plain DDIM steps: the first, which has nothing to look back on, and the last, to level 0, where $\lambda$ is infinite.
 #
 # Difficulty: ●●●○○ · 15 minutes
 #
@@ -550,12 +653,12 @@ show.figure(fig, alt + "noise the one without rescaled betas is brightest; no di
 #
 # - DDIM: $\hat x_0$ pulled out of the integral, at its value at the **start** of the step
 # - better: $D$, its value in the **middle**; a line through this estimate and the one before leads there
-# - going with $D$: a DDIM step towards $\hat x_0+(1-e^{-h})(D-\hat x_0)$, with $h=\lambda_s-\lambda_t$
+# - using $D$: a DDIM step towards $\hat x_0+(1-e^{-h})(D-\hat x_0)$, with $h=\lambda_s-\lambda_t$
 #
 # **Your turn:** exercise 5.4 `dpm_step(x0, eps, t, t_next, noise, schedule, before=None)`
 #
 # Notes:
-# Say: lambda is half the logarithm of the signal-to-noise ratio. In this variable the walk is an integral, and DDIM is the crudest rule for it: it integrates the exponential exactly and holds the estimate at its value at the left edge.
+# Say: lambda is half the logarithm of the signal-to-noise ratio. In this variable the walk is an integral, and DDIM is the crudest rule for it: it integrates the exponential exactly and holds the estimate at its value at the left edge. The notebook has a drawing.
 # Ask: which rule for integrals takes the height in the middle, and what does it gain? (The midpoint rule: an error of second order instead of first.)
 # Exercise: 15 minutes. Common mistakes: following the line to the end of the step, and forgetting that the last step has an infinite lambda.
 # -->
@@ -584,20 +687,21 @@ def by_two(levels):
     return Rule("DPM-Solver++(2M)", lambda T: levels, move)
 
 
-rows, full = {}, draw(dpm_solver(choose(100, 4)), noise[:8])
+rows, errors, full = {}, [], draw(dpm_solver(choose(100, 4)), noise[24:32])
 for count in choose((6, 10, 20), (2, 3)):
     levels = my.ddim_levels(T, count)
     for name, rule in (("DDIM", by(my.ddim_step, levels)), ("DPM-Solver++", by_two(levels))):
-        rows[f"{name}, {count}"] = draw(rule, noise[:8])
+        rows[f"{name}, {count}"] = draw(rule, noise[24:32])
         error = (rows[f"{name}, {count}"] - full).square().mean().sqrt()
-        print(f"{name:>12}, {count} steps: {error:.3f} from the end of 100 steps (RMS a pixel)")
-alt = "Eight noises drawn in 6, 10 and 20 steps, each by DDIM and by DPM-Solver++: the same digits in all "
-show.rows(rows, alt + "rows, which the eye can hardly rank")
+        errors.append([name, count, f"{error:.3f}"])
+show.table(errors, ["", "steps", "RMS a pixel"], "How far from the end of 100 steps?")
+alt = "Eight noises drawn in 6, 10 and 20 steps, each by DDIM and by DPM-Solver++: mostly the same digits "
+show.rows(rows, alt + "in all rows, which the eye can hardly rank")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# The eye can hardly rank the rows, but the numbers can. At each count the step that looks back ends nearer to where 100 steps end, and it asked no more often.
+# The eye can hardly rank the rows, but the table can. At each count the step that looks back ends nearer to where 100 steps end, with the same number of evaluations.
 #
-# For your `walk` the step has to carry its memory along. The class below does that: make a new `TwoStep()` for each walk.
+# Your `walk` hands a step nothing from the step before. So the class below gives `dpm_step` a memory. Make a new `TwoStep()` for each walk.
 #
 # <details><summary>The form in which papers write it, and why it is of second order</summary>
 #
@@ -605,10 +709,10 @@ show.rows(rows, alt + "rows, which the eye can hardly rank")
 #
 # $$D=\hat x_0+\frac{1}{2r}\left(\hat x_0-\hat x_0^\text{before}\right),\qquad x_s=\frac{\sigma_s}{\sigma_t}\,x_t-\sqrt{\bar\alpha_s}\,\left(e^{-h}-1\right)D .$$
 #
-# The first is your line, followed for half a step. The second is what the fold above began with, since $\sigma_s\left(e^{\lambda_s}-e^{\lambda_t}\right)=\sigma_s e^{\lambda_s}\left(1-e^{-h}\right)=-\sqrt{\bar\alpha_s}\left(e^{-h}-1\right)$.
+# The first is your line, followed for half a step. The second is what the proof of 5.4 began with, since $\sigma_s\left(e^{\lambda_s}-e^{\lambda_t}\right)=\sigma_s e^{\lambda_s}\left(1-e^{-h}\right)=-\sqrt{\bar\alpha_s}\left(e^{-h}-1\right)$.
 #
-# Why the middle is good enough for second order: for $f(\lambda)=\hat x_0$ written as its value at the middle plus slope times distance, over a short step $e^\lambda$ is nearly constant, so the slope's part cancels between the two halves up to order $h^3$; DDIM's value from the start
-# leaves $h^2$. With $1/h$ steps to go, that adds up to $h^2$ and $h$.
+# Why is the middle enough for second order? Over a short step of length $h$ write $\hat x_0(\lambda)$ as its value in the middle plus slope times distance from the middle. Over such a step $e^\lambda$ is nearly constant, so what the slope adds in the second half it takes away in the first. An error of order $h^3$ is left in each step.
+# DDIM takes the value at the start. Then the slope's part does not cancel, and the error of a step is of order $h^2$. The whole way needs about $1/h$ steps, so the errors add up to order $h^2$ with the middle, and to order $h$ for DDIM. Twice the steps leave a quarter of the error, or half of it.
 #
 # </details>
 #
@@ -642,7 +746,7 @@ class TwoStep:
         self.before = (t, x0)
         return x
 
-# %% slideshow={"slide_type": "skip"}
+
 levels = my.ddim_levels(T, choose(12, 3))
 *_, (_, x, _) = my.walk(model, schedule, noise[:8], levels, TwoStep(), my.from_v)
 theirs = last(reverse(model, schedule, dpm_solver(len(levels)), x_T=noise[:8], clip_x0=1.0))
@@ -652,80 +756,88 @@ print(f"your walk with TwoStep, {len(levels)} steps, and that of helpers: larges
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6. Quality against cost
 #
-# One figure for the whole notebook. To the left: the Frechet distance of <!--r:samplers.scoring.samples|d-->500<!--/--> samples from the test images: mean and standard deviation of three seeds up to 20 evaluations, one seed from 50 on, and 1,000 evaluations for the ancestral walk alone, the true one through all levels. The dotted line is the floor, <!--r:samplers.scoring.samples|d-->500<!--/--> real images in place of the samples. To the right: what 64 images cost on two CPU cores. What the three do besides
-# asking the network is next to nothing, so the number of evaluations *is* the price; that the timings differ is the scatter of the machine. (Seconds up to 100 evaluations are measured, those for 1,000 are ten times those for 100; here the dotted line is one second.)
+# Which sampler should you use? That depends on what you can afford, so we draw quality over evaluations. We take the three samplers that you know, and a fourth that puts the two ideas together: DPM-Solver++ *with* fresh noise, `dpm_solver(n, eta=2.0)` in `helpers.sampling`. In a step that raises $\lambda$ by $h$ it keeps the share $e^{-2\eta h}$ of the noise's variance and draws the rest anew.
+#
+# Quality is measured in two ways, with <!--r:samplers.scoring.samples|,d-->1,000<!--/--> samples from each of five seeds. On the left you see the Frechet distance from the test pictures, on the right the share of samples that our judge reads with confidence. The dashed lines are the yardstick: real pictures in place of the samples. On the left this is the floor, and no sampler can be expected to get below it.
 #
 # <!--slide 4 min
-# ## From about 20 evaluations on, DDIM and DPM-Solver++ level off
+# ## Fresh noise in DPM-Solver++: more legible digits at every count
 #
-# 15 evaluations of DPM-Solver++: 64 digits in <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s, distance <!--r:samplers.quality.dpm.15.distance.mean|.1f-->10.4<!--/--> ± <!--r:samplers.quality.dpm.15.distance.std|.1f-->1.9<!--/-->. Dotted: real images; one second.
+# 15 evaluations of DPM-Solver++: 64 digits in <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s, distance <!--r:samplers.quality.dpm.15.distance.mean|.1f-->7.4<!--/--> ± <!--r:samplers.quality.dpm.15.distance.std|.1f-->0.8<!--/-->. Dashed: real pictures.
 #
 # Notes:
-# Say: left, quality against cost; each curve falls while the sampler's error rules and levels off where only the network's error is left. Right, the price: nearly one line for all three (what is left is the scatter of such timings), so evaluations are the price.
-# Points from 50 on are one seed, the first, which with DDIM and DPM-Solver++ is the worst of the three (at 20 evaluations <!--r:samplers.quality.ddim.20.distance.values.0|.1f-->12.8<!--/--> and <!--r:samplers.quality.dpm.20.distance.values.0|.1f-->11.7<!--/-->): their curves still fall a little where the figure shows a rise.
-# Ask: at 50 evaluations the ancestral walk is lowest, though its order is the lowest. A contradiction? (No. The order says how fast a walk approaches the end of its curve, and an imperfect network drew that curve. Fresh noise washes some of the network's errors out. And it is one seed.)
-# Have run: all of it is saved; sampling <!--r:samplers.scoring.samples|d-->500<!--/--> digits for every point took long.
+# Say: left, distance; each curve falls while the sampler's error rules and levels off where only the network's error is left. Right, the share read with confidence: there the two samplers with fresh noise lie above their twins without. Dashed is what real pictures score: the floor on the left.
+# Say: each point is the mean of five seeds, and the bars are their scatter.
+# Ask: at 50 evaluations fresh noise is ahead, though the ancestral step is of first order only. A contradiction? (No. The order says how fast a walk approaches the end of its curve, and an imperfect network drew that curve. Fresh noise washes some of the network's errors out.)
+# Have run: all of it is saved; sampling <!--r:samplers.scoring.samples|,d-->1,000<!--/--> digits for every point and seed took hours.
 # -->
 
-# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
-clock = load_results("sampler_seconds")["networks"]["mnist_unet"]["bf16"]
-names = {"ancestral": "ancestral (eta = 1)", "ddim": "DDIM", "dpm": "DPM-Solver++(2M)"}
-plt.rcParams["axes.formatter.min_exponent"] = 4  # write 1000, not a power of ten
-fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.4), width_ratios=(3, 2))
-for colour, (key, label) in zip(show.COLOURS, names.items(), strict=False):
-    rows = {int(n): row["distance"] for n, row in saved["quality"][key].items()}
-    means, bars = [row["mean"] for row in rows.values()], [row["std"] or 0 for row in rows.values()]
-    axes[0].errorbar(list(rows), means, bars, marker="o", capsize=3, color=colour, label=label)
-    axes[1].plot(list(rows), [clock[key][str(n)] for n in rows], marker="o", color=colour)
-for ax, label, line in zip(axes, ("Frechet distance", "seconds for 64 images"), (floor, 1), strict=True):
-    ax.axhline(line, color="black", linestyle=":")
-    ax.set(xlabel="evaluations", ylabel=label, xscale="log", yscale="log")
-axes[0].legend(fontsize=10)
-alt = "Left: distance over evaluations, logarithmic, one curve a sampler, above the dotted floor. "
-show.figure(fig, alt + "Right: seconds for 64 images, nearly one straight line for all.")
+# %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
+names = {"ancestral": "ancestral, $\\eta=1$", "ddim": "DDIM", "dpm": "DPM-Solver++(2M)"}
+names["fresh"] = "DPM-Solver++, fresh noise"
+fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 4.6))
+for ax, key in zip(axes, titles, strict=True):
+    for name, label in names.items():
+        draw_scores(ax, saved["quality"][name], key, color=show.COLOUR[name], label=label)
+    ax.axhline(real_scores[key], color=show.COLOUR["floor"], linestyle="--", label="real pictures")
+    ax.set(xscale="log", xlabel="evaluations", title=titles[key])
+    ax.set_xticks([4, 8, 15, 20, 50], [4, 8, 15, 20, 50])
+axes[0].set(yscale="log", yticks=[3, 6, 10, 20, 40], yticklabels=[3, 6, 10, 20, 40])
+axes[0].minorticks_off()
+axes[0].legend()
+alt = "Left: distance over evaluations, falling towards the dashed floor, a curve a sampler. Right: share "
+show.figure(fig, alt + "read with confidence, rising; DPM-Solver++ with fresh noise lies highest from 8 on.")
 
-# %% slideshow={"slide_type": "skip"}
-def words(row):
-    d = row["distance"]
-    return f"{d['mean']:.2f}" + (f" ± {d['std']:4.2f}" if len(d["values"]) > 1 else " " * 7)
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
+def words(score, form):
+    spread = f" ± {score['std']:{form}}" if len(score["values"]) > 1 else " (one seed)"
+    return f"{score['mean']:{form}}" + spread
 
 
-quality = saved["quality"]
-print("evaluations  seconds" + "".join(f"{label:>21}" for label in names.values()) + "  confident")
-for n, first in quality["ancestral"].items():
-    cells = [words(quality[key][n]) if n in quality[key] else "" for key in names]
-    distances, sure = "".join(f"{cell:>21}" for cell in cells), first["confident"]["mean"]
-    print(f"{n:>11} {clock['dpm'][n]:8.2f}{distances}{sure:11.0%}")
-print(f"real images: floor {floor:.2f}, confident {saved['real']['confident']:.0%} (above: those of eta = 1)")
-for n in ("4", "10", "20"):
-    runs = [quality[key][n]["distance"]["values"] for key in ("ddim", "dpm")]
-    gaps = ", ".join(f"{a - b:+.2f}" for a, b in zip(*runs, strict=True))
-    print(f"{n:>2} evaluations, DDIM minus DPM-Solver++, seed by seed: {gaps}")
+clock, quality = load_results("sampler_seconds")["networks"]["mnist_unet"]["bf16"], saved["quality"]
+short = {"ancestral": "ancestral", "ddim": "DDIM", "dpm": "DPM-Solver++", "fresh": "with fresh noise"}
+for key, form in (("distance", ".1f"), ("confident", ".0%")):
+    rows = []
+    for n in quality["ancestral"]:
+        found = [words(quality[name][n][key], form) if n in quality[name] else "" for name in names]
+        rows.append([n, f"{clock['ancestral'][n]:.2f}", *found])
+    rows.append(["real pictures", "", *[f"{real_scores[key]:{form}}"] * len(names)])
+    show.table(rows, ["evaluations", "seconds", *short.values()], titles[key])
 
-# %% slideshow={"slide_type": "skip"}
-goal = 1.25 * quality["ancestral"]["1000"]["distance"]["mean"]
-print(f"to reach: {goal:.2f}, 1.25 times the distance of 1,000 ancestral steps")
-for key in names:
-    near = [int(n) for n, row in quality[key].items() if row["distance"]["mean"] <= goal]
-    n = str(min(near, default=0))
-    cost = f"with {n} evaluations, {clock[key][n]:.2f} s" if near else "not reached"
-    quick = [n for n in quality[key] if clock[key][n] <= 1]
-    best = min(quick, key=lambda n: quality[key][n]["distance"]["mean"])
-    best = f"{words(quality[key][best]).strip()} ({best} evaluations)"
-    print(f"{names[key]:>22}: {cost}; best in a second: {best}")
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
+def pairs(one, other, n, key):
+    """The gap between two samplers in every seed."""
+    found = [quality[name][n][key]["values"] for name in (one, other)]
+    return [a - b for a, b in zip(*found, strict=True)]
+
+
+rows = []
+for n in ("8", "10", "15", "20", "50"):
+    row = [n, ", ".join(f"{gap:+.1f}" for gap in pairs("ddim", "dpm", n, "distance"))]
+    for one, other in (("ancestral", "ddim"), ("fresh", "dpm")):
+        gaps = pairs(one, other, n, "confident")
+        row.append(f"{sum(gap > 0 for gap in gaps)} of {len(gaps)}")
+    rows.append(row)
+header = ["evaluations", "distance, DDIM minus DPM-Solver++", "ancestral surer than DDIM"]
+show.table(rows, [*header, "fresh surer than DPM-Solver++"], "Seed by seed")
+seconds = ", ".join(f"{name} {row['20']:.2f}" for name, row in clock.items())
+print(f"seconds for 20 evaluations of 64 images: {seconds}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# How to read it. Without fresh noise each curve falls while the *sampler's* error rules and levels off where the *network's* error is all that is left: that part no sampler can remove, and more steps buy little there. (The ancestral curve rises again at its end; more of it below.)
+# *More steps.* The distance falls fast up to 15 or 20 evaluations and slowly after that. While it falls fast, the *sampler's* error rules. What is left at 50 is mostly the *network's* error, and no number of steps removes that.
 #
-# *DDIM or DPM-Solver++?* Their error bars overlap at every count, and yet the second order is better. The bars show how seeds scatter, and both samplers had the same starting noises: seed by seed DPM-Solver++ comes nearer, at every count and with every seed, by about one unit at 10 and at 20 evaluations. When two runs share their chance, compare them in pairs.
+# *DDIM or DPM-Solver++?* Their error bars overlap, and yet the second order is better. The bars show how seeds scatter, and both samplers had the same starting noises. So compare them seed by seed, as in the last table: DPM-Solver++ comes nearer at every count and with every seed. When two runs share their chance, compare them in pairs.
 #
-# *And fresh noise?* By the order of its error the ancestral step should be last. Yet up to 20 evaluations it is level with DDIM, within the bars, and with 50 and 100 it is the lowest of the three (one seed; the jump between the two says how much chance is left in such a number). This is no contradiction. The order of a method says how fast it approaches the end of *its curve*, and that curve was drawn by an imperfect network: a walk without fresh noise keeps every error it has made, and converges to the wrong place together with them. Fresh noise washes some of them out. How precisely a walk follows its curve (section 5) and how good its samples are (here) are two questions.
+# *Fresh noise.* Add it to DPM-Solver++, and from 8 evaluations on more samples are read with confidence, with every seed: at 20 evaluations <!--r:samplers.quality.fresh.20.confident.mean|.0%-->88%<!--/--> in place of <!--r:samplers.quality.dpm.20.confident.mean|.0%-->83%<!--/-->. Ancestral samples beat those of DDIM too, though by less and not with every seed. In the distance the means agree with this, but single seeds do not all.
 #
-# *The aim* of this notebook: 64 digits within a second, at no more than 1.25 times the distance of the 1,000 ancestral steps. The last cell holds every sampler against it. Read its verdict with care: the yardstick is one set of <!--r:samplers.scoring.samples|d-->500<!--/--> samples, and such a number scatters by about two units from seed to seed. From the noises of that one seed DPM-Solver++ reaches <!--r:samplers.quality.dpm.15.distance.values.0|.1f-->12.5<!--/--> with 15 evaluations. Over three seeds it comes to <!--r:samplers.quality.dpm.15.distance.mean|.1f-->10.4<!--/--> ± <!--r:samplers.quality.dpm.15.distance.std|.1f-->1.9<!--/--> with 15 and <!--r:samplers.quality.dpm.20.distance.mean|.1f-->9.5<!--/--> ± <!--r:samplers.quality.dpm.20.distance.std|.1f-->2.0<!--/--> with 20; the 1,000-step walk, one seed, has <!--r:samplers.quality.ancestral.1000.distance.mean|.1f-->11.9<!--/-->. All of this is computed in bfloat16; whether a thousand small steps collect its rounding, and so spoil the yardstick, was not measured.
+# Does this contradict the order? No. The order says how fast a method approaches the end of *its curve*, and an imperfect network drew that curve. A walk without fresh noise keeps every error that it has made. Fresh noise washes some of them out. How precisely a walk follows its curve (section 5) and how good its samples are (here) are two questions.
+#
+# **What we recommend:** DPM-Solver++ with fresh noise, in 20 evaluations or, if you can afford them, 50: the distance is then <!--r:samplers.quality.fresh.20.distance.mean|.1f-->6.0<!--/--> and <!--r:samplers.quality.fresh.50.distance.mean|.1f-->4.6<!--/-->, where real pictures have <!--r:samplers.floor.mean|.1f-->3.0<!--/-->. Leave the fresh noise away where the picture must be a function of its first noise; the next three sections need that.
+# For 64 digits within a second, 15 evaluations fit: <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s on two CPU cores. The samplers cost the same for each evaluation, as far as the scatter of such timings lets us say (the seconds are medians of three runs).
 #
 # ## 7. What determinism buys: one seed, any number of steps
 #
-# With $\eta=0$ the picture is a function of $x_T$, and the steps only decide how precisely that function is computed. So the same noise gives the *same* picture at any step count that is large enough: look at a cheap preview, then draw the keeper with more steps.
+# With $\eta=0$ the picture is a function of $x_T$. The number of steps only decides how precisely we compute that function. So the same noise should give the *same* picture at any step count that is large enough. You could look at a cheap preview and then draw the keeper with more steps. How many steps does a preview need?
 #
 # <!--slide 3 min
 # ## The bars overlap, yet the second order wins with every seed
@@ -733,18 +845,19 @@ for key in names:
 # <table>
 # <tr><th rowspan="2">seed</th><th colspan="2">10 evaluations</th><th colspan="2">20 evaluations</th></tr>
 # <tr><th>DDIM</th><th>DPM-Solver++</th><th>DDIM</th><th>DPM-Solver++</th></tr>
-# <tr><td>first</td><td><!--r:samplers.quality.ddim.10.distance.values.0|.1f-->16.5<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.values.0|.1f-->15.1<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.values.0|.1f-->12.8<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.values.0|.1f-->11.7<!--/--></td></tr>
-# <tr><td>second</td><td><!--r:samplers.quality.ddim.10.distance.values.1|.1f-->14.8<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.values.1|.1f-->13.8<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.values.1|.1f-->10.1<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.values.1|.1f-->8.8<!--/--></td></tr>
-# <tr><td>third</td><td><!--r:samplers.quality.ddim.10.distance.values.2|.1f-->12.3<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.values.2|.1f-->11.1<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.values.2|.1f-->8.8<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.values.2|.1f-->7.9<!--/--></td></tr>
+# <tr><td>first</td><td><!--r:samplers.quality.ddim.10.distance.values.0|.1f-->12.3<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.values.0|.1f-->10.9<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.values.0|.1f-->8.3<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.values.0|.1f-->7.4<!--/--></td></tr>
+# <tr><td>second</td><td><!--r:samplers.quality.ddim.10.distance.values.1|.1f-->11.7<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.values.1|.1f-->10.4<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.values.1|.1f-->7.1<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.values.1|.1f-->6.0<!--/--></td></tr>
+# <tr><td>third</td><td><!--r:samplers.quality.ddim.10.distance.values.2|.1f-->10.5<!--/--></td><td><!--r:samplers.quality.dpm.10.distance.values.2|.1f-->9.2<!--/--></td><td><!--r:samplers.quality.ddim.20.distance.values.2|.1f-->6.1<!--/--></td><td><!--r:samplers.quality.dpm.20.distance.values.2|.1f-->5.3<!--/--></td></tr>
 # </table>
 #
-# - both samplers start from the **same noises**: read along a row, not down a column
+# - three of the five seeds; both samplers start from the **same noises**, so read along a row
 # - bars show how seeds scatter; the gain shows in the pairs
-# - following the curve precisely and drawing good samples stay **two questions**
+# - recommended: DPM-Solver++ with fresh noise, 20 or 50 evaluations
 #
 # Notes:
 # Say: when two runs share their chance, compare them in pairs. The scatter from seed to seed is common to both and drops out.
-# Ask: which of the two would you use for 64 digits in a second, and would you print "better" without the table? (DPM-Solver++ with 15 evaluations. From the means and bars alone one could not say so.)
+# Say: with fresh noise more samples are confident from 8 evaluations on, with every seed; at 4 it makes no difference.
+# Ask: which of the two would you use for 64 digits in a second, and would you print "better" without the table? (DPM-Solver++ with 15 evaluations. The bars alone do not show it.)
 # -->
 # <!--slide 2 min
 # ## Without fresh noise the picture is a function of the noise
@@ -757,23 +870,28 @@ for key in names:
 # Live: in section 13, keep the seed and move the steps with DPM-Solver++, then with the ancestral sampler.
 # -->
 
-# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
-rows = {f"{n} steps": draw(dpm_solver(n), noise[:8]) for n in choose((4, 6, 8, 10, 15, 20, 50, 100), (2, 3))}
+# %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
+counts, start = choose((4, 6, 8, 10, 15, 20, 50, 100), (2, 3)), noise[32:40]
+rows = {f"{n} steps": draw(dpm_solver(n), start) for n in counts}
 final = list(rows.values())[-1]
-for name, row in rows.items():
-    print(f"{name:>20}: {(row - final).square().mean().sqrt():.3f} from the last row (RMS a pixel)")
-alt = "One noise a column, DPM-Solver++ with 4 to 100 steps a row: from about ten steps on each column keeps "
-alt += "its digit, and only details move"
-show.rows(rows, alt, title="DPM-Solver++, the same eight noises")
+alt = "One noise a column, DPM-Solver++ with 4 to 100 steps a row: from about ten steps on nearly every "
+alt += "column keeps its digit, and only details move"
+show.rows(rows, alt, title="One noise a column: the digit is settled after about ten steps")
+gaps = [f"{(row - final).square().mean().sqrt():.3f}" for row in rows.values()]
+show.table([["RMS a pixel", *gaps]], ["steps", *counts], "How far from the last row?")
 
 # %% [markdown] exercise_text="5.5" slideshow={"slide_type": "slide"}
+# From about ten steps on, nearly every column keeps its digit, and more steps only move details. So ten steps are enough for a preview.
+#
 # ## 8. A path between two pictures
 #
-# If the picture is a function of the noise, we can walk in the noise: take the noises $a$ and $b$ of two samples, and look at the pictures that lie between. What lies half-way between two noises? Their mean $(a+b)/2$ is the first idea.
+# If the picture is a function of the noise, then a path from one noise to another gives a path from one picture to another. What lies half-way between two noises $a$ and $b$? The first idea is their mean $(a+b)/2$.
 #
-# As a vector, one of our noises has 784 independent standard normal numbers. The squares average out, so nearly every noise has a length close to $\sqrt{784}=28$.
+# One of our noises is a vector of 784 independent standard normal numbers. The mean of their squares is close to 1, so nearly every noise has a length close to $\sqrt{784}=28$.
 #
-# **Exercise 5.5** How long is the mean of two such noises? Write down a number.
+# ### Exercise 5.5: half-way between two noises
+#
+# How long is the mean of two such noises? Write down a number.
 #
 # Difficulty: ●○○○○ · 2 minutes
 #
@@ -808,15 +926,19 @@ check.predict("5.5", guess)
 
 # %% slideshow={"slide_type": "skip"}
 a, b = noise[:32], noise[32:]
+rows = []
 for name, x in (("a", a), ("b", b), ("(a + b) / 2", (a + b) / 2)):
     lengths = x.flatten(1).norm(dim=1)
-    print(f"{name:>12}: lengths from {lengths.min():.1f} to {lengths.max():.1f}, mean {lengths.mean():.1f}")
+    rows.append([name, *[f"{length:.1f}" for length in (lengths.min(), lengths.mean(), lengths.max())]])
+show.table(rows, ["", "shortest", "mean", "longest"], "Length of 32 noises")
 check.truth("5.5", lengths.mean())
 
 # %% [markdown] exercise_text="5.6" slideshow={"slide_type": "skip"}
-# In the mean, each entry has variance $\tfrac14+\tfrac14=\tfrac12$, so the length is $28/\sqrt2\approx 19.8$. The network is told that it stands at the top, and there it has only seen noise of variance 1. We need a mixture that stays noise of variance 1 all the way.
+# In the mean, each entry has variance $\tfrac14+\tfrac14=\tfrac12$, so the length is $28/\sqrt2\approx 19.8$. That is too short: at the top the network has only seen noise of variance 1. We need a mixture that has variance 1 all the way from $a$ to $b$.
 #
-# **Exercise 5.6** Write `blend(a, b, share)`. It mixes two independent noises so that the share `share` *of the variance* comes from `b` and the rest from `a`. For every share from 0 to 1 the result is standard normal; share 0 gives `a` itself, share 1 gives `b`.
+# ### Exercise 5.6: a mixture of two noises
+#
+# Write `blend(a, b, share)`. It mixes two independent noises so that the share `share` *of the variance* comes from `b` and the rest from `a`. For every share from 0 to 1 the result is standard normal; share 0 gives `a` itself, share 1 gives `b`.
 #
 # Difficulty: ●●○○○ · 5 minutes
 #
@@ -855,48 +977,35 @@ for name, x_T in (("straight line", (a + b) / 2), ("blend", blend(a, b, 0.5))):
     print(f"mean brightness half-way, 32 pairs, {name}: {draw(dpm_solver(steps), x_T).mean():.3f}")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# One pair may look much the same on both paths; the mean brightness of 32 pairs tells them apart. Half-way on the straight line the pictures are darker than with `blend`, with less stroke: noise that is too weak to begin with. (The mean of real images is <!--r:samplers.real.brightness|.2f-->-0.74<!--/-->.)
+# With one pair you may not see a difference between the two paths, but the mean brightness of 32 pairs shows it. Half-way on the straight line the pictures are darker, with less stroke, because the noise that they start from is too weak. (The mean of real digits is <!--r:samplers.real.brightness|.2f-->-0.74<!--/-->.)
 #
-# In formulas, $\mathrm{blend}(a,b,\mu)=\sqrt{1-\mu}\;a+\sqrt{\mu}\;b$. You will find another formula in most programs, **slerp** (Shoemake 1985), which walks along the arc between two vectors, with $\omega$ the angle between them:
-# $$\mathrm{slerp}(a,b,\mu)=\frac{\sin\big((1-\mu)\,\omega\big)}{\sin\omega}\,a+\frac{\sin(\mu\,\omega)}{\sin\omega}\,b,\qquad \cos\omega=\frac{a\cdot b}{\lVert a\rVert\,\lVert b\rVert}.$$
-# Two independent noises stand nearly at a right angle. With $\omega=90°$ the factors are $\cos(\mu\cdot 90°)$ and $\sin(\mu\cdot 90°)$, and their squares add up to 1 as ours do. So for noises the two formulas walk along the same arc, only at another pace: slerp's $\mu$ is a share of the *angle*, ours is a share of the *variance*.
+# In formulas, your function is $\mathrm{blend}(a,b,\mu)=\sqrt{1-\mu}\;a+\sqrt{\mu}\;b$. Most programs have another formula, **slerp**. For two noises it takes the same way at another pace; see "Looking inside".
+#
+# Now let the pictures move: eight pairs of noises, from one to the other and back. Drawing takes some ten seconds.
 
-# %% slideshow={"slide_type": "skip"}
-def slerp(a, b, share):
-    """From a (share 0) to b (share 1) along the arc between them; each pair of (B, ..) has its own angle."""
-    u, v = a.flatten(1), b.flatten(1)
-    lengths = u.norm(dim=1, keepdim=True) * v.norm(dim=1, keepdim=True)
-    angle = ((u * v).sum(1, keepdim=True) / lengths).acos()
-    arc = ((1 - share) * angle).sin() * u + (share * angle).sin() * v
-    return (arc / angle.sin()).reshape(a.shape)
-
-
-for share in (0.25, 0.5, 0.75):
-    same = math.sin(share * math.pi / 2) ** 2  # the share of the variance at this share of the angle
-    gap = (slerp(a, b, share) - blend(a, b, same)).square().mean().sqrt()
-    print(f"slerp at {share} and blend at {same:.2f}: {gap:.3f} apart (RMS an entry, where noise has 1)")
-
-# %% slideshow={"slide_type": "skip"}
-pairs = choose(8, 2)
-frames = []
-for angle in torch.linspace(0, math.pi / 2, choose(20, 2)):
-    x_T = blend(noise[:pairs], noise[16 : 16 + pairs], float(angle.sin() ** 2))  # at slerp's pace
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
+pairs_shown, frames, angles = choose(8, 2), [], torch.linspace(0, math.pi / 2, choose(20, 2))
+for angle in show.progress(angles, label="frames"):
+    share = float(angle.sin() ** 2)  # at slerp's pace
+    x_T = blend(noise[:pairs_shown], noise[16 : 16 + pairs_shown], share)
     frames.append(show.tiles(draw(dpm_solver(steps), x_T), columns=8))
 alt = "Moving: eight digits, each turning into another and back, as their noises are blended."
 show.gif(frames + frames[::-1], out_dir() / "05_blend.gif", alt, scale=3, seconds=6)
 
 # %% [markdown] exercise_text="5.7" slideshow={"slide_type": "slide"}
-# In the film most frames are digits: the map from noise to picture is smooth, with quick changes where one digit gives way to another.
+# In most frames of the film you see digits. A small change of the noise changes the picture a little, except where one digit quickly gives way to another.
 #
 # ## 9. A real picture, inverted
 #
-# Every picture of ours came from a noise. Which noise does a *real* picture come from? The DDIM walk can be turned round: start at the clean picture and go *up*, level by level, to the noise that draws it. Each step is made of things that you have written:
+# Each of our pictures came from a noise. Is there also a noise that draws a given *real* picture? To find it we turn the DDIM walk round. We start at the clean picture and go *up*, level by level. This is called **inversion**. You have already written the parts of each step:
 #
-# 1. Ask for the noise in $x$ where it stands, at level $t$. The clean picture stands at level 0, which the network has never been asked about: ask at 1 then.
-# 2. Find the picture $\hat x_0$ that belongs to this noise. **No clamp**: it cannot be undone.
+# 1. Ask for the noise in $x$ at its level $t$. The clean picture is at level 0, which the network has never seen, so ask at level 1 there.
+# 2. Find the picture $\hat x_0$ that belongs to this noise. Do **not clamp** it, because a clamp cannot be undone.
 # 3. Noise that picture to the higher level, with the *same* noise.
 #
-# **Exercise 5.7** Write `invert_step`. `ask(x, t)` gives $\hat\epsilon$ for $t\ge1$; the `t` of `invert_step` may be 0, and $\bar\alpha_0=1$.
+# ### Exercise 5.7: one step up
+#
+# Write `invert_step`. `ask(x, t)` gives $\hat\epsilon$ for $t\ge1$; the `t` of `invert_step` may be 0, and $\bar\alpha_0=1$.
 #
 # Difficulty: ●●○○○ · 8 minutes
 #
@@ -921,7 +1030,7 @@ show.gif(frames + frames[::-1], out_dir() / "05_blend.gif", alt, scale=3, second
 # **Your turn:** exercise 5.7 `invert_step(x, t, t_up, ask, schedule)`
 #
 # Notes:
-# Say: no fresh noise: the noise that the network finds in x_t is kept, and more of it is mixed in. The walk up asks at the lower end of the step, the walk down at the upper end, so the round trip is not exact; more steps bring it nearer.
+# Say: there is no fresh noise. The noise that the network finds in x_t is kept, and more of it is mixed in. The walk up asks at the lower end of the step, the walk down at the upper end, so the round trip is not exact; more steps bring it nearer.
 # Ask: look at the middle row. Is this noise like any other? (No. The digit can be made out and the black background is flat; its standard deviation is <!--r:samplers.inversion.100.0.latent_std|.2f-->0.80<!--/--> where 1 is due.)
 # Exercise: 8 minutes. Common mistakes: asking the network at level 0, the clean data, which it does not know (ask at 1), and leaving the clamp in.
 # Have run: a hundred steps up and a hundred down take several seconds.
@@ -960,7 +1069,7 @@ errors = (back - real).flatten(1).square().mean(1).sqrt()
 print(f"{steps} steps up and {steps} down: error {errors.mean():.4f}, worst {errors.max():.4f} (RMS a pixel)")
 print(f"the noise found: mean {latent.mean():.2f}, standard deviation {latent.std():.2f}")
 
-# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
 fig, axes = plt.subplots(3, 7, figsize=(show.WIDTH, 4.2), width_ratios=[1] * 6 + [3.2])
 for row, (name, picture) in zip(axes, {"real": real, "noise": latent, "back": back}.items(), strict=True):
     limit = 2 if name == "noise" else 1
@@ -971,25 +1080,27 @@ for row, (name, picture) in zip(axes, {"real": real, "noise": latent, "back": ba
     row[6].remove()
 ax = fig.add_subplot(axes[0, 0].get_gridspec()[:, 6])
 rows = {int(n): row["0"] for n, row in saved["inversion"].items()}
-ax.plot(list(rows), [r["error"] for r in rows.values()], marker="o")
-ax.set(xlabel="steps each way", ylim=(0, None), title="error, RMS a pixel")
+ax.plot(list(rows), [r["error"] for r in rows.values()], marker="o", color=show.COLOUR["ddim"])
+ax.set(xlabel="steps each way", ylim=(0, None), title="error (RMS a pixel)")
 alt = "Six real digits, the noise found for each, and the digits drawn from that noise, which look the same. "
 show.figure(fig, alt + "Right: the error of the round trip falls with the number of steps.")
 
 # %% [markdown] exercise_text="5.8" slideshow={"slide_type": "slide"}
-# The pictures come back. But look at the noise: the digit can be made out in it, and its standard deviation is below 1, while a perfect inversion would give noise like any other. The missing noise is that of the flat black background: a clean picture shows the network no noise there, so hardly any is carried up.
-# Editing by inversion rests on this: invert, change something (the label, with a network of notebook 06, say), draw again.
+# The pictures come back. But look at the middle row. You can make out the digit in the noise, and its standard deviation is below 1. A perfect inversion would give noise like any other. What is missing is noise in the flat black background: in a clean picture the network finds hardly any noise there, so there is hardly any to carry up.
+#
+# People use inversion to edit pictures: they invert, change something (the label, for example, with a network of notebook 06), and draw again.
 #
 # ## 10. Half a digit
 #
-# Cover the lower half of a handwritten digit. What could it have been? A 7 can become a 2 or a 3, and each can be finished in many ways. A network that has learned what digits look like should be able to draw them, and
-# ours can, though nobody trained it for this.
+# Cover the lower half of a handwritten digit. What could it have been? The top of a 7 could also belong to a 2 or a 3, and each can be finished in many ways. Our network has learned what digits look like. Can it finish this one, although nobody trained it to?
 #
-# Walk down from noise as always. But after each step, put the pixels that are known back in their place. The network then sees the upper half of this digit at each question, and draws a lower half that goes with it.
+# We walk down from noise as always. But after each step we put the known pixels back in their place. So the network sees the upper half of this digit each time it is asked, and draws a lower half that goes with it.
 #
-# One thing needs care. After a step the picture stands at some level $t$, and the network expects at level $t$ a picture of level $t$ *everywhere*. A scan of a real digit stands at level 0.
+# One thing needs care. After a step the picture is at some level $t$, and the network expects the noise of level $t$ *everywhere*. The known pixels of a real digit are clean, so they are at level 0.
 #
-# **Exercise 5.8** Write `keep_known`. Where `mask` is True, the result has the pixels of `known` (clean pictures), brought to level `t`; elsewhere it has those of `x`. `t` is a whole number and may be 0, `noise` is shaped like `x`, and `mask` may have size 1 where it holds for all pictures.
+# ### Exercise 5.8: keep what is known
+#
+# Write `keep_known`. Where `mask` is True, the result has the pixels of `known` (clean pictures), brought to level `t`; elsewhere it has those of `x`. `t` is a whole number and may be 0, `noise` is shaped like `x`, and `mask` may have size 1 where it holds for all pictures.
 #
 # Difficulty: ●●○○○ · 9 minutes
 #
@@ -1014,8 +1125,8 @@ show.figure(fig, alt + "Right: the error of the round trip falls with the number
 # **Your turn:** exercise 5.8 `keep_known(x, t, known, mask, noise, schedule)`
 #
 # Notes:
-# Say: no training, no gradient; the walk is the same. Only what is handed to the next question is mended.
-# Ask: why not paste the clean pixels? (At level t a picture is faint beneath its noise. Pixels in full strength are something the network never saw there. The second picture in the notebook shows what comes of it, and it is not what one expects.)
+# Say: no training, no gradient; the walk is the same. We only mend what the network is asked about next.
+# Ask: why not paste the clean pixels? (At level t a picture is faint beneath its noise. Pixels in full strength are something the network never saw there. The table in the notebook shows what comes of it, and it is not what one expects.)
 # Exercise: 9 minutes. Common mistakes: the mask upside down, and clean pixels.
 # Have run: four times eight completions, some seconds.
 # -->
@@ -1061,7 +1172,7 @@ def complete(known, **options):
         *_, (_, x, _) = my.walk(network, own, x, levels, step, my.from_v, g)
     return x
 
-# %% tags=["slide-figure"] slideshow={"slide_type": "-"}
+# %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
 four = images[[0, 1, 3, 4]]
 known = four.repeat_interleave(8, 0)  # eight ways each
 filled = complete(known)
@@ -1074,42 +1185,38 @@ show.rows(rows, alt, ["known", *"12345678"], title="The upper half is given, eig
 mine.credit("draw_digits", "keep_known")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Most rows have several digits in them, and within a row all have the same upper half, pixel for pixel. Look at the border, though: in some pictures a line does not quite go on. How large is the jump in brightness from the last row that is known to the first one that is drawn? We compare three ways: yours, yours
-# without fresh noise in the step ($\eta=0$), and clean pixels pasted at every level, against the care that you took. What do you expect of the third?
+# Most rows have several digits in them, and within a row all have the same upper half, pixel for pixel. Look at the border, though. In some pictures a line does not quite go on.
+#
+# How large is the jump in brightness from the last known row to the first drawn one? We compare your way with two others: yours without fresh noise in the step ($\eta=0$), and one that does not take the care you took and pastes the clean pixels at every level. What do you expect of the last one?
 
-# %% slideshow={"slide_type": "skip"}
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
 def report(name, x):
     jump = (x[:, :, 14] - x[:, :, 13]).abs().mean()
-    apart = x[:, :, 14:].unflatten(0, (-1, 8)).std(1).mean()
-    apart = f"{apart:20.2f}" if name != "real digits" else " " * 20
-    print(f"{name:>14}{jump:18.3f}{apart}{metrics.confident_share(x):12.0%}")
+    apart = "" if name == "real digits" else f"{x[:, :, 14:].unflatten(0, (-1, 8)).std(1).mean():.2f}"
+    return [name, f"{jump:.3f}", apart, f"{metrics.confident_share(x):.0%}"]
 
 
 tries = {"yours": filled, "eta = 0": complete(known, eta=0.0), "clean pixels": complete(known, keep=pasted)}
-print("                jump at the border   eight ways differ   confident")
-for name, x in {**tries, "real digits": images[:1000]}.items():
-    report(name, x)
-rows = {name: torch.cat([halves[[2]], x[16:24]]) for name, x in tries.items()}
-alt = "Eight completions of a half, three ways: yours, without fresh noise, with clean pixels pasted"
-show.rows(rows, alt, ["known", *"12345678"])
+rows = [report(name, x) for name, x in {**tries, "real digits": images[:1000]}.items()]
+header = ["", "jump at the border", "how much eight ways differ", "read with confidence"]
+show.table(rows, header, "32 completions each way")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# The first picture is what we hoped for, and its price is at the border: the jump there is larger than in real digits, and without fresh noise in the step ($\eta=0$) it is larger still. High up, where $t$ is near $T$, hardly anything can be seen of the upper half beneath its noise. So the lower half is begun with little
-# knowledge of what is above it, and the steps that follow can mend this only as far as they exchange noise. That is why the step here is the ancestral one.
+# With your way the jump at the border is larger than in real digits, and without fresh noise ($\eta=0$) it is larger still. Where $t$ is near $T$, the upper half is hidden beneath its noise. So the network begins the lower half without knowing much about what is above it. Later steps can correct this only if they exchange noise. That is why we use the ancestral step here.
 #
-# And the clean pixels? They break our rule, yet they draw no worse. The border fits, and more of the digits are easy to read; but the eight ways differ less from each other. The network now sees the upper half in full from the first question on. It was never trained on such pictures, and here it copes. Nobody could have promised that, so: measure.
-# A method that keeps the rule and mends the border is RePaint (Lugmayr et al. 2022); one of the exercises at the end tries it.
+# And the clean pixels? They break our rule, yet the jump is small and more of the digits are easy to read. The eight ways differ less from each other, though: the network sees the whole upper half from the first evaluation on. It was never trained on such pictures, and here it copes with them. We could not have known that without measuring it.
+# RePaint (Lugmayr et al. 2022) keeps the rule and still mends the border. One of the further exercises tries it.
 #
 # ## 11. The same with `diffusers`
 #
-# Both samplers exist in the library. Under the configuration below the same weights and the same noise must give the same pictures. It has to be named in full, since nearly every default differs. And the library counts the noisy levels from 0: its timestep $t$ is our level $t+1$, and its first beta is our $\beta_1$.
+# The library has both samplers. Do its pictures agree with ours, from the same weights and the same noise? They do if all settings agree, so we name them all. Those in bold are *not* the library's defaults. The library also counts the noisy levels from 0: its timestep $t$ is our level $t+1$, and its first beta is our $\beta_1$.
 #
 # | setting | `DDIMScheduler` | `DPMSolverMultistepScheduler` |
 # |---|---|---|
-# | `trained_betas` | $\beta_1,\dots,\beta_T$ of our cosine schedule | the same |
-# | `prediction_type` | `"v_prediction"` | `"v_prediction"` |
-# | `timestep_spacing` | `"trailing"` | `"trailing"` |
-# | clamp at ±1 | `clip_sample=True`, and `use_clipped_model_output=True` in `step` | `thresholding=True, sample_max_value=1.0` |
+# | **`trained_betas`** | $\beta_1,\dots,\beta_T$ of our cosine schedule | the same |
+# | **`prediction_type`** | `"v_prediction"` | `"v_prediction"` |
+# | **`timestep_spacing`** | `"trailing"` | `"trailing"` |
+# | clamp at ±1 | `clip_sample=True`, and **`use_clipped_model_output=True`** in `step` | **`thresholding=True`**, `sample_max_value=1.0` |
 # | the clean end | `set_alpha_to_one=True` | `final_sigmas_type="zero"` |
 # | the method | `eta=0` | `algorithm_type="dpmsolver++"`, `solver_order=2`, `solver_type="midpoint"` |
 #
@@ -1169,21 +1276,22 @@ else:
         print(f"{name}, {steps} steps: relative difference {(ours[name] - x).norm() / x.norm():.0e}")
 
 # %% [markdown] exercise_text="5.9" slideshow={"slide_type": "slide"}
-# Far below the $10^{-4}$ that we ask for. The library keeps its constants in float32, we keep ours in float64; the tests of this course repeat the comparison in float64: DDIM then agrees to the last digits, and DPM-Solver++ to about $10^{-7}$, since the library stores its noise levels in float32
-# whatever it is given. So the rest is rounding, and it is theirs.
+# The pictures agree to about seven digits. What is left is rounding: the library keeps its constants in float32, and we keep ours in float64.
 #
 # ## 12. Which line is wrong?
 #
-# A sampler can be wrong and still draw digits. Below stands a DPM-Solver++ of 20 steps with one wrong line in it; which line it is, depends on a seed of yours. Lines 2 to 6 are made for each level `t` of the walk, lines 2 to 4 only where there is a step before and `t_next` is above 0 (elsewhere `toward` is `x0`); `x0` and `eps` are the
+# A sampler can be wrong and still draw digits. The DPM-Solver++ of 20 steps below has one wrong line. Which one it is depends on your seed. Lines 2 to 6 run for each level `t` of the walk, lines 2 to 4 only where there is a step before and `t_next` is above 0 (elsewhere `toward` is `x0`). `x0` and `eps` are the
 # network's estimates, clamped, and `lam` is $\lambda$.
 #
-# **Exercise 5.9** Find the line, and write its number into the second cell. Below the lines stand eight pictures of this sampler, and the end of a right walk of 50 steps from the same noises.
+# ### Exercise 5.9: one line is wrong
+#
+# Find the line, and write its number into the second cell. Below the lines stand eight pictures of this sampler, and the end of a right walk of 50 steps from the same noises.
 #
 # Difficulty: ●●●○○ · 9 minutes
 #
 # <details><summary>Hint</summary>
 #
-# The eye will not do. Read each line against your `dpm_step`: where does the line begin, how far is it followed, and what is remembered for the next step? And what did section 4 say about the first level?
+# Looking at the pictures is not enough. Compare each line with your `dpm_step`: where does the straight line begin, how far is it followed, and what is remembered for the next step? And what did section 4 say about the first level?
 #
 # </details>
 #
@@ -1193,7 +1301,7 @@ else:
 # One of the six lines. The pictures look like digits.
 #
 # Notes:
-# Say: this is how wrong samplers look in practice: like right ones. What tells is a number, the distance to a walk of many steps from the same noises.
+# Say: in practice wrong samplers look like right ones. A number tells them apart, the distance to a walk of many steps from the same noises.
 # Ask: what would you measure first? (The first level; the level that is remembered at the last step; how large the correction is compared with the last change of x_0, and whether it points the same way.)
 # Measured, in the order right, wrong in line 1, 2, 3, 4, 6: the first level 1000, **951**, 1000, 1000, 1000, 1000. Level remembered at the last step 100, 51, 100, 100, 100, **1000**. Size of the correction in last changes of x_0: 0.09, 0.14, **1.68**, 0.08, **0.00**, 0.04. Cosine of the two: 0.93, 0.69, 0.48, **-0.93**, none, 0.39. Distance from the end of 50 steps: 0.03, 0.26, 0.31, 0.10, 0.07, 0.05.
 # Say: line 5 has no mistake in any case. With line 4 wrong it is DDIM, with line 6 wrong it is still a little better than DDIM.
@@ -1207,13 +1315,14 @@ check.hunt("5.9")
 line = 1  # TODO 5.9: the number of the wrong line
 check.found("5.9", line)
 
-# %% [markdown] slideshow={"slide_type": "skip"}
-# ## 13. Try it
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
+# ## 13. Try it (optional)
 #
-# Steps, sampler and seed: eight digits answer within a second, on one core too. Start at 2 steps and go up: from how many on do the eight pictures stay what they are? Then keep the steps and change the sampler: DPM-Solver++ and DDIM turn the same noise into the same digits, the ancestral walk into others.
+# Now choose for yourself: sampler, number of steps and seed. Eight digits answer within a second. Start at 2 steps and go up. From how many on do the eight pictures stay what they are? Then keep the steps and change the sampler. Which samplers turn the same noise into the same digits?
+#
 # The four rows below are four such settings. The controls under them need a running kernel; a web page shows only the rows.
 
-# %% slideshow={"slide_type": "skip"}
+# %% tags=["optional", "hide-input"] slideshow={"slide_type": "skip"}
 RULES = {"DPM-Solver++": dpm_solver, "DDIM": ddim, "ancestral": lambda n: ddim(n, eta=1.0)}
 
 
@@ -1228,7 +1337,7 @@ def compare(*settings):
 
 compare(("DPM-Solver++", 4, 3), ("DPM-Solver++", 10, 3), ("DDIM", 10, 3), ("ancestral", 10, 3))
 
-# %% slideshow={"slide_type": "skip"}
+# %% tags=["optional"] slideshow={"slide_type": "skip"}
 def try_sampler(sampler="DPM-Solver++", steps=10, seed=3):
     """Draw eight digits from the noise of `seed`."""
     compare((sampler, steps, seed))
@@ -1237,53 +1346,62 @@ def try_sampler(sampler="DPM-Solver++", steps=10, seed=3):
 sliders(try_sampler, sampler=list(RULES), steps=(2, 20), seed=(0, 20))
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# ## Looking inside
+# DPM-Solver++ and DDIM turn the same noise into the same digits once there are steps enough. The ancestral walk turns it into other ones.
 #
-# Optional. Five looks behind the samplers.
+# ## Looking inside (optional)
+#
+# Six looks behind the samplers.
 #
 # ### The order, measured
 #
-# DDIM and DPM-Solver++ approach the same curve, the solution of an ordinary differential equation (Song et al. 2021, *score-based*, call it the probability flow). How fast? We measure how far a short walk ends from the walk over all levels (same noise, no clamp). First order: twice the steps, half
-# the error. Second order: a quarter.
-# %% tags=["optional"] slideshow={"slide_type": "skip"}
-fig, ax = plt.subplots(figsize=(show.WIDTH, 3.6))
-for colour, key in zip(show.COLOURS[1:], ("ddim", "dpm"), strict=False):
+# DDIM and DPM-Solver++ follow the same curve, the solution of an ordinary differential equation. (Song et al. 2021 call it the probability flow.) How fast do they approach it? We measure how far a short walk ends from the walk over all levels, from the same noise and without the clamp. At first order, twice the steps should leave half the error. At second order, a quarter. On logarithmic axes these are lines of slope $-1$ and $-2$.
+
+# %% tags=["optional", "hide-input"] slideshow={"slide_type": "skip"}
+fig, ax = plt.subplots(figsize=(show.WIDTH, 4.0))
+for key, order in (("ddim", 1), ("dpm", 2)):
     gaps = {int(n): gap for n, gap in saved["convergence"][key].items()}
-    ax.plot(list(gaps), list(gaps.values()), marker="o", color=colour, label=names[key])
+    ax.plot(list(gaps), list(gaps.values()), marker="o", color=show.COLOUR[key], label=names[key])
+    ideal = [gaps[20] * (20 / n) ** order for n in (20, 200)]
+    ax.plot([20, 200], ideal, "--", color=show.COLOUR["noise"])
+    ax.annotate(f"slope $-{order}$", (200, ideal[1]), (6, 0), textcoords="offset points", va="center")
     slope = math.log10(gaps[200] / gaps[20])  # over one decade of steps
     print(f"{names[key]}: from 20 to 200 steps the error falls as the steps to the power {slope:.2f}")
-ax.set(xscale="log", yscale="log", xlabel="steps", ylabel="distance from the full walk")
-ax.legend()
-alt = "Distance from the end of the full walk over the number of steps, logarithmic axes: two falling lines, "
-show.figure(fig, alt + "that of DPM-Solver++ steeper")
+ax.set(xscale="log", yscale="log", xlabel="steps", ylabel="distance from the full walk (RMS a pixel)")
+ax.set(xlim=(4, 330), xticks=[5, 10, 20, 50, 100, 200], xticklabels=[5, 10, 20, 50, 100, 200])
+ax.legend(loc="lower left")
+alt = "Distance from the end of the full walk over steps, logarithmic: DDIM falls with slope -1, "
+show.figure(fig, alt + "DPM-Solver++ more steeply, but not as steeply as the line of slope -2")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# The measured exponents need not be whole numbers: the steps are even in $t$, not in $\lambda$, the last step is of first order for both, and a network is not as smooth as the theory asks.
+# DDIM runs along the line of slope $-1$. DPM-Solver++ is steeper, but does not reach $-2$. There are good reasons for that: the steps are even in $t$ and not in $\lambda$, the last step is of first order for both, and a network is not as smooth as the theory asks.
 #
 # ### What eta does to the path
 #
-# How much of the first noise is still there? Without fresh noise the predicted $\hat\epsilon$ hardly turns all the way down. With $\eta=0.5$ it is exchanged bit by bit. With $\eta=1$ the very first step replaces nearly all of it: at the top of the cosine schedule $\bar\alpha_t/\bar\alpha_s$ is almost 0, so $\sigma^2$ is almost $1-\bar\alpha_s$.
+# Section 2 showed paths of a single number. For pictures we can ask how much of the first noise is still there: we take the cosine of the angle between the noise that the network predicts on the way and the noise it predicted at the start (1 means the same direction, 0 nothing in common).
 
-# %% tags=["optional"] slideshow={"slide_type": "skip"}
-fig, ax = plt.subplots(figsize=(show.WIDTH, 3.2))
+# %% tags=["optional", "hide-input"] slideshow={"slide_type": "skip"}
+fig, ax = plt.subplots(figsize=(show.WIDTH, 3.4))
 levels = my.ddim_levels(T, choose(50, 4))
-for colour, eta in zip(show.COLOURS, (0.0, 0.5, 1.0), strict=False):
+for eta, colour in {0.0: show.COLOUR["ddim"], 0.5: show.COLOURS[4], 1.0: show.COLOUR["ancestral"]}.items():
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         path = list(reverse(model, schedule, by(with_eta(eta), levels), x_T=noise[:8], seed=1, clip_x0=1.0))
     turned = [schedule.predict_eps(p.x, p.t, s.x0).flatten() for p, s in zip(path, path[1:], strict=False)]
     alike = [torch.cosine_similarity(turned[0], e, dim=0).item() for e in turned]
-    ax.plot(levels, alike, color=colour, label=f"eta = {eta}")
-ax.set(xlabel="noise level t (the walk runs to the right)", ylabel="cosine with the first", xlim=(T, 0))
+    ax.plot(levels, alike, color=colour, label=f"$\\eta={eta}$")
+ax.set(xlabel="noise level $t$ (the walk runs to the right)", ylabel="cosine with the first", xlim=(T, 0))
+ax.set_title("How much of the first noise is left?")
 ax.legend()
 alt = "Cosine between the predicted noise and that at the start, along three walks: near one all the way for "
 show.figure(fig, alt + "eta 0, falling slowly for eta 0.5, at zero after one step for eta 1")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
+# Without fresh noise the predicted noise hardly turns all the way down. With $\eta=0.5$ it is exchanged bit by bit. With $\eta=1$ the very first step replaces nearly all of it. At the top of the cosine schedule $\bar\alpha_t/\bar\alpha_s$ is almost 0, so $\sigma^2$ is almost $1-\bar\alpha_s$, which is all the noise there is.
+#
 # ### A top that is not noise, in pictures
 #
-# The samples behind the dots of section 4, from the same eight noises: three networks, 30 DDIM steps, from the top (trailing) and from $t=291$ (leading).
+# These are samples behind the dots of section 4, from the same eight noises: three networks, 30 DDIM steps, from the top (trailing) and from $t=291$ (leading). Can you see which rows are too bright?
 
-# %% tags=["optional"] slideshow={"slide_type": "skip"}
+# %% tags=["optional", "hide-input"] slideshow={"slide_type": "skip"}
 rows = {}
 for kind in kinds:
     for walk in ("trailing", "leading"):
@@ -1293,61 +1411,87 @@ alt += "is brighter than the others: it takes hundreds of samples to see."
 show.rows(rows, alt, title="30 DDIM steps, T = 300")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
+# By eye you cannot: it takes hundreds of samples to see.
+#
 # ### A better inversion
 #
-# The step up asks at its lower end, the step down at its upper end. So after the step up, ask again where it arrived and redo the step from its start with that answer. Repeated often enough (and if it converges) the step up would be exactly the inverse of the step down; here it is done once, at twice the evaluations on the way up. The numbers are means of 16 test images.
+# Why is inversion not exact? The step up asks at its lower end, the step down at its upper end, and the two answers differ. We can correct this. After the step up, ask again at the place where it arrived, and redo the step from its start with the new answer. If we repeated this until nothing changes, the step up would be exactly the inverse of the step down. Here we do it once, which takes twice the evaluations on the way up. The numbers are means of 16 test images.
 
-# %% tags=["optional"] slideshow={"slide_type": "skip"}
-print("          error, RMS a pixel             standard deviation of the noise found")
-print(" steps    as above  with correction      as above  with correction")
+# %% tags=["optional", "hide-input"] slideshow={"slide_type": "skip"}
+rows = []
 for n, row in saved["inversion"].items():
     errors, stds = ([row[c][key] for c in ("0", "1")] for key in ("error", "latent_std"))
-    print(f"{n:>6}{errors[0]:12.4f}{errors[1]:17.4f}{stds[0]:14.2f}{stds[1]:17.2f}")
+    rows.append([n, *[f"{error:.4f}" for error in errors], *[f"{std:.2f}" for std in stds]])
+header = ["steps", "error", "error, corrected", "spread of the noise", "spread, corrected"]
+show.table(rows, header, "Error: RMS a pixel. Spread: standard deviation, 1 is right")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# The correction pays: 50 steps with it (150 evaluations there and back) come nearer than 100 without (200), and the noise found comes nearer to standard deviation 1.
+# The correction pays. 50 steps with it take 150 evaluations there and back, and they come nearer than 100 steps without it, which take 200. The noise found comes nearer to standard deviation 1, too.
 #
-# ### Levels chosen otherwise, and bfloat16
+# ### Slerp, the other mixture
 #
-# The trailing levels are even in $t$. Are there better ones? A power $p$ bends them, $T(1-i/S)^p$: above 1 they crowd near the data. The clamp can be off. And the network can compute in bfloat16. Which of these does the distance notice?
+# Most programs mix noises by **slerp** (Shoemake 1985), which walks along the arc between two vectors. With $\omega$ the angle between them,
+# $$\mathrm{slerp}(a,b,\mu)=\frac{\sin\big((1-\mu)\,\omega\big)}{\sin\omega}\,a+\frac{\sin(\mu\,\omega)}{\sin\omega}\,b,\qquad \cos\omega=\frac{a\cdot b}{\lVert a\rVert\,\lVert b\rVert}.$$
+# Two independent noises are nearly at a right angle. With $\omega=90°$ the factors are $\cos(\mu\cdot 90°)$ and $\sin(\mu\cdot 90°)$, and their squares add up to 1, as ours do. So both formulas go along the same arc, but at another pace: slerp's $\mu$ is a share of the *angle*, ours is a share of the *variance*.
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
+def slerp(a, b, share):
+    """From a (share 0) to b (share 1) along the arc between them; each pair of (B, ..) has its own angle."""
+    u, v = a.flatten(1), b.flatten(1)
+    lengths = u.norm(dim=1, keepdim=True) * v.norm(dim=1, keepdim=True)
+    angle = ((u * v).sum(1, keepdim=True) / lengths).acos()
+    arc = ((1 - share) * angle).sin() * u + (share * angle).sin() * v
+    return (arc / angle.sin()).reshape(a.shape)
+
+
+for share in (0.25, 0.5, 0.75):
+    same = math.sin(share * math.pi / 2) ** 2  # the share of the variance at this share of the angle
+    gap = (slerp(a, b, share) - blend(a, b, same)).square().mean().sqrt()
+    print(f"slerp at {share} and blend at {same:.2f}: {gap:.3f} apart (RMS an entry, where noise has 1)")
+
+# %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
+# ### Levels chosen otherwise, and bfloat16
+#
+# The trailing levels are even in $t$. Are there better ones? We can bend them by a power $p$, to $T(1-i/S)^p$. With $p$ above 1 they crowd near the data. We can also leave out the clamp, and we can compute in float32 where this notebook computes in bfloat16. Which of these does the distance notice?
+
+# %% tags=["optional", "hide-input"] slideshow={"slide_type": "skip"}
 def first_seed(*path):
     row = saved
     for key in path:
         row = row[str(key)]
-    return row["distance"]["values"][0]
+    return f"{row['distance']['values'][0]:.2f}"
 
 
-print("DPM-Solver++, one seed: distance by the power p of the levels, and without the clamp (p = 1)")
-print("evaluations   p = 0.75      p = 1    p = 1.5   no clamp")
+rows = []
 for n in ("10", "15"):
     paths = (("power", "dpm", 0.75), ("quality", "dpm"), ("power", "dpm", 1.5), ("unclipped", "dpm"))
-    print(f"{n:>11}" + "".join(f"{first_seed(*path, n):11.2f}" for path in paths))
-cells = first_seed("quality", "dpm", 15), first_seed("precision", "float32")
-print(f"15 evaluations: {cells[0]:.2f} in bfloat16, {cells[1]:.2f} in float32")
+    float32 = first_seed("precision", "float32") if n == "15" else ""
+    rows.append([n, *[first_seed(*path, n) for path in paths], float32])
+header = ["evaluations", "p = 0.75", "p = 1", "p = 1.5", "p = 1, no clamp", "p = 1, float32"]
+show.table(rows, header, "Distance of DPM-Solver++, one seed")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# Only the levels matter, and not in the way one might guess: crowding them near the data ($p=1.5$) costs a lot, and moving them the other way ($p=0.75$) gains a little at both counts. Neither the clamp nor bfloat16 is noticed. (One seed, but the same starting noises in every column, so these are pairs.)
+# Only the levels matter, and perhaps not in the way you guessed. Crowding them near the data ($p=1.5$) costs a lot, and moving them the other way ($p=0.75$) gains a little at both counts. The clamp and bfloat16 make no difference that we can see. (This is one seed, but all columns had the same starting noises, so we compare pairs.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What we learned
 #
 # - Training fixes the marginals only, so one network serves a whole family of samplers; $\eta$ says how much noise is exchanged in each step.
-# - A step may only take away the noise of its own levels. Skipping with the one-level formula fails; DDIM on the same levels does not.
-# - Start at the top, and let the top be noise: leading spacing and a non-zero terminal SNR both hand the network noise and call it signal.
-# - Looking back one step makes the solver second order, at no further evaluation. Following the curve more precisely and drawing better samples are two things: measure both.
-# - More steps help only until the network's own error is reached; that point is found by measuring, beside a floor.
-# - Without fresh noise the picture is a function of the noise: it can be previewed, interpolated, and inverted.
-# - Known pixels can be put back at every level, so one network completes pictures that it was never trained to complete.
+# - A step may only take away the noise of its own levels. Skipping with the one-level step fails, DDIM on the same levels does not.
+# - A walk should start at the top, and the top should be noise. Otherwise we hand the network noise and tell it that a picture is in it.
+# - Looking back one step makes the solver second order, without a further evaluation. Following the curve precisely and drawing good samples are two things, and we measure both.
+# - Use DPM-Solver++ with fresh noise, in 20 evaluations or 50. Without fresh noise the picture is a function of its first noise.
+# - More steps help only until the network's own error is all that is left. The floor of real pictures shows how large it is.
+# - Where the picture is a function of the noise, we can preview it, interpolate it and invert it.
+# - If we put known pixels back at every level, the network completes pictures that it was never trained to complete.
 #
-# ## Self-check
+# ### Self-check
 #
 # - [ ] I can show that the marginal variance comes out for every $\sigma$.
 # - [ ] I can say what "ancestral with 50 steps" means.
 # - [ ] I can name two flaws at the start of a walk that push samples towards bright, and a repair for each.
 # - [ ] I can derive the DDIM step in the variable $\lambda$ and say what the second order changes.
-# - [ ] I can say why the straight line between two noises leaves the places that the network knows.
+# - [ ] I can say why the network does not know the noises on the straight line between two noises.
 # - [ ] I can explain why inversion is not exact, and what would make it more so.
 #
 # <details><summary>Answers</summary>
@@ -1361,7 +1505,7 @@ print(f"15 evaluations: {cells[0]:.2f} in bfloat16, {cells[1]:.2f} in float32")
 #
 # </details>
 #
-# ## Exercises to go on with
+# ### Further exercises
 #
 # | | exercise | difficulty | time |
 # |---|---|---|---|
@@ -1385,25 +1529,25 @@ print(f"15 evaluations: {cells[0]:.2f} in bfloat16, {cells[1]:.2f} in float32")
 #
 # </details>
 #
-# ## References
+# ### References
 #
-# - Song, Meng & Ermon 2021, *Denoising Diffusion Implicit Models*, arXiv:2010.02502: eqs. 7, 12, 16, section 4.3 (inversion, interpolation).
-# - Ho, Jain & Abbeel 2020, *Denoising Diffusion Probabilistic Models*, arXiv:2006.11239: eqs. 6, 7.
-# - Lu et al. 2022, *DPM-Solver++*, arXiv:2211.01095: algorithm 2 (the multistep solver, 2M).
-# - Lin et al. 2023, *Common Diffusion Noise Schedules and Sample Steps are Flawed*, arXiv:2305.08891: algorithm 1, table 2.
-# - Salimans & Ho 2022, *Progressive Distillation*, arXiv:2202.00512: section 4 (v-prediction).
-# - Song et al. 2021, *Score-Based Generative Modeling through Stochastic Differential Equations*, arXiv:2011.13456: section 4.3 (probability flow).
+# - Song, Meng & Ermon 2021, *Denoising Diffusion Implicit Models*, [arXiv:2010.02502](https://arxiv.org/abs/2010.02502): eqs. 7, 12, 16, sections 5.3 (interpolation) and 5.4 (reconstruction, our inversion).
+# - Ho, Jain & Abbeel 2020, *Denoising Diffusion Probabilistic Models*, [arXiv:2006.11239](https://arxiv.org/abs/2006.11239): eqs. 6, 7.
+# - Lu et al. 2022, *DPM-Solver++*, [arXiv:2211.01095](https://arxiv.org/abs/2211.01095): algorithm 2 (the multistep solver, 2M).
+# - Lin et al. 2023, *Common Diffusion Noise Schedules and Sample Steps are Flawed*, [arXiv:2305.08891](https://arxiv.org/abs/2305.08891): algorithm 1, table 2.
+# - Salimans & Ho 2022, *Progressive Distillation*, [arXiv:2202.00512](https://arxiv.org/abs/2202.00512): section 4 (v-prediction).
+# - Song et al. 2021, *Score-Based Generative Modeling through Stochastic Differential Equations*, [arXiv:2011.13456](https://arxiv.org/abs/2011.13456): section 4.3 (probability flow).
 # - Shoemake 1985, *Animating rotation with quaternion curves*: slerp.
-# - Lugmayr et al. 2022, *RePaint: Inpainting using Denoising Diffusion Probabilistic Models*, arXiv:2201.09865: algorithm 1.
-# - Heusel et al. 2017, *GANs Trained by a Two Time-Scale Update Rule*, arXiv:1706.08500: eq. 6 (the distance).
+# - Lugmayr et al. 2022, *RePaint: Inpainting using Denoising Diffusion Probabilistic Models*, [arXiv:2201.09865](https://arxiv.org/abs/2201.09865): algorithm 1.
+# - Heusel et al. 2017, *GANs Trained by a Two Time-Scale Update Rule*, [arXiv:1706.08500](https://arxiv.org/abs/1706.08500): eq. 6 (the distance).
 #
 # <!--slide 2 min
 # ## What we learned, and what comes next
 #
 # - one network serves a family of walks: training fixed only the marginals
-# - a step takes away only its own levels' noise; start at the top, and let it be noise
+# - a step takes away only its own levels' noise; start at the top, and make sure it is noise
 # - one look back makes the solver second order, at no further evaluation
-# - measure quality beside a floor, and in pairs where noises are shared
+# - DPM-Solver++ with fresh noise: 20 evaluations do nearly what 50 do
 # - without fresh noise: previews, paths, inversion
 # - put known pixels back at every level, and half a digit becomes a whole one
 #

@@ -13,7 +13,6 @@ import json
 import re
 from collections import defaultdict
 
-import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
@@ -21,9 +20,11 @@ from .course import BuildError, Course, natural, notebook_text, read_json, read_
 from .links import BOOTSTRAP, Links, read_links
 from .source import answers, exercises, kind_of, problems, read_source, tags
 
+PNG = "data:image/png;base64,"
 RECORD = "noise_to_digits"  # the key of what we record in a notebook's metadata
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
-PICTURE_WIDTH, PICTURE_COLOURS = 480, 32  # of an expected picture in the student edition
+FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # JupyterLab's word and Colab's
+PICTURE_WIDTH, PICTURE_COLOURS = 480, 96  # of an expected picture in the student edition
 
 
 # Both editions ------------------------------------------------------------------------------------
@@ -63,13 +64,15 @@ def notebook_of(cells, record: dict | None = None):
 
 
 def _metadata(cell, **more) -> dict:
-    return {**json.loads(json.dumps(cell.metadata)), **more}
+    """A copy of a cell's metadata; code that is not for reading is folded in JupyterLab and on Colab."""
+    folded = FOLDED if {"hide-input", "setup"} & set(tags(cell)) else {}
+    return json.loads(json.dumps({**cell.metadata, **folded, **more}))
 
 
 def open_with(built: list, links: Links, path: str, execution_count=None, student=False) -> None:
     """Put the links under the title of a notebook that will stand at `path`, and the first cell behind it."""
     built[0].source += f"\n\n{links.line(path)}"
-    metadata = {"slideshow": {"slide_type": "skip"}, "tags": [BOOTSTRAP]}
+    metadata = {"slideshow": {"slide_type": "skip"}, "tags": [BOOTSTRAP, "hide-input"], **FOLDED}
     code = links.bootstrap(student)
     cell = new_code_cell(code, id=BOOTSTRAP, metadata=metadata, execution_count=execution_count)
     built.insert(1, cell)
@@ -167,12 +170,10 @@ def nbgrader(grade_id: str, points: int | None = None) -> dict:
     return {"grade_id": grade_id, **kind, **({"points": points} if test else {})}
 
 
-def _folded(title: str, text: str, cell_id: str, **more):
+def _folded(title: str, text: str, cell_id: str, more: dict | None = None):
     source = f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>"
     metadata = {"slideshow": {"slide_type": "skip"}, "tags": [title.lower().replace(" ", "-")]}
-    cell = new_markdown_cell(source, id=cell_id, metadata={**metadata, **more.pop("metadata", {})})
-    cell.update(more)
-    return cell
+    return new_markdown_cell(source, id=cell_id, metadata={**metadata, **(more or {})})
 
 
 def saved_picture(outputs) -> tuple[bytes, str] | None:
@@ -202,20 +203,16 @@ def _expected_cell(cell_id: str, picture: tuple[bytes, str], shrunk: dict):
     original = hashlib.sha256(png).hexdigest()[:16]
     small = shrunk.get(original) or base64.b64encode(_shrink(png)).decode()
     alt = re.sub(r"[\[\]\\\s]+", " ", alt).strip()
-    return _folded(
-        "Expected picture",
-        f"![{alt}](attachment:expected.png)",
-        cell_id,
-        metadata={"expected_from": original},
-        attachments=nbformat.from_dict({"expected.png": {"image/png": small}}),
-    )
+    # inside the text: Colab does not show what is attached to a cell (googlecolab/colabtools#3836)
+    picture = f"![{alt}]({PNG}{small})"
+    return _folded("Expected picture", picture, cell_id, {"expected_from": original})
 
 
 def _pictures_of(notebook) -> dict[str, str]:
     """The expected pictures in a student notebook by the hash of what each was made from."""
-    cells = notebook.cells if notebook else []
-    marked = [c for c in cells if "expected_from" in c.metadata and c.get("attachments")]
-    return {c.metadata["expected_from"]: c.attachments["expected.png"]["image/png"] for c in marked}
+    cells = [c for c in (notebook.cells if notebook else []) if "expected_from" in c.metadata]
+    found = {c.metadata["expected_from"]: re.search(rf"\({re.escape(PNG)}([^)]+)\)", c.source) for c in cells}
+    return {original: picture[1] for original, picture in found.items() if picture}
 
 
 def _shrink(png: bytes) -> bytes:
@@ -225,7 +222,7 @@ def _shrink(png: bytes) -> bytes:
     if image.width > PICTURE_WIDTH:
         height = round(image.height * PICTURE_WIDTH / image.width)
         image = image.resize((PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
-    image = image.quantize(PICTURE_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image = image.quantize(PICTURE_COLOURS, dither=Image.Dither.NONE, kmeans=2)
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return out.getvalue()
