@@ -4,7 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 # TORCH=cpu or TORCH=cuda: which build of torch a new environment gets. Without it Linux without an NVIDIA driver gets
-# the CPU build from PyTorch's own index, which is 5 GB smaller; where that cannot be reached, what PyPI has.
+# the CPU build from PyTorch's own index, which is 5 GB smaller; where that cannot be reached, or where PIP_ARGS say
+# where to look, what pip finds.
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # What these need in turn, pinned; make CONSTRAINTS= leaves it to pip.
 CONSTRAINTS ?= .ci/constraints.txt
@@ -48,7 +49,7 @@ ready:
 	  test -z "$$there" || fail "$$name cannot be mended: move it away, or say VENV=another-folder"; \
 	  rm -rf "$$VENV"; fail "$$PYTHON cannot make environments (on Debian and Ubuntu: apt install python3-venv)"; }; \
 	driver() { test -e /proc/driver/nvidia/version || command -v nvidia-smi > /dev/null; }; \
-	case "$$TORCH" in cpu) cpu=1;; cuda) cpu=;; "") test "$$(uname -s)" != Linux || driver || cpu=1;; \
+	case "$$TORCH" in cpu) cpu=1;; cuda) cpu=;; "") test -n "$$PIP_ARGS" || test "$$(uname -s)" != Linux || driver || cpu=1;; \
 	  *) fail "TORCH is cpu or cuda, not $$TORCH";; esac; \
 	test -z "$$cpu" || grep -E '^torch(vision)?==' requirements.txt | xargs -r $(PY) -m pip install --quiet \
 	  --disable-pip-version-check --retries 0 --timeout 15 --index-url $(CPU_INDEX) > /dev/null 2>&1 || echo \

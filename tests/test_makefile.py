@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="no make here")
-OWN = ("PYTHON", "VENV", "CONSTRAINTS", "PIP_ARGS", "ONLY", "REPO", "VERSION", "NN", "TITLE")
+OWN = ("PYTHON", "VENV", "CONSTRAINTS", "PIP_ARGS", "TORCH", "ONLY", "REPO", "VERSION", "NN", "TITLE")
 SAY = """printf '%s\\n' "$@" "PIP_ARGS=$PIP_ARGS" """
 
 

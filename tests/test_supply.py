@@ -201,7 +201,12 @@ def test_make_installs_the_pins_and_again_when_they_change(folder):
     assert run(folder, "make", "setup") == []
     later = (folder / ".venv" / ".installed").stat().st_mtime + 10
     os.utime(folder / ".ci" / "constraints.txt", (later, later))
-    assert len(run(folder, "make", "setup")) == 1
+    assert len(run(folder, "make", "setup", "TORCH=cuda")) == 1
+    (folder / "requirements.txt").write_text("torch==2.13.0\n")
+    os.utime(folder / ".ci" / "constraints.txt", (later + 10, later + 10))
+    cpu, rest = run(folder, "make", "setup", "TORCH=cpu")
+    assert "--index-url https://download.pytorch.org/whl/cpu" in " ".join(arguments(cpu))
+    assert "-r requirements.txt" in arguments(rest)
 
 
 @needs_make
@@ -212,6 +217,7 @@ def test_ci_installs_the_browser_with_the_pins(folder, monkeypatch):
         (bin_ / name).write_text("#!/bin/bash\n")
         (bin_ / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
+    monkeypatch.setenv("TORCH", "cuda")
     said = [arguments(text) for text in run(folder, "bash", ".ci/run")]
     assert len(said) == 2 and all("-c .ci/constraints.txt" in each for each in said)
     assert "-r requirements.txt" in said[0] and "-r .ci/requirements-browser.txt" in said[1]
@@ -248,7 +254,7 @@ def test_every_package_has_its_licence_on_the_page(licences):
 
 def test_the_page_names_what_is_shipped_and_downloaded_besides():
     text = PAGE.read_text(encoding="utf-8")
-    for name in ("data/MNIST", "data/FashionMNIST", "data/checkpoints", "dissolving.gif", "flower.jpg",
+    for name in ("data/MNIST", "data/FashionMNIST", "data/checkpoints", "flower.jpg",
                  "8x8 digits", "reveal.js", "MathJax", "Source Sans Pro", "DejaVu"):  # fmt: skip
         assert name in text, name
     for wheel in re.findall(r"(?m)^([\w-]+)==([\w.]+)", pages.WHEELS.read_text(encoding="utf-8")):
