@@ -69,7 +69,7 @@ test: ready  ## style, tests, and both editions in smoke mode
 test-long: ready  ## the tries of accidents and hostile input, which CI runs after make test
 	@$(SMOKE) $(PY) -m pytest -m long tests
 
-test-fast: ready  ## style and the quick tests, in about a minute: what to run before each commit
+test-fast: ready  ## style and the quick tests, in some minutes: what to run before each commit
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
 	@$(SMOKE) $(PY) -m pytest -q -m "not slow and not long" tests
 
