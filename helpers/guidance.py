@@ -79,7 +79,8 @@ class AtSameNoise(nn.Module):
     """A network of another schedule or prediction, asked in the terms of this one.
 
     Level t of `schedule` becomes the level of the network's `own` schedule with the nearest log-SNR, where
-    x_t looks the same; its answer becomes the eps, x0 or v (`prediction`) of level t. Called as (x_t, t).
+    x_t looks the same (Kingma et al. 2021, arXiv:2107.00630: only the SNR counts); its answer becomes the
+    eps, x0 or v (`prediction`) of level t, shaped like x_t. Called as (x_t (B, ..), t (B,) int64 in 1 .. T).
     """
 
     def __init__(self, model: nn.Module, own: Schedule, schedule: Schedule, prediction: str):
