@@ -177,7 +177,7 @@ for y, row in (
     (1.3, r"~ \mathbf{clean} ~ ~ ~ ~ ~ ~ ~ \mathbf{noise}"), (-0.6, r"\mathrm{level} 0 1 2 ~ t-1 t ~ T-1 T"),
     (0.6, r"\mathrm{picture} x_0 x_1 x_2 \cdots x_{t-1} x_t \cdots x_{T-1} x_T"),
     (-1.3, r"\mathtt{betas} 0 0.0001 0.00012 \cdots \beta_{t-1} \beta_t \cdots 0.01998 0.02"),
-    (-2, r"\mathtt{alpha\_bar} 1 0.9999 0.9998 \cdots \bar\alpha_{t-1} \bar\alpha_t \cdots .000041 .00004")):
+    (-2, r"\mathtt{alpha\_bar} 1 0.9999 0.9998 \dots \bar\alpha_{t-1} \bar\alpha_t \dots 0.000041 0.00004")):
     for place, entry in enumerate(row.split(), start=-1):
         ax.text(place, y, f"${entry}$", ha="center", va="center")
 ax.plot([0, 1, 2, 4, 5, 7, 8], [0] * 7, "|-", color="black", markersize=14)
