@@ -830,7 +830,8 @@ print(f"seconds for 20 evaluations of 64 images: {seconds}")
 #
 # *Fresh noise.* Add it to DPM-Solver++, and from 8 evaluations on more samples are read with confidence, with every seed: at 20 evaluations <!--r:samplers.quality.fresh.20.confident.mean|.0%-->88%<!--/--> in place of <!--r:samplers.quality.dpm.20.confident.mean|.0%-->83%<!--/-->. Ancestral samples beat those of DDIM too, though by less and not with every seed. In the mean distance, fresh noise helps DPM-Solver++ at every count, and the ancestral walk passes DDIM only from 15 on; single seeds do not all agree. (A higher confident share could also mean plainer digits, as in section 2. The distance, which would notice, falls as well.)
 #
-# Does this contradict the order? No. The order says how fast a method approaches the end of *its curve*, and an imperfect network drew that curve. A walk without fresh noise keeps every error that it has made. Fresh noise washes some of them out. How precisely a walk follows its curve (section 5) and how good its samples are (here) are two questions.
+# Does this contradict the order? No. The order is about precision: how fast the samples of more and more steps settle. What they settle to is not perfect, because the network is not. A walk without fresh noise carries each of its errors along. The usual explanation for fresh noise
+# (Karras et al. 2022) is that it replaces a part of these errors, and later steps work on what is left. We did not measure that. What we see is that a walk can be precise (section 5) and its samples still be worse.
 #
 # **What we recommend:** DPM-Solver++ with fresh noise, in 20 evaluations or, if you can afford them, 50: the distance is then <!--r:samplers.quality.fresh.20.distance.mean|.1f-->6.0<!--/--> and <!--r:samplers.quality.fresh.50.distance.mean|.1f-->4.6<!--/-->, where real pictures have <!--r:samplers.floor.mean|.1f-->3.0<!--/-->. (Its `eta` is another knob than that of section 2: 1 is the paper's own value, and 2 was the best of 1, 1.5, 2 and 3 on 1,000 samples.) Leave the fresh noise away where the picture must be a function of its first noise; the next three sections need that.
 # For 64 digits within a second, 15 evaluations fit: <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s on two CPU cores. The samplers cost the same for each evaluation, as far as the scatter of such timings lets us say. (The seconds in the table are the ancestral walk's, medians of three runs up to 20 evaluations.)
@@ -1531,6 +1532,7 @@ show.table(rows, header, "Distance of DPM-Solver++, one seed")
 #
 # ### References
 #
+# - T. Karras et al., *Elucidating the Design Space of Diffusion-Based Generative Models*, NeurIPS 2022, [arXiv:2206.00364](https://arxiv.org/abs/2206.00364): fresh noise corrects earlier errors (section 4).
 # - Song, Meng & Ermon 2021, *Denoising Diffusion Implicit Models*, [arXiv:2010.02502](https://arxiv.org/abs/2010.02502): eqs. 7, 12, 16, sections 5.3 (interpolation) and 5.4 (reconstruction, our inversion).
 # - Ho, Jain & Abbeel 2020, *Denoising Diffusion Probabilistic Models*, [arXiv:2006.11239](https://arxiv.org/abs/2006.11239): eqs. 6, 7.
 # - Lu et al. 2022, *DPM-Solver++*, [arXiv:2211.01095](https://arxiv.org/abs/2211.01095): algorithm 2 (the multistep solver, 2M).
