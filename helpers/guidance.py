@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from helpers.schedule import Schedule, at, prediction_of
+from helpers.schedule import Schedule, prediction_of
 
 
 class Guided(nn.Module):
@@ -60,13 +60,10 @@ class Autoguided(nn.Module):
         self, model: nn.Module, weak: nn.Module, scale: float = 1.5, band: tuple[int, int] | None = None
     ):
         super().__init__()
-        predictions = prediction_of(model), prediction_of(weak)
-        if predictions[0] != predictions[1]:
-            raise ValueError(
-                f"both networks must predict the same, got {predictions[0]} and {predictions[1]}"
-            )
+        self.prediction, other = prediction_of(model), prediction_of(weak)
+        if self.prediction != other:
+            raise ValueError(f"both networks must predict the same, got {self.prediction} and {other}")
         self.model, self.weak, self.scale, self.band = model, weak, scale, _checked(band)
-        self.prediction = predictions[0]
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         strong = self.model(x, t).to(x.dtype)
@@ -93,11 +90,7 @@ class AtSameNoise(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         level = self.levels.to(t.device)[t]
         eps, _ = self.own.from_output(self.model(x, level).to(x.dtype), x, level, prediction_of(self.model))
-        x0 = self.schedule.predict_x0(x, t, eps)
-        if self.prediction == "v":
-            a = at(self.schedule.alpha_bar, t, x)
-            return a.sqrt() * eps - (1 - a).sqrt() * x0
-        return eps if self.prediction == "eps" else x0
+        return self.schedule.target(self.schedule.predict_x0(x, t, eps), t, eps, self.prediction)
 
 
 def _checked(band: tuple[int, int] | None) -> tuple[int, int] | None:

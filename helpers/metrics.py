@@ -28,30 +28,35 @@ def frechet_between(a: Tensor, b: Tensor) -> float:
     return float((a.mean(0) - b.mean(0)).square().sum() + c_a.trace() + c_b.trace() - 2 * cross)
 
 
-def frechet_floor(
-    real: Tensor, n: int = SAMPLES, draws: int = 5, seed: int = 0, data: str | None = None
-) -> tuple[float, float]:
-    """(mean, standard deviation) of the distance of n real images from the remaining real ones."""
-    f, g = features(real, data), torch.Generator().manual_seed(seed)
-    n = max(0, min(n, len(f) // 2))
-    orders = [torch.randperm(len(f), generator=g) for _ in range(draws)]
-    scores = [frechet_between(f[o[:n]], f[o[n:]]) for o in orders]
+def _part_five_times(vectors: Tensor, n: int) -> list[tuple[Tensor, Tensor]]:
+    """Vectors (N, d) parted at random into (n, d) and (N - n, d), five times."""
+    g = torch.Generator().manual_seed(0)
+    orders = [torch.randperm(len(vectors), generator=g) for _ in range(5)]
+    return [(vectors[order[:n]], vectors[order[n:]]) for order in orders]
+
+
+def frechet_floor(real: Tensor, n: int = SAMPLES) -> tuple[float, float]:
+    """(mean, standard deviation) of the distance of n (at most half) of the real images from the others.
+
+    real: (N, 1, S, S); parted at random five times. Raises ValueError for fewer than 65 in a part.
+    """
+    f = features(real)
+    scores = [frechet_between(*parts) for parts in _part_five_times(f, max(0, min(n, len(f) // 2)))]
     return float(np.mean(scores)), float(np.std(scores))
 
 
-def digits_frechet(samples: Tensor, draws: int = 5, seed: int = 0) -> float:
+def digits_frechet(samples: Tensor) -> float:
     """Frechet distance of 8x8 samples from the real digits, measured as frechet_floor measures its floor.
 
     The mean distance of the first 898 samples (n, 1, 8, 8) from five random halves of 899 real digits.
     Raises ValueError for fewer samples.
     """
     real = features(digits()[0])
-    n, g = len(real) // 2, torch.Generator().manual_seed(seed)
+    n = len(real) // 2
     if len(samples) < n:
         raise ValueError(f"the floor is that of {n} images; got {len(samples)}")
     f = features(samples[:n])
-    halves = [real[torch.randperm(len(real), generator=g)[n:]] for _ in range(draws)]
-    return float(np.mean([frechet_between(f, half) for half in halves]))
+    return float(np.mean([frechet_between(f, half) for _, half in _part_five_times(real, n)]))
 
 
 def confident_share(images: Tensor, threshold: float = 0.95, data: str | None = None) -> float:

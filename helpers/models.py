@@ -69,6 +69,11 @@ class PointMLP(nn.Module):
         return self.leave(F.silu(h))
 
 
+def make_time_layers(dim: int) -> nn.Sequential:
+    """What reads timestep_embedding(t) (B, dim) and tells every block, (B, dim)."""
+    return nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim), nn.SiLU())
+
+
 def label_embedding(classes: int, dim: int) -> nn.Embedding | None:
     """A vector for each class and one for "no label", all zero at first; None for classes = 0."""
     if not classes:
@@ -137,11 +142,6 @@ class SelfAttention(nn.Module):
         mixed = F.scaled_dot_product_attention(*self.split(x))
         return x + self.out(mixed.transpose(-1, -2).reshape(x.shape))
 
-    def weights(self, x: Tensor) -> Tensor:
-        """The attention map softmax(q k^T / sqrt(d)): (B, heads, H*W, H*W), each row sums to 1."""
-        q, k, _ = self.split(x)
-        return (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
-
 
 class UNet(nn.Module):
     """Attention U-Net: (B, c, H, W) and t (B,), with classes also y (B,), to (B, c, H, W).
@@ -171,8 +171,7 @@ class UNet(nn.Module):
         self.config |= dict(prediction=prediction, classes=classes)
         self.classes = classes
         self.prediction, self.use_skips, self.use_time, self.emb_dim = prediction, skips, time, emb_dim
-        two = [nn.Linear(emb_dim, emb_dim), nn.SiLU(), nn.Linear(emb_dim, emb_dim), nn.SiLU()]
-        self.time = nn.Sequential(*two)
+        self.time = make_time_layers(emb_dim)
         self.enter = nn.Conv2d(in_channels, channels[0], 3, padding=1)
         self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
         c = channels[0]
@@ -198,19 +197,13 @@ class UNet(nn.Module):
         emb = timestep_embedding(t, self.emb_dim)
         return self.time(emb if self.use_time else torch.zeros_like(emb)) + embed_label(self, t, y)
 
-    def encode(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The way down: the lowest resolution before the middle, and one skip a resolution."""
-        h, skips = self.enter(x), []
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        emb, h, skips = self.embed(t, y), self.enter(x), []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             for block in blocks:
                 h = block(h, emb)
             skips.append(h)
             h = shrink(h)
-        return h, skips
-
-    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        emb = self.embed(t, y)
-        h, skips = self.encode(x, emb)
         h = self.middle[1](self.attention(self.middle[0](h, emb)), emb)
         for blocks, grow in zip(self.up, self.grow, strict=True):
             skip = skips.pop()
@@ -246,8 +239,7 @@ class LabUNet(nn.Module):
         super().__init__()
         self.config = dict(a=a, b=b, c=c, emb_dim=emb_dim, classes=classes)
         self.prediction, self.emb_dim, self.classes = "eps", emb_dim, classes
-        first, second = (nn.Linear(emb_dim, emb_dim) for _ in range(2))
-        self.time = nn.Sequential(first, nn.SiLU(), second, nn.SiLU())
+        self.time = make_time_layers(emb_dim)
         self.label = nn.Embedding(classes + 1, emb_dim) if classes else None
         self.down1, self.down2 = LabBlock(1, a, emb_dim), LabBlock(a, b, emb_dim, stride=2)
         self.down3, self.middle = LabBlock(b, c, emb_dim, stride=2), LabBlock(c, c, emb_dim)

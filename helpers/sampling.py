@@ -92,7 +92,7 @@ def ddim(steps: int = 50, eta: float = 0.0, spacing: str = "trailing") -> Rule:
     eta: 0 is deterministic, 1 draws the noise of the ancestral step.
     spacing: as in spaced(). Raises ValueError as that does, and for a negative eta.
     """
-    _not_negative(eta)
+    name = _name_rule("DDIM", steps, eta)
 
     def move(schedule: Schedule, x, t, t_next, eps, x0, draw, before=None):
         a, a_next = schedule.exact(t), schedule.exact(t_next)
@@ -100,7 +100,6 @@ def ddim(steps: int = 50, eta: float = 0.0, spacing: str = "trailing") -> Rule:
         mean = float(a_next.sqrt()) * x0 + float((1 - a_next - var).clamp(min=0).sqrt()) * eps
         return mean if float(var) == 0 else mean + float(var.sqrt()) * draw()
 
-    name = f"DDIM, {steps} steps" + (f", eta {eta:g}" if eta else "")
     return Rule(name, spaced(steps, spacing), move)
 
 
@@ -113,7 +112,7 @@ def dpm_solver(steps: int = 20, eta: float = 0.0, spacing: str = "trailing") -> 
     fresh noise; 1 is the same paper's SDE-DPM-Solver++(2M).
     spacing: as in spaced(). Raises ValueError as that does, and for a negative eta.
     """
-    _not_negative(eta)
+    name = _name_rule("DPM-Solver++(2M)", steps, eta)
 
     def half_log_snr(schedule: Schedule, t):
         a = schedule.exact(t)
@@ -129,21 +128,20 @@ def dpm_solver(steps: int = 20, eta: float = 0.0, spacing: str = "trailing") -> 
             x0 = x0 + float(1 / (2 * r)) * (x0 - x0_before)
         a, a_next = schedule.exact(t), schedule.exact(t_next)
         kept = float(torch.exp(-eta * h)) if eta else 1.0  # h is infinite where a is 0
-        x = (
-            kept * float(((1 - a_next) / (1 - a)).sqrt()) * x
-            - float(a_next.sqrt() * torch.expm1(-(1 + eta) * h)) * x0
-        )
+        x = kept * float(((1 - a_next) / (1 - a)).sqrt()) * x
+        x = x - float(a_next.sqrt() * torch.expm1(-(1 + eta) * h)) * x0
         if eta == 0:
             return x
         return x + float(((1 - a_next) * -torch.expm1(-2 * eta * h)).sqrt()) * draw()
 
-    name = f"DPM-Solver++(2M), {steps} steps" + (f", eta {eta:g}" if eta else "")
     return Rule(name, spaced(steps, spacing), move)
 
 
-def _not_negative(eta: float) -> None:
+def _name_rule(kind: str, steps: int, eta: float) -> str:
+    """What a rule is called. Raises ValueError for a negative eta."""
     if eta < 0:
         raise ValueError(f"eta must not be negative, got {eta}")
+    return f"{kind}, {steps} steps" + (f", eta {eta:g}" if eta else "")
 
 
 @torch.no_grad()

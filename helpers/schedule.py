@@ -60,23 +60,16 @@ class Schedule:
     """
 
     def __init__(self, betas: Tensor, name: str = "schedule"):
-        betas = torch.as_tensor(betas).detach().cpu().to(torch.float64)
+        betas = torch.as_tensor(betas).detach().cpu().double()
         if betas.ndim != 1 or len(betas) < 2:
-            raise ValueError(
-                f"betas must be a tensor of shape (T+1,), T >= 1, got shape {tuple(betas.shape)}"
-            )
-        if float(betas[0]) != 0:
-            raise ValueError(
-                f"betas[0] must be 0, got {float(betas[0]):.3g}: level 0 is the clean data, and the first "
-                "step has betas[1]. Put a zero in front: torch.cat([torch.zeros(1), betas])"
-            )
+            raise ValueError(f"betas must have shape (T+1,), T at least 1, got {tuple(betas.shape)}")
+        if betas[0] != 0:
+            put = "put a zero in front, torch.cat([torch.zeros(1), betas])"
+            raise ValueError(f"betas[0] must be 0 (level 0 is the clean data), got {betas[0]:.3g}: {put}")
         steps = betas[1:]
-        if not (bool((steps > 0).all()) and bool((steps[:-1] < 1).all()) and float(steps[-1]) <= 1):
-            raise ValueError(
-                f"betas[1:] must lie in (0, 1) (the last may be 1), got {steps.min():.3g} .. "
-                f"{steps.max():.3g}; with betas scaled by 1000/T this happens for T <= 20: take more steps "
-                "or the cosine schedule"
-            )
+        if not ((steps > 0).all() and (steps[:-1] < 1).all() and steps[-1] <= 1):
+            got = f"got {steps.min():.3g} .. {steps.max():.3g}"
+            raise ValueError(f"betas[1:] must lie in (0, 1) (the last may be 1), {got}")
         self.name = name
         self._betas, self._alpha_bar = betas, torch.cumprod(1 - betas, 0)
 
@@ -116,6 +109,11 @@ class Schedule:
         """alpha_bar at t as float64 (B, 1, ..) for x (B, ..), on the CPU: some devices have no float64."""
         return _column(self._alpha_bar[_levels(t, lowest, self.T)], x)
 
+    def _roots(self, t, x: Tensor, lowest: int = 0) -> tuple[Tensor, Tensor]:
+        """sqrt(alpha_bar) and sqrt(1 - alpha_bar) at t, (B, 1, ..), in the dtype and on the device of x."""
+        a = self._at(t, x, lowest)
+        return a.sqrt().to(x), (1 - a).sqrt().to(x)
+
     def q_step(self, x_prev: Tensor, t, noise: Tensor) -> Tensor:
         """One Markov step: x at level t from x at level t-1 (DDPM eq. 2).
 
@@ -129,8 +127,8 @@ class Schedule:
 
         x0, noise: (B, ..); t: int or (B,) int64, 0 .. T. Returns x_t (B, ..).
         """
-        a = self._at(t, x0)
-        return a.sqrt().to(x0) * x0 + (1 - a).sqrt().to(x0) * noise
+        signal, sigma = self._roots(t, x0)
+        return signal * x0 + sigma * noise
 
     def posterior(self, x0: Tensor, x_t: Tensor, t) -> tuple[Tensor, Tensor]:
         """Mean (B, ..), variance (B, 1, ..) of q(x_{t-1} | x_t, x_0) (DDPM eqs. 6, 7). At t = 1: x_0 and 0.
@@ -148,15 +146,15 @@ class Schedule:
 
         Raises ValueError where alpha_bar is 0.
         """
-        a = self._at(t, x_t)
-        if float(a.min()) == 0:
+        if self._at(t, x_t).min() == 0:
             raise ValueError("at zero signal (alpha_bar = 0) noise says nothing about x_0: predict v instead")
-        return (x_t - (1 - a).sqrt().to(x_t) * eps) / a.sqrt().to(x_t)
+        signal, sigma = self._roots(t, x_t)
+        return (x_t - sigma * eps) / signal
 
     def predict_eps(self, x_t: Tensor, t, x0: Tensor) -> Tensor:
         """The noise that x_t and x0 imply: q_sample solved for eps. All (B, ..); t: 1 .. T."""
-        a = self._at(t, x_t, lowest=1)
-        return (x_t - a.sqrt().to(x_t) * x0) / (1 - a).sqrt().to(x_t)
+        signal, sigma = self._roots(t, x_t, lowest=1)
+        return (x_t - signal * x0) / sigma
 
     def target(self, x0: Tensor, t, noise: Tensor, prediction: str) -> Tensor:
         """What the network is asked for, (B, ..): eps, x0, or v = sqrt(abar) eps - sqrt(1 - abar) x0.
@@ -166,8 +164,8 @@ class Schedule:
         check_prediction(prediction)
         if prediction != "v":
             return noise if prediction == "eps" else x0
-        a = self._at(t, x0)
-        return a.sqrt().to(x0) * noise - (1 - a).sqrt().to(x0) * x0
+        signal, sigma = self._roots(t, x0)
+        return signal * noise - sigma * x0
 
     def from_output(self, output: Tensor, x_t: Tensor, t, prediction: str) -> tuple[Tensor, Tensor]:
         """(eps, x0), both (B, ..), from the network's output at x_t. ValueError for an unknown prediction."""
@@ -176,8 +174,7 @@ class Schedule:
             return output, self.predict_x0(x_t, t, output)
         if prediction == "x0":
             return self.predict_eps(x_t, t, output), output
-        a = self._at(t, x_t)
-        signal, sigma = a.sqrt().to(x_t), (1 - a).sqrt().to(x_t)
+        signal, sigma = self._roots(t, x_t)
         return signal * output + sigma * x_t, signal * x_t - sigma * output
 
 
@@ -191,10 +188,8 @@ def prediction_of(model) -> str:
     """model.prediction. Raises TypeError without one: what a network's output means is never guessed."""
     prediction = getattr(model, "prediction", None)
     if prediction is None:
-        raise TypeError(
-            f"{type(model).__name__} does not say what it predicts: set its attribute `prediction` to "
-            '"eps", "x0" or "v"; a wrapper passes on that of the network inside'
-        )
+        todo = 'set its attribute `prediction` to "eps", "x0" or "v" (a wrapper: that of its network)'
+        raise TypeError(f"{type(model).__name__} does not say what it predicts: {todo}")
     check_prediction(prediction)
     return prediction
 
@@ -219,11 +214,8 @@ def linear(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02, resc
     scale = 1000 / T if rescale else 1.0
     betas = torch.linspace(beta_start, beta_end, T, dtype=torch.float64) * scale
     if beta_end * scale >= 1:
-        scaled = "betas scaled by 1000/T" if rescale else "betas"
-        todo = "Take T > 20, or cosine(T)." if rescale else "Take a smaller beta_end."
-        raise ValueError(
-            f"linear(T={T}): {scaled} reach {beta_end * scale:.3g}; a variance share stays below 1. {todo}"
-        )
+        todo = "take T > 20, or cosine(T)" if rescale else "take a smaller beta_end"
+        raise ValueError(f"the last beta is {beta_end * scale:.3g}, and must be a share below 1: {todo}")
     return Schedule(_with_clean(betas), "linear" if rescale else "linear, not rescaled")
 
 

@@ -19,11 +19,12 @@ from helpers.files import write_bytes
 
 # Okabe & Ito 2008, and a brown
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A"]
+BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK, BROWN = COLOURS
 COLOUR = {  # one thing has one colour in all notebooks
-    "data": "#0072B2", "model": "#D55E00", "exact": "#009E73", "noise": "#777777", "floor": "#000000",
-    "linear": "#E69F00", "cosine": "#56B4E9", "other": "#8C510A",
-    "eps": "#CC79A7", "x0": "#0072B2", "v": "#D55E00",
-    "ancestral": "#009E73", "ddim": "#0072B2", "dpm": "#D55E00", "fresh": "#CC79A7",
+    "data": BLUE, "model": RED, "exact": GREEN, "noise": "#777777", "floor": BLACK,
+    "linear": ORANGE, "cosine": SKY, "other": BROWN,
+    "eps": PINK, "x0": BLUE, "v": RED,
+    "ancestral": GREEN, "ddim": BLUE, "dpm": RED, "fresh": PINK,
 }  # fmt: skip
 WIDTH = 9.6  # inches: figures are this wide, so that text is the same size in all of them
 HEIGHT = 5.8  # inches at most, so that a figure fits a 1280x720 slide below its heading

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from helpers.schedule import Schedule, at, check_prediction, prediction_of
+from helpers.schedule import Schedule, at, prediction_of
 
 
 class EMA:
@@ -39,35 +39,11 @@ class EMA:
 class Run:
     """What a training needs to go on after an interruption: optimiser, EMA, step, generator."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        lr: float = 1e-3,
-        weight_decay: float = 0.01,
-        ema_decay: float = 0.999,
-        seed: int = 0,
-    ):
+    def __init__(self, model: nn.Module, lr=1e-3, weight_decay=0.01, ema_decay=0.999, seed=0):
         self.model, self.lr, self.step = model, lr, 0
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
         self.ema = EMA(model, ema_decay)
         self.generator = torch.Generator().manual_seed(seed)
-
-    def state_dict(self) -> dict:
-        """All of it, for torch.save; the weights in it are the live ones, not a copy."""
-        return dict(
-            model=self.model.state_dict(),
-            ema=self.ema.model.state_dict(),
-            updates=self.ema.updates,
-            step=self.step,
-            optimizer=self.optimizer.state_dict(),
-            generator=self.generator.get_state(),
-        )
-
-    def load_state_dict(self, state: dict) -> None:
-        """Continue where `state` (from state_dict) stopped."""
-        self.model.load_state_dict(state["model"]), self.ema.model.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"]), self.generator.set_state(state["generator"])
-        self.ema.updates, self.step = state["updates"], state["step"]
 
 
 @dataclass
@@ -104,21 +80,6 @@ def drop_labels(y: Tensor, share: float, none: int, generator: torch.Generator) 
     """Labels y (B,) with each replaced by `none` with probability `share` (a draw from the CPU generator)."""
     dropped = torch.rand(len(y), generator=generator).to(y.device) < share
     return torch.where(dropped, none, y)
-
-
-def min_snr_weights(schedule: Schedule, prediction: str, gamma: float = 5.0) -> Tensor:
-    """Loss weight of every level, (T+1,) float32: min(SNR, gamma) on the error of x_0, whatever is predicted.
-
-    In other units: divided by SNR for eps, by SNR + 1 for v (Hang et al. 2023, arXiv:2303.09556). Level 0,
-    which is never drawn, has weight 0.
-    Raises ValueError for an unknown prediction, and for eps at a level with SNR 0.
-    """
-    check_prediction(prediction)
-    snr = schedule.snr[1:].double()
-    per_x0 = {"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}[prediction]  # loss / error of x_0
-    if float(per_x0.min()) == 0:
-        raise ValueError("at SNR 0 the error of eps says nothing about x_0: predict v or x_0 there")
-    return torch.cat([torch.zeros(1), (snr.clamp(max=gamma) / per_x0).float()])
 
 
 def draw_batch(images: Tensor, T: int, batch_size: int, generator: torch.Generator):

@@ -1,7 +1,6 @@
 """Files written whole or not at all, and clear errors for those that were not."""
 
 import json
-import math
 import os
 from pathlib import Path
 
@@ -10,17 +9,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from data.experiments.products import save_images, save_results
 from helpers import checkpoints
 from helpers.checkpoints import (
-    count_from_one,
     load_images,
     load_model,
     load_results,
     read_checkpoint,
-    save_images,
     save_model,
-    save_results,
 )
+from helpers.classifiers import Classifier
 from helpers.files import whole_or_not_at_all
 from helpers.models import LabUNet, PointMLP, UNet
 from tries.powers import full_disk
@@ -227,8 +225,8 @@ def test_shared_weights_and_layouts(tmp_path):
 # --- the numbering of levels
 
 
-def first_edition(path, model):
-    """Take the stamp off a checkpoint: its network counts levels from 0, as those of the first edition."""
+def without_stamp(path, model):
+    """Write a checkpoint as the first edition did, which counted levels from 0 and did not say so."""
     save_model(path, model, {"steps": 3})
     tensors, metadata = read_checkpoint(path)
     assert metadata.pop("levels") == "0..T"
@@ -243,43 +241,18 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_a_checkpoint_of_the_first_edition_is_converted(tmp_path, kind):
-    """new(t + 1) = old(t) at every level; without the turn, t + 1 asks at the wrong level."""
-    torch.manual_seed(0)
-    old = NETWORKS[kind]().double().eval()
-    for p in old.parameters():
-        torch.nn.init.normal_(p, std=0.2)
-    path = tmp_path / "old.safetensors"
-    first_edition(path, old)
-    new = load_model(str(path), type(old)).double()
-    t = torch.tensor([0, 1, 2, 250, 500, 998, 999])
-    x = torch.randn(7, *((2,) if kind == "points" else (1, 8, 8)), dtype=torch.float64)
-    old, new = (wrap(model) for model in (old, new))
-    gap = float((new(x, t + 1) - old(x, t)).abs().max() / old(x, t).abs().max())
-    assert gap < 1e-5 < 1e-3 < float((new(x, t) - old(x, t)).abs().max())
+def test_a_checkpoint_of_the_first_edition_is_refused(tmp_path, kind):
+    model = NETWORKS[kind]()
+    without_stamp(tmp_path / "old.safetensors", model)
+    with pytest.raises(ValueError, match=r"^old\.safetensors is of .*first edition.*: train it again"):
+        load_model(str(tmp_path / "old.safetensors"), type(model))
 
 
-def wrap(model):
-    """The model in float64 throughout: timestep_embedding is float32, and is cast."""
-    model.time.register_forward_pre_hook(lambda _, args: (args[0].double(),))
-    return torch.no_grad()(model)
-
-
-def test_the_rotation_is_exact():
-    """W emb(t - 1) = W' emb(t), to 1e-6, in float64."""
-    weight, dim = torch.randn(5, 64, dtype=torch.float64), 64
-    turned = count_from_one({"time.0.weight": weight})["time.0.weight"]
-
-    def embed(t):
-        frequencies = torch.exp(
-            -math.log(10_000.0) * torch.arange(dim // 2, dtype=torch.float64) / (dim // 2)
-        )
-        angles = t.double()[:, None] * frequencies
-        return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-    t = torch.arange(1, 1001)
-    assert torch.allclose(embed(t - 1) @ weight.T, embed(t) @ turned.T, atol=1e-6, rtol=0)
-    assert count_from_one({"head.weight": weight})["head.weight"] is weight, "no time, nothing to turn"
+def test_a_network_that_is_told_no_level_needs_no_stamp(tmp_path):
+    model = Classifier(8)
+    without_stamp(tmp_path / "old.safetensors", model)
+    back = load_model(str(tmp_path / "old.safetensors"), Classifier)
+    assert torch.equal(back.head.weight, model.head.weight) and back.recipe == {"steps": 3}
 
 
 def test_an_unknown_numbering_is_refused(tmp_path):

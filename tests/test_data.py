@@ -148,8 +148,6 @@ def test_a_folder_that_is_none_or_empty(tmp_path):
         data.folder(tmp_path)
     with pytest.raises(FileNotFoundError, match="notes.txt is not a folder"):
         data.folder(tmp_path / "notes.txt")
-    with pytest.raises(ValueError, match="size is a whole number"):
-        data.folder(tmp_path, size=0)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", "half"])

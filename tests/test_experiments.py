@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from data.experiments import (
     points,
     runner,
     samplers,
+    speed,
 )
 from data.experiments.runner import Experiment, Work
 from data.experiments.table import MODULES, TABLE
@@ -118,7 +120,7 @@ def test_other_files_read_never_mix_with_old_results(folder):
         run(source, MadeUp(fails="c", needs=("source",)))
     run(MadeUp("source", steps=2), again=True)
     done = []
-    run(source, MadeUp(done=done, needs=("source",)))
+    run(MadeUp("source", steps=2), MadeUp(done=done, needs=("source",)))
     assert done == list("abc")
 
 
@@ -187,9 +189,8 @@ def test_two_runners_share_the_work(folder, monkeypatch, capsys):
 
     def finish(seconds):
         assert done == ["f"]
-        path = folder / "results/taken.json"
-        path.write_text("{}")
         other.__exit__(None, None, None)
+        run(MadeUp("taken", jobs="t"))
 
     monkeypatch.setattr(runner.time, "sleep", finish)
     runner.run_all(list(table), table)
@@ -337,7 +338,7 @@ def call(monkeypatch, folder):
 
 def test_the_command(call, capsys, folder):
     assert call("b") == ["b"] and call() == ["a"] and call() == [] and call("b", "--again") == ["b"]
-    assert call("--list") == [] and "made up" in capsys.readouterr().out
+    assert call("--list") == [] and capsys.readouterr().out.count("there\n") == 2
     with pytest.raises(SystemExit):
         call("a", "tow")
     assert "unknown experiment tow; known: a, b" in capsys.readouterr().err
@@ -454,6 +455,30 @@ def test_a_network_starts_as_the_one_before(folder, more):
     torch.testing.assert_close(model.eval()(images, t), base.eval()(images, t))
     with pytest.raises((ValueError, RuntimeError)):
         mnist.start_from(UNet(channels=(16, 16)), "mnist_unet", images)
+
+
+def test_seconds_are_taken_in_turn(monkeypatch):
+    """Count by count through all samplers, round after round; medians, and longer walks scaled."""
+    asked, kept = [], {}
+    model = SimpleNamespace(recipe=dict(schedule="cosine", T=1000))
+    monkeypatch.setattr(speed, "load_network", lambda name: model)
+    monkeypatch.setattr(speed, "draw", lambda m, s, rule, *a, **k: asked.append(len(rule.levels(1000))))
+    experiment = TABLE["sampler_seconds"]
+    settings = dict(images=1, evaluations=[4, 8, 50, 1000], rounds=3, often=8, most=50)
+    work = SimpleNamespace(settings=settings, save_results=kept.update)
+    done = {}
+    for name, job in experiment.list_jobs(settings).items():
+        asked.clear()
+        done[name] = experiment.measure(work, **job)
+        first = [50] * 4 if name == "round 0" else []
+        assert asked == [2] * 5 + [4] * 5 + [8] * 5 + first
+    for run, factor in zip(done.values(), (1, 10, 3), strict=True):
+        for row in run.values():
+            row.update({n: int(n) * factor for n in row})
+    experiment.assemble(work, json.loads(json.dumps(done)))
+    seconds = kept["networks"]["mnist_unet"]
+    assert seconds["bf16"]["dpm"] == {"4": 12, "8": 24, "50": 50, "1000": 1000}
+    assert seconds["float32"] == {"dpm": {"4": 12, "8": 24}} and len(seconds["bf16"]) == 4
 
 
 def test_power_levels():

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from builder.source import exercises, read_source
+from data.experiments import same_snr
+from data.experiments.training import min_snr_weights
 from helpers import checkpoints
 from helpers.exercises import decide, nb08, patches
 from helpers.exercises import exercises as tasks_of
+from helpers.sampling import spaced
 from helpers.schedule import Schedule, cosine, linear, sigmoid, zero_terminal_snr
-from helpers.training import min_snr_weights
 
 SOURCE = Path(__file__).resolve().parents[1] / "notebooks" / "source" / "08_schedules_objectives.py"
 SCHEDULES = {
@@ -209,3 +211,49 @@ def test_the_hunt_tells_its_lines_apart_in_the_order_of_its_table():
         row = next(i for i, name in enumerate(names) if word in name)
         m, right, here = hunt.measurements[row], table["right"][row], table["cases"][case][row]
         assert m.distance(right, here) > 3, (case, word)
+
+
+def test_stops_are_the_nearest_levels():
+    s = cosine(200)
+    every = same_snr.log_snr(s, torch.arange(1, 201))
+    wanted = torch.linspace(-6, 5, 12, dtype=torch.float64)
+    first, *levels = same_snr.nearest_levels(s, wanted)
+    assert first == 200 and levels == sorted(set(levels), reverse=True)
+    for level, ratio in zip(levels, wanted, strict=True):
+        assert (every[level - 1] - ratio).abs() == (every - ratio).abs().min()
+    with pytest.raises(ValueError, match="no 30 different levels"):
+        same_snr.nearest_levels(s, torch.linspace(-0.1, 0.1, 30, dtype=torch.float64))
+
+
+def test_log_snr_by_hand():
+    s = Schedule(torch.tensor([0.0, 0.2, 0.5]))  # alpha_bar 1, 0.8, 0.4: SNR 4 and 2/3
+    assert torch.allclose(same_snr.log_snr(s, torch.tensor([1, 2])).exp(), torch.tensor([4, 2 / 3]).double())
+
+
+def test_all_schedules_stop_at_the_same_snrs():
+    """From the second stop on; each walk begins at its own level T. Even in t is as the samplers do it."""
+    stops = same_snr.list_stops(["linear", "cosine", "sigmoid"], 1000, 20)
+    assert set(stops["own"]) == {"linear", "cosine", "sigmoid"}
+    assert all(levels == spaced(20)(1000) for levels in stops.pop("own").values())
+    assert "sigmoid" not in stops["linear"], "between its last two levels lie several of linear's SNRs"
+    assert [len(levels_of) for levels_of in stops.values()] == [3, 2, 3, 3]
+    for name, levels_of in stops.items():
+        assert all(len(levels) == 20 and levels[0] == 1000 for levels in levels_of.values())
+        if name in levels_of:
+            assert levels_of[name] == spaced(20)(1000)
+        ratios = [same_snr.log_snr(SCHEDULES[key], torch.tensor(lv[1:])) for key, lv in levels_of.items()]
+        for other in ratios[1:]:
+            assert (other - ratios[0]).abs().max() < 0.6 and (other - ratios[0]).abs().mean() < 0.15
+    even = same_snr.log_snr(cosine(), torch.tensor(stops["even"]["cosine"][1:]))
+    assert even.diff().std() < 0.1 * even.diff().mean().abs()
+
+
+def test_stored_stops_are_those_of_the_code():
+    stored = checkpoints.load_results("same_snr")
+    stops = same_snr.list_stops(["linear", "cosine", "sigmoid"], 1000, 20)
+    for name, levels_of in stops.items():
+        assert {key: place["levels"] for key, place in stored["stops"][name].items()} == levels_of
+    seeds = len(stored["recipe"]["seeds"])
+    for key, row in stored["rows"].items():
+        assert set(row) == {name for name, levels_of in stops.items() if key.split("_")[1] in levels_of}
+        assert "quick" not in stored and all(len(r["frechet"]["values"]) == seeds for r in row.values())

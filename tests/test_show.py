@@ -245,6 +245,7 @@ def test_progress_hands_everything_on(capsys, monkeypatch):
 
 def test_colours_are_told_apart():
     assert len(set(show.COLOURS)) == len(show.COLOURS) == 8
+    assert set(show.COLOUR.values()) - set(show.COLOURS) == {"#777777"}, "only the noise is grey"
 
 
 def test_display_reaches_the_notebook(monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from data.experiments.training import min_snr_weights, put_back, take_state
 from helpers.data import moons
 from helpers.models import PointMLP
 from helpers.schedule import cosine, linear, zero_terminal_snr
@@ -18,7 +19,6 @@ from helpers.training import (
     denoising_loss,
     drop_labels,
     learning_rate,
-    min_snr_weights,
     train,
 )
 
@@ -171,11 +171,11 @@ def test_resumed_equals_uninterrupted():
     part, file = Run(small()), io.BytesIO()
     for step in train(part, schedule, POINTS, 30, 16):
         if step.step == 13:
-            torch.save(part.state_dict(), file)
+            torch.save(take_state(part), file)
             break
     file.seek(0)
     resumed = Run(small(seed=9), seed=9)
-    resumed.load_state_dict(torch.load(file, weights_only=True))
+    put_back(resumed, torch.load(file, weights_only=True))
     assert [s.step for s in train(resumed, schedule, POINTS, 30, 16)] == list(range(14, 31))
     assert torch.equal(weights(resumed.model), weights(whole.model))
     assert torch.equal(weights(resumed.ema.model), weights(whole.ema.model))
@@ -366,7 +366,7 @@ def test_resumed_with_labels_equals_uninterrupted():
         if step.step == 7:
             break
     resumed = Run(small(seed=9, classes=3), seed=9)
-    resumed.load_state_dict(copy.deepcopy(part.state_dict()))
+    put_back(resumed, copy.deepcopy(take_state(part)))
     for _ in train(resumed, schedule, POINTS, 20, 16, **options):
         pass
     assert torch.equal(weights(resumed.model), weights(whole.model))
@@ -469,10 +469,10 @@ def test_a_state_saved_before_the_fused_optimiser_goes_on():
         if step.step == 8:
             break
     file = io.BytesIO()
-    torch.save(old.state_dict(), file)
+    torch.save(take_state(old), file)
     file.seek(0)
     resumed = Run(small(seed=9), seed=9)
-    resumed.load_state_dict(torch.load(file, weights_only=True))
+    put_back(resumed, torch.load(file, weights_only=True))
     for _ in train(resumed, cosine(100), POINTS, 20, 16):
         pass
     assert torch.allclose(weights(resumed.model), weights(whole.model), atol=1e-6)

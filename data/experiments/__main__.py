@@ -1,4 +1,4 @@
-"""`make train`: every experiment whose products are missing, in order; or only those named.
+"""`make train`: every experiment whose products are missing or out of date, in order; or only those named.
 
 An interrupted one goes on where it stopped. Two runners may work side by side, for instance each in its own
 shell with OMP_NUM_THREADS=1: what one has begun is left to it.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from data.experiments import runner
+from data.experiments import records, runner
 from data.experiments.table import TABLE
 from helpers import checkpoints
 
@@ -31,7 +31,12 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="even where the products are there")
     trial = "a trial: few steps and samples, into FOLDER"
     parser.add_argument("--quick", metavar="FOLDER", type=Path, help=trial)
-    parser.add_argument("--list", action="store_true", help="hours on one core, and what is there")
+    listed = "hours on one core; what is there, missing, out of date; how it was made"
+    parser.add_argument("--list", action="store_true", help=listed)
+    parser.add_argument("--table", action="store_true", help="write the table of products in data/README.md")
+    accepted = "a change since NAME was made does not alter its numbers: note that, and why, in its record"
+    parser.add_argument("--accept", metavar="NAME", choices=list(TABLE), help=accepted)
+    parser.add_argument("--because", metavar="REASON", default="", help="with --accept")
     parser.add_argument("--threads", type=int, help="of torch (otherwise its own choice, or OMP_NUM_THREADS)")
     options = parser.parse_args()
     if unknown := set(options.names) - set(TABLE):
@@ -46,9 +51,17 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     names = [name for name in TABLE if name in options.names or not options.names]
     if options.list:
-        print("\n".join(runner.describe(TABLE[name]) for name in names))
+        states = {name: runner.find_state(TABLE[name], TABLE) for name in names}
+        print("\n".join(runner.describe(TABLE[name], state) for name, state in states.items()))
+        if left := [name for name, state in states.items() if state != "there"]:
+            hours = sum(TABLE[name].hours for name in left)
+            print(f"To be made: {', '.join(left)}; about {hours:.1f} h on one core.")
         return
     try:
+        if options.accept:
+            return runner.accept(options.accept, TABLE, options.because)
+        if options.table:
+            return records.write_table(runner.home() / "README.md", runner.home(), TABLE)
         runner.run_all(names, TABLE, options.again, quick=bool(options.quick))
     except (ValueError, ArithmeticError) as err:
         sys.exit(str(err))

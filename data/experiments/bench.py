@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from data.experiments.products import describe_machine
 from data.experiments.speed import time_training, time_walk
-from helpers.checkpoints import machine
 from helpers.guidance import Guided
 from helpers.models import UNet, parameter_count
 from helpers.modes import choose
@@ -65,7 +65,7 @@ def bench_network(name: str, model) -> None:
 def main() -> None:
     """Run the whole bench."""
     torch.manual_seed(0)
-    print(machine())
+    print(describe_machine())
     bench_network("course U-Net (16, 48, 96), 28x28", UNet(channels=(16, 48, 96)))
     labelled = UNet(channels=(16, 48, 96), classes=10).eval().requires_grad_(False)
     bench_sampling(Guided(labelled, 7), "DPM-Solver++ guided", dpm_solver, 15)

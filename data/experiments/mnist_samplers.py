@@ -61,19 +61,8 @@ def measure_variety(images: Tensor, real_set: Tensor) -> dict:
     return round_all(variety)
 
 
-class Samplers(Experiment):
-    """Notebook 06 and README: samplers, autoguidance and labels at equal evaluations."""
-
-    name, hours = "mnist_samplers", 0.4
-    needs = ("judges", "mnist_unet", "mnist_classes", "fashion")
-    makes = ("results/mnist_samplers.json", "results/mnist_samplers.safetensors")
-    settings = dict(rows=ROWS, samples=1000, seeds=[0, 1, 2], shown=64, bf16=True, few=None)
-    few_rows = dict(
-        ddim=dict(sampler=dict(rule="ddim", steps=2)),
-        autoguided=dict(sampler=dict(FRESH, steps=3), guide=dict(WEAK, band=[8, 20])),
-        classes=dict(sampler=dict(FRESH, steps=2), network="mnist_classes", scale=2.0),
-    )
-    quick = dict(rows=few_rows, samples=80, seeds=[0], shown=4, few=400)
+class Compared(Experiment):
+    """Rows of samplers: each draws from every seed, and is judged; what samplers and guides share."""
 
     def list_jobs(self, s):
         return cross({name: dict(n=s["samples"], **row) for name, row in s["rows"].items()}, s["seeds"])
@@ -90,22 +79,59 @@ class Samplers(Experiment):
         asked = count_evaluations(rule.levels(schedule.T), guide, scale)
         return {**scores, "evaluations": asked, "pixels": to_list(images, s["shown"])}
 
+    def find_floor(self, s, sets) -> dict:
+        """The distance of as many real images, with its "mean"."""
+        raise NotImplementedError
+
+    def score_real(self, s, sets) -> dict:
+        """What else is said of real images."""
+        return {}
+
+    def describe_row(self, row, runs) -> tuple[dict, dict]:
+        """What stands before and behind the figures of a sampler, given its settings and its runs."""
+        return {}, {}
+
     def assemble(self, work, done):
-        """A row for each sampler, the same of real images, and the first images of each."""
+        """A row for each sampler, real images beside it, the first images of each where any are shown."""
         s, sets, rows = work.settings, real("mnist", work.settings["few"]), {}
-        test, n = sets.test, min(s["samples"], len(sets.test) // 2)
-        lowest, (grouped, images) = floor(test, s["samples"]), gather(done, s["seeds"])
+        lowest, (grouped, images) = self.find_floor(s, sets), gather(done, s["seeds"])
         for name, runs in grouped.items():
             row = figures(runs, SCORES)
-            row["excess"] = figure([run["distance"] - lowest["mean"] for run in runs])
-            shares = [run["class_shares"] for run in runs]
-            rows[name] = {**s["rows"][name], **row, "class_shares": shares}
-            rows[name]["evaluations"] = runs[0]["evaluations"]
+            row["excess"] = figure([value - lowest["mean"] for value in row["distance"]["values"]])
+            before, behind = self.describe_row(s["rows"][name], runs)
+            rows[name] = {**before, **row, **behind}
         about = dict(samples=s["samples"], seeds=s["seeds"], real="test images", bf16=s["bf16"])
-        confident = round(metrics.confident_share(test), 4)
-        kept = measure_variety(test[:n], features(test[n:]))
-        results = dict(scoring=about, floor=lowest, real=dict(confident=confident, **kept), samplers=rows)
-        work.save_results(results, **images)
+        confident = dict(confident=round(metrics.confident_share(sets.test), 4))
+        of_real = confident | self.score_real(s, sets)
+        work.save_results(dict(scoring=about, floor=lowest, real=of_real, samplers=rows), **images)
+
+
+class Samplers(Compared):
+    """Notebook 06 and README: samplers, autoguidance and labels at equal evaluations."""
+
+    name, hours = "mnist_samplers", 0.4
+    needs = ("judges", "mnist_unet", "mnist_classes", "fashion")
+    makes = ("results/mnist_samplers.json", "results/mnist_samplers.safetensors")
+    settings = dict(rows=ROWS, samples=1000, seeds=[0, 1, 2], shown=64, bf16=True, few=None)
+    few_rows = dict(
+        ddim=dict(sampler=dict(rule="ddim", steps=2)),
+        autoguided=dict(sampler=dict(FRESH, steps=3), guide=dict(WEAK, band=[8, 20])),
+        classes=dict(sampler=dict(FRESH, steps=2), network="mnist_classes", scale=2.0),
+    )
+    quick = dict(rows=few_rows, samples=80, seeds=[0], shown=4, few=400)
+
+    def find_floor(self, s, sets):
+        return floor(sets.test, s["samples"])
+
+    def score_real(self, s, sets):
+        """Recall and diversity of some test images against the others."""
+        n = min(s["samples"], len(sets.test) // 2)
+        return measure_variety(sets.test[:n], features(sets.test[n:]))
+
+    def describe_row(self, row, runs):
+        """Its settings; the class shares of every run, and how often a network was asked."""
+        shares = [run["class_shares"] for run in runs]
+        return row, dict(class_shares=shares, evaluations=runs[0]["evaluations"])
 
     def bounds(self, found):
         share = {name: row["confident"]["mean"] for name, row in found["samplers"].items()}
@@ -115,7 +141,7 @@ class Samplers(Experiment):
         yield further, "autoguidance makes more samples confident, by more than the spread"
 
 
-class Confirmed(Experiment):
+class Confirmed(Compared):
     """README: the recommended samplers on 10,000 samples, and the floor for so many."""
 
     name, hours, needs = "mnist_confirmed", 1.5, ("judges", "mnist_unet", "fashion")
@@ -124,23 +150,12 @@ class Confirmed(Experiment):
     settings |= dict(seeds=[0, 1, 2], floors=5, shown=0, bf16=True, few=None)
     quick = dict(rows=Samplers.few_rows, samples=80, seeds=[0], floors=2, few=400)
 
-    list_jobs = Samplers.list_jobs
-    measure = Samplers.measure
-
-    def assemble(self, work, done):
-        """A row for each sampler; the floor: as many training images from the test images, `floors` times."""
-        s, sets = work.settings, real("mnist", work.settings["few"])
+    def find_floor(self, s, sets):
+        """As many training images from the test images, `floors` times."""
         order = torch.randperm(len(sets.x), generator=torch.Generator().manual_seed(0))
         parts = order[: s["floors"] * s["samples"]].split(s["samples"])
         measure_gap = partial(metrics.frechet_between, b=real_features("mnist", s["few"]))
-        lowest = figure([measure_gap(features(sets.x[part])) for part in parts])
-        grouped, _ = gather(done, s["seeds"])
-        rows = {name: figures(runs, SCORES) for name, runs in grouped.items()}
-        for row in rows.values():
-            row["excess"] = figure([value - lowest["mean"] for value in row["distance"]["values"]])
-        about = dict(samples=s["samples"], seeds=s["seeds"], real="test images", bf16=s["bf16"])
-        confident = round(metrics.confident_share(sets.test), 4)
-        work.save_results(dict(scoring=about, floor=lowest, real=dict(confident=confident), samplers=rows))
+        return figure([measure_gap(features(sets.x[part])) for part in parts])
 
 
 EXPERIMENTS = [Samplers(), Confirmed()]

@@ -10,9 +10,10 @@ from functools import partial
 
 import torch
 
+from data.experiments.training import min_snr_weights, put_back, take_state
 from helpers.files import UNSEALED, read_whole, seal, write_bytes
 from helpers.schedule import Schedule, cosine, linear, sigmoid, zero_terminal_snr
-from helpers.training import EMA, Run, min_snr_weights, train
+from helpers.training import EMA, Run, train
 
 SAVE_SECONDS = 120  # between two saves of the whole state
 SCHEDULES = {
@@ -33,7 +34,7 @@ def schedule_of(recipe: dict) -> Schedule:
 def save_state(work, run: Run, log: dict) -> None:
     """Write the whole state of a training: a line with the checksum, then what torch.save() makes."""
     buffer = io.BytesIO()
-    torch.save({"run": run.state_dict(), "log": log}, buffer)
+    torch.save({"run": take_state(run), "log": log}, buffer)
     write_bytes(work.state, seal(f'{{"sha256": "{UNSEALED}"}}\n'.encode() + buffer.getvalue()))
 
 
@@ -46,7 +47,7 @@ def load_state(work, run: Run, log: dict) -> dict:
         state = torch.load(io.BytesIO(content), weights_only=True)
         if log.keys() != state["log"].keys():
             raise ValueError("its log is another")
-        run.load_state_dict(state["run"])
+        put_back(run, state["run"])
     except Exception as err:  # whatever the file may hold
         why = str(err).partition("\n")[0].partition(": ")[0]
         what = f"{work.state} is damaged, of another network or of another torch ({why})"

@@ -1,9 +1,10 @@
 """The one runner of all experiments, and their one way to go on after an interruption.
 
 While an experiment runs, everything it makes lies in data/checkpoints/.resume/NAME-KEY. KEY is a hash of all
-its settings and of the files it reads, so that old results never mix with those of other settings. The
-products move to their places under data/ only when every job is done, every product can be read and every
-bound holds.
+its settings, of its code and of the files it reads, so that old results never mix with others. The products
+move to their places under data/ only when every job is done, every product can be read and every bound holds,
+and with them goes a record of how they were made (records.py). What is missing is made, and what is out of
+date by its record.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from PIL import Image
 
+from data.experiments import products, records
 from helpers import checkpoints
 from helpers.files import read_json, write_json
 
@@ -77,8 +79,8 @@ class Work:
     def save_results(self, results: dict, **images) -> None:
         """Make the product results/NAME.json (of the experiment), and of images, if any, NAME.safetensors."""
         if images:
-            checkpoints.save_images(self.name, self.made / "results", **images)
-        checkpoints.save_results(self.name, results, self.made / "results")
+            products.save_images(self.name, self.made / "results", **images)
+        products.save_results(self.name, results, self.made / "results")
 
 
 class Progress:
@@ -112,6 +114,12 @@ def resume() -> Path:
     return home() / "checkpoints" / ".resume"
 
 
+@cache
+def find_commit() -> tuple[str | None, bool | None]:
+    """records.find_commit(), asked once by this process: its code is that of its beginning."""
+    return records.find_commit()
+
+
 def is_readable(path: Path) -> bool:
     """Is the product there, and whole?"""
     try:
@@ -135,9 +143,9 @@ def missing_products(experiment: Experiment) -> list[str]:
     return [product for product in experiment.makes if not is_readable(home() / product)]
 
 
-def key_of(settings: dict, reads: list[Path]) -> str:
-    """A hash of all settings and of the files read."""
-    content = json.dumps(settings, sort_keys=True).encode()
+def key_of(settings: dict, code: dict, reads: list[Path]) -> str:
+    """A hash of all settings, of the code (records.hash_code) and of the files read."""
+    content = json.dumps([settings, sorted(code.values())], sort_keys=True).encode()
     for path in reads:
         content += hashlib.sha256(path.read_bytes()).digest()
     return hashlib.sha256(content).hexdigest()[:12]
@@ -152,19 +160,23 @@ def read_done(path: Path) -> dict:
         raise ValueError(f"{path} is damaged ({why}): remove it to do these jobs anew") from err
 
 
-def run(experiment: Experiment, table: dict, quick: bool = False) -> None:
+def run(experiment: Experiment, table: dict, quick: bool = False, code: dict | None = None) -> None:
     """Do the jobs that are not done, assemble the products, hold them to their bounds, put them in place.
 
+    code: hashes of its code when this process began; without them those of now.
     Raises ValueError when a product cannot be read or a bound is not reached; what was in place stays.
     """
     settings = {**experiment.settings, **(experiment.quick if quick else {})}
-    settings = json.loads(json.dumps(settings))  # plain data, and the same whether read back or not
+    settings = records.make_plain(settings)  # the same whether read back or not
+    code = records.hash_code(type(experiment)) if code is None else code
     reads = [home() / product for name in experiment.needs for product in table[name].makes]
-    folder = resume() / f"{experiment.name}-{key_of(settings, reads)}"
+    folder = resume() / f"{experiment.name}-{key_of(settings, code, reads)}"
+    contents = records.hash_reads(experiment, home(), table)  # of now: somebody may make them anew meanwhile
     made, jobs, done = folder / "made", experiment.list_jobs(settings), read_done(folder / "done.json")
     for place in ("checkpoints", "results", "gallery"):
         (made / place).mkdir(parents=True, exist_ok=True)
     progress = Progress(experiment.name, len(jobs), sum(name in done for name in jobs))
+    spent = records.Spent(folder / "spent.json", *find_commit())
     if progress.known:
         say(f"{experiment.name}: going on, {progress.known} of {len(jobs)} jobs are done")
     for number, name in enumerate(jobs):
@@ -172,26 +184,34 @@ def run(experiment: Experiment, table: dict, quick: bool = False) -> None:
             continue
         progress.tell(name)
         work = Work(experiment.name, settings, made, folder / f"training_{number}.state")  # no other job's
-        work.tell = lambda *where, name=name: progress.tell(name, *where)
-        figures = experiment.measure(work, **jobs[name])
+        work.tell = lambda *where, name=name: (progress.tell(name, *where), spent.note(often=True))
+        try:
+            figures = experiment.measure(work, **jobs[name])
+        except BaseException:  # what was spent until here was spent
+            with suppress(OSError):
+                spent.note()
+            raise
         done[name] = json.loads(json.dumps(figures))  # as it is read back after an interruption
         write_json(folder / "done.json", done)
+        spent.note()
         work.state.unlink(missing_ok=True)
         progress.done += 1
     experiment.assemble(Work(experiment.name, settings, made, folder), {name: done[name] for name in jobs})
+    spent.note()
     if broken := [made / product for product in experiment.makes if not is_readable(made / product)]:
         raise ValueError(f"{broken[0]} cannot be read: remove {folder} to start {experiment.name} anew")
     if not quick:
         hold_to_bounds(experiment, made)
+        records.write(experiment, made, spent, code, contents)
     os.replace(folder, resume() / f"{experiment.name}.ready")
     put_in_place(experiment)
     forget_caches()
 
 
 def put_in_place(experiment: Experiment) -> None:
-    """Move the finished products to their places; after an interruption, those that are still waiting."""
+    """Move the finished products to their places, and their record last; also after an interruption."""
     ready = resume() / f"{experiment.name}.ready"
-    for product in experiment.makes:
+    for product in (*experiment.makes, records.place_of(experiment.name)):
         if (ready / "made" / product).exists():
             (home() / product).parent.mkdir(parents=True, exist_ok=True)
             os.replace(ready / "made" / product, home() / product)
@@ -237,13 +257,17 @@ def only_one(name: str):
 
 
 def run_all(names: list[str], table: dict, again: bool = False, quick: bool = False) -> None:
-    """Run the named experiments, each after those it needs; skip what is there, unless `again`.
+    """Run the named experiments, each after those it needs; skip what is up to date, unless `again`.
 
     A second runner may work beside this one: an experiment that the other has begun is left to it. One that
     was killed while its finished products were put in place is completed first.
     Raises ValueError for an experiment whose needed products nobody makes.
     """
     waiting, told = list(names), False
+    codes = {name: records.hash_code(type(table[name])) for name in names}  # now, as files may change later
+    commit, clean = find_commit()
+    if clean is False and not quick:
+        say(f"data/experiments or helpers differ from commit {commit[:7]}: what is made now is recorded so")
     for experiment in table.values():
         if (resume() / f"{experiment.name}.ready").exists():
             with only_one(experiment.name) as alone:
@@ -254,7 +278,7 @@ def run_all(names: list[str], table: dict, again: bool = False, quick: bool = Fa
             if is_ready(table[name], table, waiting):
                 with only_one(name) as alone:
                     if alone:
-                        run_one(table[name], table, again, quick)
+                        run_one(table[name], table, again, quick, codes[name])
                         waiting.remove(name)
                         break
         else:
@@ -269,29 +293,53 @@ def is_ready(experiment: Experiment, table: dict, waiting: list[str]) -> bool:
     for name in experiment.needs:
         if name in waiting:
             return False
+        with only_one(name) as alone:
+            if not alone:  # somebody makes them, perhaps anew
+                return False
         if missing := missing_products(table[name]):
-            with only_one(name) as alone:
-                if not alone:
-                    return False
             raise ValueError(f"{experiment.name} reads {missing[0]}, which is not there: {COMMAND} {name}")
     return True
 
 
-def run_one(experiment: Experiment, table: dict, again: bool, quick: bool) -> None:
-    """Run one experiment, unless its products are there; say what happens."""
+def run_one(experiment: Experiment, table: dict, again: bool, quick: bool, code: dict) -> None:
+    """Run one experiment, unless its products are there and up to date; say what happens."""
     name, start, missing = experiment.name, time.perf_counter(), missing_products(experiment)
-    if not missing and not again:
+    changes = {} if missing or quick else records.find_changes(experiment, home(), table)
+    if not missing and not changes and not again:
         return say(f"{name}: its products are there (--again makes them anew)")
     for product in missing:
         if (home() / product).exists():
             say(f"{name}: {product} is damaged and made anew")
+    if changes:
+        say(f"{name}: out of date ({records.say_changes(changes)})")
     say(f"{name}: starting" + ("" if quick else f", about {experiment.hours:.1f} h on one core"))
-    run(experiment, table, quick)
+    run(experiment, table, quick, code)
     say(f"{name}: done in {(time.perf_counter() - start) / 60:.1f} min")
 
 
-def describe(experiment: Experiment) -> str:
-    """Its lines in --list."""
-    missing = missing_products(experiment)
-    there = "missing: " + ", ".join(missing) if missing else "there"
-    return f"{experiment.name:16} {experiment.hours:5.1f} h  {experiment.__doc__}\n{'':26}{there}"
+def accept(name: str, table: dict, because: str) -> None:
+    """records.accept(), unless a runner works on this experiment. Raises ValueError, saying why not."""
+    with only_one(name) as alone:
+        if not alone:
+            raise ValueError(f"{name} is being made just now: accept nothing before that is done")
+        records.accept(table[name], home(), table, because)
+    say(f"{name}: noted in data/{records.place_of(name)}")
+
+
+def find_state(experiment: Experiment, table: dict) -> str:
+    """One clause: there, missing (with the products), out of date (with what makes it so)."""
+    if missing := missing_products(experiment):
+        return "missing: " + ", ".join(missing)
+    changes = records.find_changes(experiment, home(), table)
+    return f"out of date: {records.say_changes(changes)}" if changes else "there"
+
+
+def describe(experiment: Experiment, state: str) -> str:
+    """Its lines in --list: what it is, find_state(), how its products were made."""
+    lines = [f"{experiment.name:16} {experiment.hours:5.1f} h  {experiment.__doc__}", state]
+    with suppress(ValueError):  # a damaged record is said by the state
+        if record := records.read(experiment.name, home()):
+            lines.append(f"made in {records.say_record(record)}")
+            lines += [f"accepted: {note['because']}" for note in record["accepted"]]
+            lines += [record["note"]] if "note" in record else []
+    return f"\n{'':26}".join(lines)

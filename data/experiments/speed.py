@@ -47,41 +47,55 @@ class SamplerSeconds(Experiment):
 
     name, hours, needs = "sampler_seconds", 0.1, ("mnist_unet", "samplers")
     makes = ("results/sampler_seconds.json",)
-    settings = dict(images=64, evaluations=[4, 6, 8, 10, 15, 20, 50, 100, 1000])
-    quick = dict(images=2, evaluations=[2, 4])
+    settings = dict(images=64, evaluations=[4, 6, 8, 10, 15, 20, 50, 100, 1000], rounds=3, often=20, most=100)
+    quick = dict(images=2, evaluations=[2, 4, 8], rounds=2, often=2, most=4)
 
     def list_jobs(self, s):
-        """Each sampler in bfloat16, and DPM-Solver++ in float32 up to 20 evaluations."""
-        longest = max(s["evaluations"])
-        jobs = {f"bf16 {name}": dict(sampler=name, bf16=True, longest=longest) for name in SAMPLERS}
-        return {**jobs, "float32 dpm": dict(sampler="dpm", bf16=False, longest=20)}
+        """Round after round through all samplers, so that a busy minute slows all of them alike."""
+        return {f"round {k}": dict(number=k) for k in range(s["rounds"])}
 
-    def measure(self, work, sampler, bf16, longest):
-        """{evaluations: median seconds of drawing the images, start to end}; beyond 100 scaled from 100."""
+    def measure(self, work, number):
+        """{kind: {evaluations: seconds of drawing the images}}: all samplers in turn, count by count.
+
+        Kinds: each sampler in bfloat16, and DPM-Solver++ in float32 up to `often` evaluations. What takes
+        more than those is timed in the first round only, and what takes more than `most` in none.
+        """
         s, model = work.settings, load_network("mnist_unet")
-        schedule, shape = schedule_of(model.recipe), (s["images"], 1, 28, 28)
+        schedule, shape, seconds = schedule_of(model.recipe), (s["images"], 1, 28, 28), {}
 
-        def time_drawing(n, repeats):
-            times = []
-            for seed in range(repeats):
-                start = time.perf_counter()
-                draw(model, schedule, SAMPLERS[sampler](n), shape, seed, bf16=bf16)
-                times.append(time.perf_counter() - start)
-            return statistics.median(times)
+        def time_drawing(kind, n):
+            precision, sampler = kind.split()
+            start = time.perf_counter()
+            draw(model, schedule, SAMPLERS[sampler](n), shape, number, bf16=precision == "bf16")
+            return time.perf_counter() - start
 
-        time_drawing(2, 1)  # the first call prepares the convolutions
-        seconds, counts = {}, [n for n in s["evaluations"] if n <= longest]
-        most = max(n for n in counts if n <= 100)
-        for n in counts:
-            seconds[n] = time_drawing(n, 3 if n <= 20 else 1) if n <= 100 else seconds[most] * n / most
-        return {str(n): round(value, 3) for n, value in seconds.items()}
+        kinds = [*(f"bf16 {sampler}" for sampler in SAMPLERS), "float32 dpm"]
+        for kind in kinds:
+            time_drawing(kind, 2)  # the first call prepares the convolutions
+        for n in s["evaluations"]:
+            for kind in kinds:
+                if n <= s["often"] or number == 0 and n <= s["most"] and kind.startswith("bf16"):
+                    seconds.setdefault(kind, {})[str(n)] = time_drawing(kind, n)
+        return seconds
 
     def assemble(self, work, done):
-        bf16 = {name: done[f"bf16 {name}"] for name in SAMPLERS}
-        seconds = dict(bf16=bf16, float32=dict(dpm=done["float32 dpm"]))
-        about = dict(images=work.settings["images"], clip_x0=1.0, networks={"mnist_unet": seconds})
-        about |= dict(threads=torch.get_num_threads(), scaled="counts beyond 100 are scaled from 100")
-        work.save_results(dict(about, repeats="median of 3 up to 20 evaluations"))
+        """Medians over the rounds; of what was not timed as much as its share of the longest that was."""
+        s, medians = work.settings, {}
+        for kind in next(iter(done.values())):
+            rows = [{int(n): value for n, value in run.get(kind, {}).items()} for run in done.values()]
+            medians[kind] = {n: statistics.median(row[n] for row in rows if n in row) for n in rows[0]}
+            if kind.startswith("bf16"):
+                most = max(medians[kind])
+                longer = [n for n in s["evaluations"] if n > s["most"]]
+                medians[kind] |= {n: medians[kind][most] * n / most for n in longer}
+        table = {kind: {str(n): round(value, 3) for n, value in row.items()} for kind, row in medians.items()}
+        bf16 = {name: table[f"bf16 {name}"] for name in SAMPLERS}
+        seconds = dict(bf16=bf16, float32=dict(dpm=table["float32 dpm"]))
+        about = dict(images=s["images"], clip_x0=1.0, networks={"mnist_unet": seconds})
+        scaled = f"counts beyond {s['most']} are scaled from {s['most']}"
+        about |= dict(threads=torch.get_num_threads(), scaled=scaled)
+        repeats = f"median of {s['rounds']} up to {s['often']} evaluations, all samplers in turn"
+        work.save_results(dict(about, repeats=repeats))
 
     def bounds(self, found):
         """What notebook 05 says of the second that it wants 64 images in."""

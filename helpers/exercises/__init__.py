@@ -28,7 +28,7 @@ from numbers import Integral
 from pathlib import Path
 
 from ..files import restore_hint
-from . import beside, report
+from . import answers, beside, report
 from .compare import cap
 from .exercise import Complaint, Exercise, Mistake, as_module, exhaust
 from .patches import OTHER_REASON
@@ -141,7 +141,7 @@ class Check:
             if type(guess) is not Crash:
                 verdict, entries = task.write_down(guess, self._noted(id))
             earlier = self._earlier(id) or self._noted_verdict(id)
-            known = verdict.state == "written" and earlier and earlier.state in report.DONE
+            known = verdict.state == "written" and earlier and earlier.state in answers.DONE
             self._say(task, verdict, remember=not known, **entries)
 
         self._ask(id, "predict", write_down)
@@ -216,7 +216,7 @@ class Check:
         noted = self._noted(task.id)
         if remember:
             self.verdicts[task.id] = verdict
-            if verdict.state in report.DONE or noted.get("state") not in report.DONE:
+            if verdict.state in answers.DONE or noted.get("state") not in answers.DONE:
                 entries |= dict(state=verdict.state, mistake=verdict.mistake)
         if any(noted.get(key) != value for key, value in entries.items()):
             self._mine("note", task.id, **entries)
@@ -264,12 +264,12 @@ class Check:
             for id, task in self._all(notebook).items():
                 verdict, before = self._earlier(id), self._noted_verdict(id)
                 blank = not verdict or verdict.state == "not attempted"
-                if before and blank and (not verdict or before.state in report.DONE):
+                if before and blank and (not verdict or before.state in answers.DONE):
                     verdict = before
                 state = verdict.state if verdict else "not run"
                 words = report.state_words(task, state, verdict.mistake if verdict else "")
                 rows.append((id, task.title, state, words))
-                left += state not in report.DONE
+                left += state not in answers.DONE
             closing = f"{left} of {len(rows)} still open." if left else "Every exercise here is right."
             course = self._mine("summary_lines", otherwise=())
             report.show_table(rows, "\n".join([closing, *map(str, course)]))

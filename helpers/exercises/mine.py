@@ -215,9 +215,7 @@ def parts() -> ModuleType:
 
 def references() -> ModuleType:
     """`my` of the solutions and mistakes: what is given, and those references that are built."""
-    module = ModuleType("<references>")
-    vars(module).update(__file__=str(files.ROOT / "my-work" / FILE), my=module)
-    sys.modules[module.__name__] = module
+    module = _make_module("<references>")
     for piece in template():
         try:
             _run(module, piece, _supply(module, piece) if piece.id else piece.text)
@@ -251,9 +249,7 @@ def _enumerate(words):
 def build() -> tuple[ModuleType, list, list[str]]:
     """(module with all of it, [(id or None, text, is the student's)] as it runs there, sentences)."""
     kept, built, said = (read_parts() if folder() else {}), [], []
-    module = ModuleType("<mine.py>")
-    vars(module).update(__file__=str(files.ROOT / "my-work" / FILE), my=module)
-    sys.modules[module.__name__] = module
+    module = _make_module("<mine.py>")
     for piece in template():
         text, own = kept.get(piece.id) if piece.id else piece.text, False
         if piece.id and text is not None:
@@ -269,6 +265,13 @@ def build() -> tuple[ModuleType, list, list[str]]:
             _run(module, piece, text)
         built.append((piece.id, text, own))
     return module, built, said
+
+
+def _make_module(name):
+    """An empty module in which `my` is the module itself, as in mine.py."""
+    module = sys.modules[name] = ModuleType(name)
+    vars(module).update(__file__=str(files.ROOT / "my-work" / FILE), my=module)
+    return module
 
 
 def _callable(module, name):

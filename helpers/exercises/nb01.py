@@ -174,7 +174,7 @@ EXERCISES = [
     Exercise(
         "1.8",
         lambda: [(100,), (1000,), (400, 2e-4, 0.01)],
-        "a 0, then T betas on a straight line, scaled so that T = 100, 400 and 1000 destroy equally much.",
+        "a 0, then T betas on a straight line, scaled so that 100, 400 and 1000 steps leave the same signal.",
     ),
     Exercise(
         "1.9",

@@ -160,18 +160,23 @@ MEASUREMENTS = [
 
 
 def draw_03(result):
-    """Estimates of six digits, 24 samples, the measurements, the confident share of 100."""
+    """Six digits, noised, and what the network makes of them; 24 samples; the measurements."""
     rows = torch.cat([result.x0, result.x_t, result.estimate])
-    fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 2.6), width_ratios=[6, 8])
+    fig, axes = plt.subplots(1, 2, figsize=(show.WIDTH, 2.3), width_ratios=[6, 8])
     for ax, images, columns in zip(axes, (rows, result.samples[:24]), (6, 8), strict=True):
         ax.imshow(show.tiles(images, columns), vmin=0, vmax=255)
         ax.set_axis_off()
-    axes[0].set_title("held out, at t = 300, estimate")
-    axes[1].set_title("24 samples")
+    names = ["six real digits", "with noise, $t = 300$", "the network's\nestimate of $x_0$"]
+    axes[0].set_axis_on()
+    axes[0].set(title="Digits the network never saw", xticks=[], yticks=[4.5, 13.5, 22.5], yticklabels=names)
+    axes[0].tick_params(length=0)
+    axes[0].grid(False)
+    axes[0].spines[:].set_visible(False)
+    axes[1].set_title("24 samples, drawn from noise")
     show.figure(
         fig,
-        "Left: six held-out digits, below what t = 300 leaves of them, and the network's estimates. "
-        "Right: 24 samples in 20 steps of DDIM.",
+        "Left, three rows: six real digits that were held out, the same with the noise of level 300, and the "
+        "network's estimate of the clean digits. Right: 24 samples in 20 steps of DDIM.",
     )
     for m in MEASUREMENTS:
         print(f"{m.name.strip(',')}: {m.say(float(m.of(result)))}")

@@ -16,7 +16,6 @@ STYLES = {  # Okabe-Ito colours; the border's style and the words say the same a
     "off": ("#E69F00", "solid"),
     "found": ("#009E73", "solid"),
 }
-DONE = ("right", "off", "found")  # the others are open
 PLAIN = {
     "written": "written down: ",
     "found": "found, ",
@@ -73,16 +72,14 @@ def show(text: str, state: str, printed: str = ""):
     body = f"<b>{_marked(head)}</b>{colon}{_marked(rest)}"
     if printed.strip():
         body += f"<br>The code printed:<pre>{html.escape(printed.rstrip())}</pre>"
-    style = f"border-left: 5px {line} {colour}; padding: 0.3em 0.8em; margin: 0.3em 0"
-    _emit(plain, f'<div style="{style}">{body}</div>')
+    _emit(plain, _draw_block(colour, line, body))
 
 
 def show_lines(head: str, lines: list[str], closing: str):
     """Numbered lines of code, as they are."""
     plain = "\n".join(f"{n:>3}  {line}".rstrip() for n, line in enumerate(lines, 1))
     body = f"<b>{_marked(head)}</b><pre>{html.escape(plain)}</pre>{_marked(closing)}"
-    style = "border-left: 5px dotted #0072B2; padding: 0.3em 0.8em; margin: 0.3em 0"
-    _emit(f"{head}\n{plain}\n{closing}", f'<div style="{style}">{body}</div>')
+    _emit(f"{head}\n{plain}\n{closing}", _draw_block(*STYLES["not attempted"], body))
 
 
 def show_table(rows: list[tuple[str, str, str, str]], closing: str):
@@ -101,6 +98,11 @@ def show_table(rows: list[tuple[str, str, str, str]], closing: str):
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     said = "<br>".join(map(_marked, closing.split("\n")))
     _emit(f"{plain}\n{closing}", f"{table}<p>{said}</p>")
+
+
+def _draw_block(colour, line, body):
+    style = f"border-left: 5px {line} {colour}; padding: 0.3em 0.8em; margin: 0.3em 0"
+    return f'<div style="{style}">{body}</div>'
 
 
 def _marked(text):

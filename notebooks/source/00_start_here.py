@@ -156,7 +156,7 @@ alt = "Six fields of noise turn, in a few seconds, into six handwritten digits."
 show.gif(frames, out_dir() / "first_taste.gif", alt, scale=84 // walk[0].x.shape[-1], seconds=3)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# That went fast. Here are two of the six walks as a strip, to look at in peace. From which column on can you tell which digit it will be?
+# That went fast. Here are two of the six walks as a strip. From which column on can you tell which digit it will be?
 #
 # <!--slide 2 min
 # ## Coarse shapes come first, detail last
@@ -219,7 +219,7 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 # | **VAE** ([Kingma & Welling 2014](https://arxiv.org/abs/1312.6114)) | a network squeezes a picture into a few numbers and another one unpacks them | the unpacked pictures tend to be blurry | one evaluation |
 # | **diffusion** ([Ho et al. 2020](https://arxiv.org/abs/2006.11239)) | one network learns a regression: name the noise | drawing is slow, a step at a time | 10 to 1,000 evaluations |
 #
-# A regression is an easy, steady training: one network, one squared error, no contest. The price is paid when drawing, and a good part of this course (notebooks 02, 04 and 05) is about making it smaller.
+# A regression trains steadily: one network, one squared error, no contest. You pay for that when you draw, and a good part of this course (notebooks 02, 04 and 05) is about paying less.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4. Are you ready? Five questions
@@ -238,7 +238,7 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 #
 # <details><summary>Answer</summary>
 #
-# $3 + 0.5\,\epsilon$: a factor $c$ multiplies the variance by $c^2$, so the factor is the *square root* of the variance. This very root is the one most often forgotten in diffusion code.
+# $3 + 0.5\,\epsilon$: a factor $c$ multiplies the variance by $c^2$, so the factor is the *square root* of the variance. This root is often forgotten in diffusion code.
 # (Read up on: scaling of Gaussians.)
 #
 # </details>
@@ -252,12 +252,12 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 #
 # </details>
 #
-# **4.** What is the smallest mean squared error with which one can predict a random $Y$ of which only the distribution is known, and by which prediction?
+# **4.** You know how $Y$ is distributed, but not its value. Which guess has the smallest mean squared error, and how large is that error?
 #
 # <details><summary>Answer</summary>
 #
-# By the mean of $Y$; the error is then its variance. When $X$ is known, the best prediction is the mean of $Y$ *given* $X$. A denoising network trained with squared error therefore answers with an
-# average over everything that could be under the noise: that is why a single leap gives a blur. (Read up on: conditional expectation.)
+# The mean of $Y$; the error is then its variance. When $X$ is known, the best guess is the mean of $Y$ *given* $X$. A denoising network trained with squared error therefore answers with an
+# average over everything that could be under the noise. (Read up on: conditional expectation.)
 #
 # </details>
 #
@@ -266,7 +266,7 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 # <details><summary>Answer</summary>
 #
 # A convolutional network that first halves the resolution a few times, to see large parts of the picture at once, and then doubles it back. Skip connections carry the fine detail across from each size on the way down to the
-# same size on the way up. The output is as large as the input. Nothing more is needed; notebook 03 builds one. (If convolutions themselves are new, read up on those first.)
+# same size on the way up. The output is as large as the input. You need not know more; notebook 03 builds one. (If convolutions themselves are new, read up on those first.)
 #
 # </details>
 #
@@ -348,16 +348,16 @@ except Exception as error:
 # A cell to fill in has a `# TODO`. Its last line hands what you wrote to `check`. A function is called on small examples, and `check` says one of four things:
 #
 # - **right**, and what was verified. The notebook goes on with *your* function.
-# - **not attempted**: nothing was filled in yet. The notebook goes on with the reference.
-# - **not yet**, and which mistake it is: `check` knows the usual ones. The notebook goes on with the reference.
-# - **crashed**, with the line and the message. Endless loops are stopped. The notebook goes on with the reference.
+# - **not attempted**: nothing was filled in yet.
+# - **not yet**, and which mistake it is: `check` knows the usual ones.
+# - **crashed**, with the line and the message. Endless loops are stopped.
 #
-# So Run All always reaches the end. Nothing is sent anywhere, nothing is graded, and you may try as often as you like. Any way of writing it that gives the right result is right.
+# After the last three the notebook goes on with the *reference*, the course's own solution, so Run All always reaches the end. Nothing is sent anywhere, nothing is graded, and you may try as often as you like. Any way of writing it that gives the right result is right.
 #
-# In your copy of the notebooks (`make start`), each function that is right is kept in the file my-work/mine.py, in the order of the course. Notebooks later on run with your functions, and at the
+# In your copy of the notebooks (`make start`), each function that is right is kept in the file my-work/mine.py, in the order of the course. Later notebooks run with your functions, and at the
 # end of notebook 04 `python my-work/mine.py` draws digits with nothing of the course but the weights. The file survives a restart of the kernel; a worse answer never replaces a better one.
 #
-# The next cell is a *demonstration* on a made-up task, the middle between two numbers, asked of a `Check` of its own, so that your summary stays yours.
+# The next cell shows the four answers on a made-up task, the middle between two numbers. It does not change your summary.
 #
 # <!--slide 2 min
 # ## Write, predict, break, hunt
@@ -453,8 +453,8 @@ def to_range(pixels, top):
 to_range = check("0.1", to_range)
 
 # %% [markdown] exercise_text="0.2" slideshow={"slide_type": "skip"}
-# The next one is what the whole course rests on: noise. PyTorch has two functions whose names differ by one letter, `torch.rand` and `torch.randn`, and confusing
-# them is the commonest mistake of all. Randomness always comes from a *generator* with a seed, so that a run can be repeated.
+# The whole course rests on noise. PyTorch has two functions for it whose names differ by one letter, `torch.rand` and `torch.randn`, and they are
+# easily confused. In this course randomness always comes from a *generator* with a seed, so that you can repeat a run.
 #
 # ### Exercise 0.2: add noise
 #
@@ -485,7 +485,7 @@ def add_noise(x, sigma, generator):
 add_noise = check("0.2", add_noise)
 
 # %% [markdown] exercise_text="0.3" slideshow={"slide_type": "skip"}
-# The third task is a prediction, with the function you have just written.
+# The third task is a prediction. The cell after it uses the function you have just written.
 #
 # ### Exercise 0.3: two noises
 #
@@ -514,7 +514,7 @@ print(f"standard deviations: {once.std():.3f} after the first noise, {twice.std(
 check.truth("0.3", twice.std())
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Variances add: $0.3^2 + 0.4^2 = 0.25$, and its root is $0.5$. Notebook 01 adds noise a thousand times and uses nothing but this rule.
+# Variances add: $0.3^2 + 0.4^2 = 0.25$, and its root is $0.5$. Notebook 01 adds noise a thousand times and uses this rule at every step.
 #
 # ## 6. The way through the course
 #
@@ -535,7 +535,7 @@ check.truth("0.3", twice.std())
 #
 # ### One evening
 #
-# Two and a half hours from here to digits drawn by code of which you wrote more than half. In each notebook do the tasks of this table, read the sections that say *On the one-evening route*, and run all other cells without stopping. Where you skip a task, the reference stands in.
+# In two and a half hours you get from here to digits drawn by code of which you wrote more than half. In each notebook do the tasks of this table, read the sections that say *On the one-evening route*, and run all other cells without stopping. Where you skip a task, the reference stands in.
 #
 # | notebook | read and do | minutes |
 # |---|---|---|
@@ -550,7 +550,7 @@ check.truth("0.3", twice.std())
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## 7. Symbols and words
 #
-# For looking things up: nobody has to learn these tables by heart. A symbol means the same in all notebooks and in the code.
+# A symbol means the same in all notebooks and in the code.
 #
 # | symbol | in the code | meaning | from notebook |
 # |---|---|---|---|
@@ -586,14 +586,14 @@ check.truth("0.3", twice.std())
 # | attention | a layer in which every place of a picture looks at all others and mixes what it finds there | 03 |
 # | autoguidance | guiding a network away from what a weaker network would do | 06 |
 # | bound (ELBO) | a quantity that the log-likelihood cannot fall below; training raises it | 02 |
-# | checkpoint | the saved weights of a network | 03 |
-# | clamp, clip | cut values off at a limit, here the estimate of $x_0$ at $-1$ and 1 | 04 |
+# | checkpoint | the saved weights of a network | 02 |
+# | clamp, clip | cut values off at a limit, here the estimate of $x_0$ at $-1$ and 1 | 02 |
 # | classifier-free guidance | exaggerating the difference that a label makes to the network's answer | 06 |
 # | confident, sure | a classifier gives one class more than 95 percent; the share of such samples is a score | 03 |
 # | DDIM | a family of steps that can skip levels; $\eta$ says how much fresh noise they add | 02, 05 |
 # | denoiser | a function that guesses the clean data (or the noise) from noisy data and its level | 02 |
 # | DPM-Solver++ | a sampler that draws a line through two successive estimates and so needs fewer steps | 05 |
-# | EMA | exponential moving average: an average of the weights over the last steps of training, used for drawing | 03 |
+# | EMA | exponential moving average: an average of the weights over the last steps of training, used for drawing | 02 |
 # | evaluation | asking the network once; what drawing costs | 05 |
 # | floor | the score that real data reach against other real data: no honest sampler does better | 02, 03 |
 # | Frechet distance | distance of two sets of pictures: a Gaussian is fitted to the features of each, and the two Gaussians are compared | 03, 04 |

@@ -11,7 +11,7 @@
 #
 # A diffusion model draws a picture by starting from noise and taking the noise away, a little at a time. To learn this it needs noisy pictures
 # of which the clean version is known. We can make as many of them as we like: we take 8x8 digits and add the noise ourselves, one small step
-# at a time and then in a single jump, and we measure that both give the same.
+# at a time and then in a single jump, and we measure whether both give the same.
 #
 # **What you will be able to do**
 #
@@ -22,8 +22,8 @@
 #
 # **What to know** The rules for mean and variance of a sum, and tensors with broadcasting (notebook 00 has a quiz on both).
 #
-# **Time** About 100 minutes for a person, about a minute for two CPU cores. No training and no network yet. If you follow the one-evening plan of notebook 00, run all cells,
-# and read only the sections that say *On the one-evening route*; the others can wait.
+# **Time** About 100 minutes for a person, about a minute for two CPU cores. No training and no network yet. On the one-evening plan of notebook 00 you run all cells
+# and read only the sections that say *On the one-evening route*.
 #
 # Below is the whole story in one picture (the cells that draw it are folded). Follow the 0 from left to right.
 #
@@ -147,7 +147,7 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # The classes are of almost equal size, so somebody who only guesses is right one time in ten. We will need that number in section 8. In the histogram, look at the left end: nearly half of
-# the pixels are bare paper, at exactly $-1$. This is far from a Gaussian bell. At the end of the chain it will be one.
+# the pixels are bare paper, at exactly $-1$. This is far from a Gaussian bell. What will it look like at the end of the chain?
 #
 # ## 2. One step
 #
@@ -158,7 +158,7 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 # In words: take a part of the previous picture, and add Gaussian noise $\epsilon$ with mean 0 and the variance $\beta_t$. (Noise of variance 1 gets the variance $\beta_t$ when it is multiplied by $\sqrt{\beta_t}$.) A step needs only
 # the picture just before it. A chain of this kind is called a *Markov chain*.
 #
-# How do we count the pictures? The clean picture is $x_0$, at **level** $t = 0$. The first step leads to level 1, the second to level 2. After $T$ steps
+# How do we count the pictures? The clean picture is $x_0$, at **level** $t = 0$. The first step leads to level 1. After $T$ steps
 # we are at level $T$, and almost only noise is left.
 #
 # <!--slide 2 min
@@ -193,8 +193,7 @@ show.figure(fig, "A line of levels, 0 (x_0, clean) to T (x_T, noise); a step, be
 # The last row, `alpha_bar`, says how much of the picture is left; you compute it in exercise 1.4. (The numbers are those of the paper this course follows, called DDPM for short, with $T = 1000$.)
 #
 # Each picture of a batch may have a level of its own. `betas[t]` then has shape `(B,)`, and to multiply pictures of shape `(B, C, H, W)` it needs shape
-# `(B, 1, 1, 1)`. We need this all the time, so a small function `at` does it. It stands in the cell below, above your function. (Later notebooks import it from `helpers.schedule`, where it also refuses
-# levels that do not exist.)
+# `(B, 1, 1, 1)`. The small function `at` in the cell below, above your own, does this. (Later notebooks import it from `helpers.schedule`.)
 #
 # ### Exercise 1.1: one step of noise
 #
@@ -297,7 +296,7 @@ show.rows({"a square": strip[0], "a digit": strip[1]}, labels=[show.level(t) for
 #
 # This is an average of $v$ and 1, with the weights $1-\beta_t$ and $\beta_t$. So the variance stays at 1 if it is there, and from anywhere else each step brings it a little nearer to 1.
 #
-# And if one of the roots is forgotten? We compare three chains of a thousand steps, all made by `chain`: one with the right step, one that only adds noise, and one with a step that you break yourself.
+# What if one of the two factors is wrong? We compare three chains of a thousand steps: one with the right step, one that only adds noise, and one with a step that you break yourself.
 #
 # <!--slide 5 min
 # ## Both roots together bring the variance to 1
@@ -369,13 +368,13 @@ show.figure(
 )
 
 # %% [markdown] exercise_text="1.3" slideshow={"slide_type": "slide"}
-# The right step brings the variance to 1 and keeps it there. Without the factor $\sqrt{1-\beta_t}$ the variance grows by $\beta_t$ at each step and never
-# settles. Then a *sampler*, the program that walks back from noise, would need another start for every $T$. With $\beta_t$ in place of its root, hardly any noise comes in while the picture fades: the chain
+# The right step (green) brings the variance to 1 and keeps it there. Without the factor $\sqrt{1-\beta_t}$ the variance grows by $\beta_t$ at each step and never
+# settles. A *sampler*, the program that walks back from noise, would then need another start for every $T$. With $\beta_t$ in place of its root, hardly any noise comes in while the picture fades, and the chain
 # ends near an even grey.
 #
 # ## 4. The closed form: can all steps be one jump?
 #
-# *On the one-evening route.* To train a network we need pictures at *random* levels. If we walked there step by step, each of them would cost up to a thousand steps. Is there a
+# *On the one-evening route.* To train a network we need pictures at *random* levels. If we walked there, each picture would cost up to a thousand steps. Is there a
 # shorter way? Let's begin with two steps.
 #
 # ### Exercise 1.3: two steps
@@ -461,11 +460,11 @@ print(f"your alpha-bar and the schedule's differ by less than {1e-6 if differenc
 
 # %% [markdown] exercise_text="1.5" slideshow={"slide_type": "slide"}
 # From here on one small object holds betas and alpha-bar together, a `Schedule` from `helpers/schedule.py`. Its `schedule.alpha_bar` has the numbers
-# that you have just computed. (Our object is called `schedule`, so the set-up cell imports that file under the name `course`: `course.Schedule` is its class.)
+# that you have just computed. (Our object is called `schedule`, so the file is imported under the name `course`.)
 #
 # ### The jump
 #
-# *On the one-evening route.* After two steps the factor was $0.5 = \sqrt{\alpha_1\alpha_2}$, and the variance of the noise $0.75 = 1 - \alpha_1\alpha_2$. And after $t$ steps?
+# After two steps the factor was $0.5 = \sqrt{\alpha_1\alpha_2}$, and the variance of the noise $0.75 = 1 - \alpha_1\alpha_2$. And after $t$ steps?
 #
 # ### Exercise 1.5: all steps at once
 #
@@ -571,13 +570,13 @@ error = 1 / math.sqrt(images.numel())  # standard error of the mean of that many
 print(f"t = 600: the mean is {mean:.3f}; pure noise would have 0 +- {error:.3f}")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# The mean is about twenty standard errors away from 0. Your eye cannot see what is left of the digits at this level, but a sum over enough pixels can. Section 8 asks what it takes until nothing is left.
+# The mean is about twenty standard errors away from 0. Your eye cannot see what is left of the digits at this level, but an average over enough pixels shows it. Section 8 asks when nothing is left.
 #
 # Here are all steps in one jump, the formula of the course (DDPM eq. 4):
 #
 # $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \alpha_t = 1-\beta_t, \qquad \bar\alpha_t = \alpha_1\,\alpha_2 \cdots \alpha_t .$$
 #
-# In words: the picture keeps the share $\bar\alpha_t$ of its variance, and one noise of variance $1-\bar\alpha_t$ is added. It is the *squares* of the two factors that add to 1: where $\bar\alpha_t = 0.5$, both factors are 0.71.
+# In words: the picture keeps the share $\bar\alpha_t$ of its variance, and one noise of variance $1-\bar\alpha_t$ is added. The *squares* of the two factors add to 1: where $\bar\alpha_t = 0.5$, both factors are 0.71.
 #
 # <details><summary>Derivation: merging Gaussians</summary>
 #
@@ -602,7 +601,7 @@ print(f"t = 600: the mean is {mean:.3f}; pure noise would have 0 +- {error:.3f}"
 #
 # ## 5. Measured: is the jump really the chain?
 #
-# Even if the derivation is right, our program may not be. So let's measure. First without any chance: we take one pixel, $x_0 = 0.75$, and compute its mean and variance step by step through the whole chain.
+# The derivation may be right and our program wrong, so let's measure. We begin without randomness: we take one pixel, $x_0 = 0.75$, and compute its mean and variance step by step through the whole chain.
 
 # %% slideshow={"slide_type": "skip"}
 mean, variance = 0.75, 0.0
@@ -613,7 +612,7 @@ exact = [["mean", f"{mean:.6f}", f"{a.sqrt() * 0.75:.6f}"], ["variance", f"{vari
 show.table(exact, ["", "step by step", "by the jump"], f"One pixel after {T:,} steps")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Now with real noise: we send the pixel through the chain 20,000 times, and as often through the jump, and compare the two at several levels.
+# Now with noise: we send the pixel 20,000 times through the chain and 20,000 times through the jump, and compare the two at several levels.
 
 # %% slideshow={"slide_type": "skip"}
 n, tested = choose(read=20_000, smoke=500), [1, 10, 50, 200, 500, 1000]
@@ -635,12 +634,12 @@ show.table(compared, header, f"One pixel, {n:,} times each way (s.e.: standard e
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # If chain and jump are the same, each pair differs by about one standard error of the difference, and seldom by more than two. That is what the table shows. (The variance of $n$ Gaussian draws has the standard error
-# $\sigma^2\sqrt{2/n}$, and a difference of two such variances $\sqrt2$ times as much.)
+# $\sigma^2\sqrt{2/n}$.)
 #
 # Mean and variance alone would not notice a wrong *shape*. The **Kolmogorov-Smirnov statistic** $D$ does. Sort both samples and draw, for each value, which share of the sample lies below it. $D$ is the largest gap between these two
-# curves. Even two samples of the same distribution have a gap, of about $0.87\sqrt{2/n}$; it exceeds $1.95\sqrt{2/n}$ only once in 1,000 cases.
+# curves. Even two samples of $n$ draws from the same distribution have a gap, of about $0.87\sqrt{2/n}$; it exceeds $1.95\sqrt{2/n}$ only once in 1,000 cases.
 #
-# Would the test notice a mistake? We also give it two wrong jumps that people really write. One forgets the square root of $1-\bar\alpha_t$. The other uses `rand` for `randn`; we correct its mean and variance, so that the table above would not notice it.
+# Would the test notice a mistake? We also give it two wrong jumps. One forgets the square root of $1-\bar\alpha_t$. The other draws uniform noise (`rand` for `randn`), with its mean and variance corrected, so that the table above would not notice it.
 #
 # <!--slide 3 min
 # ## The jump is the chain, measured
@@ -650,7 +649,7 @@ show.table(compared, header, f"One pixel, {n:,} times each way (s.e.: standard e
 # Notes:
 # Have run: the cells of "Measured" (they take a few seconds). The table above this figure compares means and variances; the Kolmogorov-Smirnov statistic also sees a wrong shape. Grey: what chance alone produces.
 # Ask: uniform noise with the right mean and variance: would the table of means and variances have noticed it? (No. Only a test for the shape does.) And why is the missing root no longer found out on the right? (A number near 1 is nearly its own root: there the mistake makes little difference.)
-# Say: at 500 the missing root passes only this strict line, once in 1,000 cases; its variance is about five standard errors too small. The notebook also times it: the jump is more than a hundred times faster.
+# Say: at 500 the missing root passes only this strict line, once in 1,000 cases; its variance is more than five standard errors too small. The notebook also times it: the jump is more than a hundred times faster.
 # -->
 
 # %% slideshow={"slide_type": "skip"}
@@ -693,8 +692,8 @@ print(f"128 digits to t = {T}: one jump is more than {faster} times faster than 
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # The jump stays in the grey band at every level. Uniform noise lies far above it everywhere. The missing root does too at first, but at $t = 500$ and 1,000 it is inside: there $1-\bar\alpha_t$ is
-# near 1, and a number near 1 is nearly its own root. At $t = 500$ it gets through only because our line is strict, once in 1,000 cases. The usual line of one case in 20, at $1.36\sqrt{2/n}$, would reject it, and the variance gives it away:
-# it should be 0.849 with this mistake and 0.921 without it, a difference of about five standard errors. At $t = 1000$ no sample of this size can tell the two apart.
+# near 1, and a number near 1 is nearly its own root. At $t = 500$ it gets through only because our line is strict: the usual line of one case in 20, at $1.36\sqrt{2/n}$, would reject it.
+# At $t = 1000$ no sample of this size can tell the two apart.
 #
 # ## 6. One pixel, all levels
 #
@@ -740,10 +739,10 @@ show.figure(fig, "A pixel's density over t, twice. Left: from 0.75 a narrow band
             "dashed two-sigma lines and four jagged runs. Right: bands from +1 and -1 merge into one.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# On the left, follow one of the black lines. Each is a single run of the chain. It is jagged, and it wanders. Over many runs, about $95\,\%$ of them are between the green lines at each level, two standard deviations either way. The runs were made
-# by a thousand steps, the green lines by the *closed form*.
+# On the left, follow one of the black lines. Each is a single run of the chain, made of a thousand steps. It is jagged, and it wanders. The green lines come from the *closed form*: at each level about $95\,\%$ of many runs lie between them,
+# two standard deviations either way.
 #
-# On the right, look where the two dark bands meet. Before that, you can read off whether the pixel was ink or paper. After that the sign of the value is still a hint, and an ever weaker one: if you say "ink" whenever the value is
+# On the right, look where the two dark bands meet. Before that, you can nearly always read off whether the pixel was ink or paper. After that the sign is an ever weaker hint: if you say "ink" whenever the value is
 # positive, you are wrong in about $8\,\%$ of the cases at $t = 200$, and in $39\,\%$ at $t = 500$.
 #
 # **Question** A walk at level 500 stands at 1.5. Can you tell where it will be at level 510? Where it started?
@@ -758,7 +757,7 @@ show.figure(fig, "A pixel's density over t, twice. Left: from 0.75 a narrow band
 # %% [markdown] exercise_text="1.6" slideshow={"slide_type": "slide"}
 # ## 7. Schedules: how fast should it go?
 #
-# A schedule says how large $\beta_t$ is at each step. What a schedule does to the picture shows in the curve of $\bar\alpha_t$: this is how much of the picture is left. Many papers give the **signal-to-noise ratio** instead,
+# A schedule says how large $\beta_t$ is at each step. How fast does the picture go then? The curve of $\bar\alpha_t$ shows how much of it is left at each level. Many papers give the **signal-to-noise ratio** instead,
 # $\mathrm{SNR}(t) = \bar\alpha_t / (1-\bar\alpha_t)$. It is the square of the picture's factor over the square of the noise's factor.
 #
 # The linear schedule draws a straight line for the betas and takes the alpha-bar that comes out. The **cosine** schedule (Nichol & Dhariwal 2021) goes the other way: it draws a curve for alpha-bar
@@ -846,14 +845,14 @@ show.figure(fig, "Four panels, linear solid, cosine dashed: beta; alpha, near 1 
             "alpha-bar, its steepest point marked, early for linear, in the middle for cosine; log SNR.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# The betas are the ratios of neighbours, cut:
+# As a formula, your betas are
 #
 # $$\beta_t = \min\!\left(1 - \frac{f\big(\tfrac{t}{T}\big)}{f\big(\tfrac{t-1}{T}\big)},\; \beta_{\max}\right) \quad (t = 1, \dots, T).$$
 #
-# In words: $1-\beta_t$ is what alpha-bar is after the step, divided by what it was before.
+# In words: $1-\beta_t$ is alpha-bar after the step, divided by alpha-bar before it, and no beta is larger than $\beta_{\max}$.
 #
-# Now look at the panels. Alpha is near 1 nearly all the time and tells us little. Look at alpha-bar instead. Under the linear schedule less than a sixth of the picture's amplitude, $\sqrt{\bar\alpha_t}$, is left in the last 400 of the 1,000 levels;
-# cosine spreads the loss more evenly. The name "linear" does not mean that the picture goes at a constant rate: alpha-bar falls fastest at the black dot, in the first quarter, and then ever more slowly.
+# Now look at the panels. Alpha is near 1 nearly all the time and tells us little. Alpha-bar tells more. Under the linear schedule less than a sixth of the picture's amplitude, $\sqrt{\bar\alpha_t}$, is left in the last 400 of the 1,000 levels;
+# cosine spreads the loss more evenly. "Linear" does not mean that the picture fades at a constant rate: alpha-bar falls fastest at the black dot, in the first quarter, and then ever more slowly.
 #
 # **Question** Why does alpha-bar fall fastest just there under the linear schedule?
 #
@@ -956,7 +955,7 @@ sliders(at_level, u=(0.0, 1.0, 0.02), kind=list(kinds), digit=(0, 9))
 # A sampler starts its way back from pure noise, $\mathcal N(0, I)$. That is right only if the chain *ends* there. DDPM's betas, up to 0.02, were made for 1,000 steps. Many tutorials take the same betas for $T = 100$, 200 or 300.
 # Then $\sqrt{\bar\alpha_T}$ of the picture's amplitude is left at the end. Is that enough to see anything? In section 4 your eye was no good judge, so we ask a machine: *can a reader tell the digit from $x_T$ alone?*
 #
-# The reader is a logistic regression, about the weakest there is. Every image gets 20 different noises. We split the images into thirds, and each third is read by a reader
+# The reader is a logistic regression: for each class it adds up the 64 pixels with weights of its own, and names the class with the largest sum. It is about the weakest reader there is. Every image gets 20 different noises. We split the images into thirds, and each third is read by a reader
 # trained on the other two, so that no reader knows its test images by heart. The standard error counts images: drawing twenty noises for one digit does not give us twenty digits.
 #
 # <!--slide 2 min
@@ -994,7 +993,7 @@ def accuracy(schedule):
 # %% [markdown] exercise_text="1.7" slideshow={"slide_type": "skip"}
 # ### Exercise 1.7: what a reader reads
 #
-# For $T = 100, 200, 300, 1000$ with betas up to 0.02 the amplitude left of the picture is $\sqrt{\bar\alpha_T} = 0.60, 0.36, 0.22, 0.006$. A guesser reads one digit in ten. How many percent does the reader read from $x_T$? Four numbers. (The cell that measures them trains four readers, three times each, and takes about six seconds.)
+# For $T = 100, 200, 300, 1000$ with betas up to 0.02 the amplitude left of the picture is $\sqrt{\bar\alpha_T} = 0.60, 0.36, 0.22, 0.006$. A guesser reads one digit in ten. How many percent does the reader read from $x_T$? Four numbers. (The cell that measures them takes about six seconds.)
 #
 # Difficulty: ●○○○○, 3 minutes
 #
@@ -1026,9 +1025,9 @@ commonest = counts.max() / len(labels)
 print(f"a guesser that always names the commonest digit: {commonest:.1%}")
 
 # %% [markdown] exercise_text="1.8" slideshow={"slide_type": "skip"}
-# After 100 such steps even this weak reader gets most digits right from what the sampler takes for noise, and after 300 it is still far above chance. Why does that matter? A network trained on such $x_T$ can use the digit that shines
-# through. When it draws, it starts from pure noise, an input it was not trained on. How much that costs depends on the sampler and on $T$. Notebook 02 measures it on points with $T = 100$. With the sampler DDIM the distance to the data is
-# <!--r:points.schedules.uncorrected-DDIM.distance.mean|.3f-->0.109<!--/--> without rescaling and <!--r:points.schedules.rescaled-DDIM.distance.mean|.3f-->0.025<!--/--> with it. With the step-by-step sampler the two differ by no more than their spread over three trainings.
+# After 100 such steps even this weak reader gets most digits right, and after 300 it is still far above chance. Why does that matter? A network trained on such $x_T$ can use the digit that shines
+# through. When it draws, it starts from pure noise, an input it was not trained on. Notebook 02 measures what that costs on points with $T = 100$, as a distance between samples and data (smaller is better). With a sampler called DDIM, which adds no fresh noise on its way, the distance is
+# <!--r:points.schedules.uncorrected-DDIM.distance.mean|.3f-->0.109<!--/--> without rescaling and <!--r:points.schedules.rescaled-DDIM.distance.mean|.3f-->0.025<!--/--> with it. With a sampler that adds fresh noise at every step, the two differ by no more than their spread over three trainings.
 #
 # ### The repairs
 #
@@ -1067,10 +1066,10 @@ def linear_betas(T, beta_start=1e-4, beta_end=0.02):
 linear_betas = check("1.8", linear_betas)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# The factor is $1000/T$: a tenth of the steps takes betas ten times as large. The ends are then about the same: $\bar\alpha_T$ is 0.000020 for $T = 100$ and 0.000040 for $T = 1000$. (For $T \le 20$ the last beta would reach 1 or more; `linear` of `helpers` then stops with an error that says so. The cosine schedule has no such limit.)
+# The factor is $1000/T$: a tenth of the steps takes betas ten times as large. The ends are then about the same: $\bar\alpha_T$ is 0.000020 for $T = 100$ and 0.000040 for $T = 1000$.
 #
 # We give three repairs the same test: the rescaled line, the cosine schedule, and **zero terminal SNR** (Lin et al. 2023). The last one works for *any* schedule. It shifts and stretches the curve of $\sqrt{\bar\alpha_t}$, so
-# that it stays where it was at level 1 and ends at exactly 0:
+# that the curve keeps its value at level 1 and ends at exactly 0:
 #
 # $$\sqrt{\bar\alpha_t} \;\leftarrow\; \left(\sqrt{\bar\alpha_t}-\sqrt{\bar\alpha_T}\right)\cdot\frac{\sqrt{\bar\alpha_1}}{\sqrt{\bar\alpha_1}-\sqrt{\bar\alpha_T}}, \qquad t = 1, \dots, T.$$
 #
@@ -1113,7 +1112,7 @@ show.figure(ax.figure, "Reading accuracy for T = 100, 200, 300: far above the da
             "betas, highest at T = 100; at chance rescaled, with cosine, with zero terminal SNR.")
 
 # %% [markdown] exercise_text="1.9" slideshow={"slide_type": "slide"}
-# All three repairs bring the reader down to chance. That this reader fails does not prove that nothing is left. "Looking inside" has a bound that no reader can beat, for the rescaled line and the cosine schedule among others.
+# All three repairs bring the reader down to chance. A cleverer reader might still see something; "Looking inside" has a bound that no reader can beat.
 #
 # ## 9. The way back, if the noise were known
 #
@@ -1176,9 +1175,9 @@ show.rows(estimates, alt, labels=[f"t = {t}" for t in where])
 #
 # $$x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\epsilon}{\sqrt{\bar\alpha_t}} .$$
 #
-# In words: take the noise away with its factor, then undo the fading. A popular shortcut, "clean = noisy - noise", forgets both factors.
+# In words: take the noise away with its factor, then undo the fading.
 #
-# Look at the second row of the figure. With the exact noise the digit comes back from any level, even from t = 1000, where you see nothing of it. In the third row the noise is wrong by a twentieth. The digit still comes back up to about t = 600, but at 800 it is lost. How much does
+# Look at the second row of the figure above. With the exact noise the digit comes back from any level, even from t = 1000. In the third row the noise is wrong by a twentieth. The digit still comes back up to about t = 600, but at 800 it is lost. How much does
 # an error in $\epsilon$ grow? It is multiplied by $\sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$. At the last level this factor is
 
 # %% tags=["hide-input"] slideshow={"slide_type": "skip"}
@@ -1189,15 +1188,15 @@ for s in (linear(T), cosine(T), zero_terminal_snr(linear(T))):
 show.table(factors, ["schedule", "an error in eps is multiplied by"], f"At level T = {T:,}")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# The 20,291 of the cosine schedule belong to the very last level alone, whose beta was cut at 0.999. There the smallest error ruins the estimate of $x_0$; one level earlier the factor is about 640, and at $t = 900$ about 6.
-# Notebook 02 keeps the estimate within the range of the data for this reason.
+# The 20,291 of the cosine schedule belong to the very last level alone, whose beta was cut at 0.999; one level earlier the factor is about 640, and at $t = 900$ about 6.
+# Because of such factors notebook 02 keeps the estimate within the range of the data.
 #
-# **Why zero terminal SNR needs another question.** At $\bar\alpha_T = 0$ the picture $x_T$ *is* the noise. If we ask a network for the noise, it may copy its input. Its loss at that level is then 0 and
-# teaches it nothing about digits, and the formula above divides by 0. So people ask for $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$ instead (notebook 03). At the last level that is $-x_0$, and the network has to give its best guess of the picture.
+# **Why zero terminal SNR needs another question.** At $\bar\alpha_T = 0$ the picture $x_T$ *is* the noise. If we ask a network for the noise, it may copy its input and learns nothing about digits
+# at that level, and the formula above divides by 0. So people ask for $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$ instead (notebook 03). At the last level that is $-x_0$, and the network has to give its best guess of the picture.
 #
 # ### All your functions in one class
 #
-# Betas, alpha-bar, the jump and the way back belong together. The class below holds them and calls *your* functions. Your file my-work/mine.py, which collects your functions and draws digits with them at the end of notebook 04, uses it.
+# The class below holds betas, alpha-bar, the jump and the way back, and calls *your* functions. Your file my-work/mine.py, which draws digits with your functions at the end of notebook 04, uses it.
 
 # %% slideshow={"slide_type": "skip"}
 class Schedule:
@@ -1222,7 +1221,7 @@ print("your Schedule agrees with that of helpers:", bool(gap < 1e-6))
 # %% [markdown] exercise_text="1.10" slideshow={"slide_type": "slide"}
 # ## 10. Which line is wrong?
 #
-# Six lines noise all digits to three levels of a linear schedule with $T = 200$. They run without an error, and one of them is wrong.
+# Six lines noise all digits to the levels 0, 50, 100 and 200 of a linear schedule with $T = 200$. They run without an error, and one of them is wrong.
 #
 # ### Exercise 1.10: find the wrong line
 #
@@ -1285,8 +1284,8 @@ show.rows(
 )
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# The noise is the same along a row, so only the level changes. Cover the left half with your hand and try to read the digits from the right. The column at which you succeed is
-# roughly where a denoiser has to decide which digit it will be.
+# The noise is the same along a row, so only the level changes. Cover the left half with your hand and try to read the digits from the right. At which column do you succeed? Roughly there a denoiser has to decide
+# which digit it will be.
 #
 # ### How much can any reader learn from $x_T$?
 #
@@ -1295,7 +1294,7 @@ show.rows(
 #
 # $$\mathrm{KL} = \tfrac12\left(\bar\alpha\,\lVert x_0\rVert^2 - d\,\bar\alpha - d\,\ln(1-\bar\alpha)\right).$$
 #
-# Its mean over the data bounds how much *any* reader, however clever, can learn about the picture from $x_T$. For comparison: to name one of ten digits takes $\log_2 10 = 3.3$ bits.
+# Its mean over the data, divided by $\ln 2$ to count in bits, bounds how much *any* reader can learn about the picture from $x_T$. For comparison: to name one of ten digits takes $\log_2 10 = 3.3$ bits.
 #
 # <details><summary>Where the bound comes from</summary>
 #
@@ -1341,7 +1340,7 @@ for t, ax in zip([0, 50, 200, 500, 1000], axes, strict=False):
     ax.set(title=show.level(t), xlabel=f"variance {measured[t]:.2f}", xticks=[], yticks=[])
 axes[5].plot(measured, color=show.COLOUR["data"], label="measured")
 axes[5].plot(predicted, "--", color=show.COLOUR["exact"], linewidth=2.5, label="by the formula")
-axes[5].set(title="variance", xlabel="level $t$")
+axes[5].set(title="variance", xlabel="level $t$", ylim=(-0.5, 1.1))
 axes[5].legend()
 show.figure(fig, "A 64x64 photo of a flower at t = 0, 50, 200, 500, 1000, dissolving; beside it the "
             "variance of its pixels climbs to 1 along the predicted curve.")
@@ -1409,7 +1408,7 @@ else:
 # - One step fades the picture by $\sqrt{1-\beta_t}$ and adds noise of standard deviation $\sqrt{\beta_t}$. Together the two bring the variance to 1 and keep it there.
 # - All steps up to $t$ are one Gaussian jump with $\bar\alpha_t$. We measured it: means, variances and a Kolmogorov-Smirnov test agree within sampling error.
 # - The curve of $\bar\alpha_t$, or the SNR, shows what a schedule does. With linear betas it falls fastest in the first quarter, with cosine in the middle.
-# - A sampler that starts from pure noise should meet a chain that *ends* there. With betas made for 1,000 steps it does not after 100 to 300, and a simple reader still reads digits there. Rescaled betas or another schedule mend it. How much a wrong end costs depends on the sampler and on $T$.
+# - A sampler that starts from pure noise should meet a chain that *ends* there. With betas made for 1,000 steps it does not after 100 to 300, and a simple reader still reads digits there. Rescaled betas or another schedule mend it.
 # - If you know the noise, you know the picture. Where little of the picture is left, a small error in the noise becomes a large error in the picture.
 #
 # ### Self-check
@@ -1427,7 +1426,7 @@ else:
 # 1. $x_t = \sqrt{1-\beta_t}\,x_{t-1} + \sqrt{\beta_t}\,\epsilon$ and $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$.
 # 2. Each step is linear, and a sum of independent Gaussians is Gaussian. Their variances add, to $1 - \bar\alpha_t$.
 # 3. $\bar\alpha_t$ and the SNR fall. $\beta_t$ rises, so $\alpha_t$ falls too, but it stays near 1 (except at the end of the cosine schedule).
-# 4. In training something of the picture was left in every $x_T$, and the network could use it. Pure noise has nothing of it, so the sampler starts from an input that the network was not trained on. How much that costs depends on the sampler and on $T$ (notebook 02 measures it).
+# 4. In training something of the picture was left in every $x_T$, and the network could use it. Pure noise has nothing of it, so the sampler starts from an input that the network was not trained on (notebook 02 measures what that costs).
 # 5. At the last level $x_T$ is the noise, so copying the input is a perfect answer and teaches nothing; and $\hat x_0$ divides by 0.
 #
 # </details>

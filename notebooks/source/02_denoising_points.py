@@ -8,8 +8,8 @@
 # %% [markdown] slideshow={"slide_type": "slide"}
 # # 02 Denoising points
 #
-# Notebook 01 turned data into noise. Now we go back. We do it with points in the plane instead of images, because in the plane every step can be drawn. First we use the best denoiser there can be,
-# which a formula gives. Then we train a small network to do its job, and let it walk from pure noise to new points.
+# Notebook 01 turned data into noise. Now we go back. We do it with points in the plane instead of images, because in the plane we can draw every step. First we use the best denoiser there can be,
+# which is given by a formula. Then we train a small network to do its job, and let it walk from pure noise to new points.
 #
 # **What you will be able to do**
 #
@@ -100,7 +100,7 @@ show.figure(fig, "Left: two interleaved half circles. Middle: eight sharp square
 # $$q(x_t\mid x^{(i)})=\mathcal N\big(x_t;\;\sqrt{\bar\alpha_t}\,x^{(i)},\;(1-\bar\alpha_t)\,I\big).$$
 #
 # Bayes' rule turns this round: how likely is point $i$, now that we have seen $x_t$? And which single guess is the best one? If errors are squared, it is the average of the candidates, each
-# with its probability. This average is the expectation $\mathbb E[x_0\mid x_t]$, and we call it the **exact optimal denoiser** of the training set. It needs no network and no training.
+# weighted with its probability. This average is the expectation $\mathbb E[x_0\mid x_t]$, and we call it the **exact optimal denoiser** of the training set. It needs no network and no training.
 #
 # <details>
 # <summary>Why the expectation is the best guess</summary>
@@ -194,7 +194,7 @@ def draw_field(ax, denoiser, t, points, title, colour=show.COLOUR["exact"]):
     line = torch.linspace(-1.4, 1.4, 9)
     x = torch.cartesian_prod(line, line)
     x0 = denoiser(x, torch.full((len(x),), t))
-    show.scatter(ax, points[:1500], title, show.COLOUR["data"], size=1500 / len(points), limit=1.6)
+    show.scatter(ax, points[:1500], title, show.COLOUR["data"], size=max(2, 1500 / len(points)), limit=1.6)
     go = 0.4 * (x0 - x)
     look = dict(angles="xy", scale_units="xy", scale=1, width=0.007, headwidth=4.5, color="0.45")
     ax.quiver(x[:, 0], x[:, 1], go[:, 0], go[:, 1], **look)
@@ -210,16 +210,16 @@ show.figure(fig, "Arrows from a grid of noisy points towards the exact answers, 
 
 # %% slideshow={"slide_type": "skip"} tags=["hide-input"]
 here = torch.tensor([[0.2, 0.3]])
-fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 2.6))
+fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 2.9))
 for ax, t in zip(axes, (T // 20, T // 5, 2 * T // 5, 4 * T // 5), strict=True):
     a, best = schedule.alpha_bar[t], exact_denoiser(here, torch.tensor([t]), few, schedule)
     w = torch.softmax(-(here - a.sqrt() * few).square().sum(1) / (2 * (1 - a)), dim=0)
     look = dict(c=w / w.max(), cmap="Blues", vmin=0, vmax=1, s=18, edgecolors="0.6", linewidths=0.3)
     dots = ax.scatter(few[:, 0], few[:, 1], **look)
+    ax.plot(best[:, 0], best[:, 1], "D", color=show.COLOUR["exact"], markersize=9, label="best guess")
     ax.plot(here[:, 0], here[:, 1], "x", color="black", markersize=9, markeredgewidth=2, label="$x_t$")
-    ax.plot(best[:, 0], best[:, 1], "D", color=show.COLOUR["exact"], markersize=7, label="best guess")
-    ax.set(title=f"t = {t}", xlim=(-1.2, 1.2), ylim=(-1, 1), aspect="equal", xticks=[], yticks=[])
-axes[0].legend(loc="lower left", fontsize=10)
+    ax.set(title=f"$t = {t}$", xlim=(-1.2, 1.2), ylim=(-1, 1), aspect="equal", xticks=[], yticks=[])
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 fig.colorbar(dots, ax=axes, label="weight / largest weight")
 show.figure(fig, "The 200 points of the moons, darker the more they count for one place. At low noise only "
             "a few beside it are dark, then a stretch of one moon, then both moons.")
@@ -230,7 +230,7 @@ show.figure(fig, "The 200 points of the moons, darker the more they count for on
 # $$w_i = p(x^{(i)} \mid x_t) = \operatorname*{softmax}_i\left(-\frac{\lVert x_t-\sqrt{\bar\alpha_t}\,x^{(i)}\rVert^2}{2\,(1-\bar\alpha_t)}\right),
 # \qquad \mathbb E[x_0\mid x_t]=\sum_i w_i\,x^{(i)} .$$
 #
-# In words: the nearer $x_t$ lies to a shrunk training point, measured in widths of the noise, the more that point counts; the answer is the average of the points, with these weights.
+# In words: the nearer $x_t$ lies to a shrunk training point, measured in standard deviations of the noise, the more that point counts. The answer is the average of the points with these weights.
 #
 # In the first picture each arrow starts at an $x_t$ and points to the best guess of $x_0$, a green dot. At $t=50$ nearly every guess sits on a moon. At $t=400$ many lie *between* the moons, where there are no data at all.
 #
@@ -240,7 +240,7 @@ show.figure(fig, "The 200 points of the moons, darker the more they count for on
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="2.2"
 # ### One leap, many steps
 #
-# *On the one-evening route.* Now we have the best denoiser there can be. Why not use it in the boldest way: draw pure noise $x_T$ and leap to the best guess of $x_0$ at once?
+# *On the one-evening route.* Why not use this denoiser in the boldest way: draw pure noise $x_T$ and leap to the best guess of $x_0$ at once?
 #
 # ### Exercise 2.2: one leap
 #
@@ -302,7 +302,7 @@ panels, rows = [("one leap", one_leap, "exact"), ("many steps", many_steps, "exa
 panels.append(("fresh data", fresh, "floor"))
 for ax, (title, points, kind) in zip(axes, panels, strict=True):
     show.scatter(ax, few, title, colour="#A6CBE3", size=40)  # the blue of data, paler
-    show.scatter(ax, points, title, show.COLOUR[kind], size=4)
+    show.scatter(ax, points, title, show.COLOUR[kind], size=40 if title == "one leap" else 4)
     _, distance = metrics.nearest_neighbours(points, few)
     spread = points.std(0).square().mean().sqrt()
     rows.append([title, f"{spread:.4f}", f"{distance.median():.5f}"])
@@ -313,26 +313,25 @@ header = ["500 points", "their spread", "median distance to the nearest training
 show.table(rows, header, "All in root mean square per coordinate")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Look at the first panel. Pure noise says nothing about where the point was, so every candidate keeps its weight $1/N$, and the best guess is the mean of all data, whatever the start. This guess has the lowest
-# possible squared error and looks like no data point at all. For images the mean is a grey blur. One leap averages over everything that could have been. With small steps the walk can commit to
+# In the first panel all 500 answers are one green dot. Pure noise says nothing about where the point was, so every candidate keeps its weight $1/N$, and the best guess is the mean of all data, whatever the start. This guess has the lowest
+# possible squared error and looks like no data point at all. (For images the mean is a grey blur.) With small steps the walk can commit to
 # one possibility after another.
 #
-# The second panel is such a walk in many small steps, with the exact denoiser in place of a network (section 6 explains the step). The best guess of $x_0$ also
-# says which noise is in $x_t$: solve $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$ for $\epsilon$, that is `schedule.predict_eps`. The samples sit in the middle of the pale dots, on the training points.
-# A thousand steps with the exact denoiser are an expensive way to pick one of them at random. Fresh data (third panel) fall between them, and the last column of the table says so in numbers.
+# The second panel is such a walk, with the exact denoiser in place of a network (section 6 explains the step; `schedule.predict_eps` turns a guess of $x_0$ into the noise in $x_t$).
+# The samples sit in the middle of the pale dots, on the training points: each walk only picks one of these points at random. Fresh data (third panel) fall between them, and the last column of the table says so in numbers.
 #
-# So **the exact optimum only repeats its training points**. The minimum of the training loss is *not* what we want: a network that reached it would be a copying machine.
+# So **the exact optimum only repeats its training points**. We do *not* want the minimum of the training loss: a network that reached it would only copy.
 #
 # Why do trained networks not end up there? Ours will have 112,130 weights, more than the 20,000 numbers that describe 10,000 points, so it is not too small to remember them. But gradient descent finds smooth
-# functions first (Rahaman et al. 2019), and the exact denoiser of single points is anything but smooth. For images, Kadkhodaie et al. (2024) trained two networks on two sets that shared no picture. When both sets were large, the two networks drew nearly the same new picture from the same noise.
-# Whether a network copies has to be measured each time: take the distance to the nearest training point, beside the same distance for fresh data.
+# functions first (Rahaman et al. 2019), and the exact denoiser of single points is anything but smooth. For images, Kadkhodaie et al. (2024) trained two networks on two large sets that shared no picture: from the same noise both drew nearly the same new picture.
+# Whether a network copies, we have to measure each time: we compare the distance of its samples to the nearest training point with the same distance for fresh data.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## 3. From the likelihood to the simple loss
 #
-# *On the one-evening route.* We want a network that does what the exact denoiser does, only smoother. What should it be trained on?
+# *On the one-evening route.* We want a network that does what the exact denoiser does, only smoother. Which loss should we train it with?
 #
-# Our model draws $x_T$ from $\mathcal N(0,I)$ and steps back with Gaussians $p_\theta(x_{t-1}\mid x_t)$, whose means a network supplies. It is a good model if it makes the data likely. So we need to compare the model's steps with the right ones, and for that we need a way to compare two distributions.
+# Our model draws $x_T$ from $\mathcal N(0,I)$ and steps back with Gaussians $p_\theta(x_{t-1}\mid x_t)$, whose means a network supplies. It is a good model if it makes the data likely. For that its steps must be like the right ones, so we need a way to compare two distributions.
 #
 # The **Kullback-Leibler divergence** (KL) says how badly a distribution $p$ stands in for the true one, $q$:
 #
@@ -361,10 +360,10 @@ show.figure(fig, "Three pairs of bell curves of the same width, their means 0, 1
 # Twice the distance is four times the divergence: for Gaussians with the same variance $\sigma^2$ it is the squared distance of the means, divided by $2\sigma^2$. That is where the squared error will come from.
 # Here is the way from the likelihood to the loss. Each step is worked out in the fold below the exercise.
 #
-# 1. The likelihood itself cannot be computed: one would have to add up all walks that end at a data point. But a lower bound of it can be computed.
+# 1. We cannot compute the likelihood itself, because we would have to add up all walks that end at a data point. But we can compute a lower bound of it.
 # 2. The bound is a sum over the steps. Each term is the divergence of the model's step back from the true one, the **posterior** $q(x_{t-1}\mid x_t,x_0)$: where $x_{t-1}$ was, if one knows where the walk started.
 # 3. Both are Gaussians. With fixed variances only their means can differ, and what a term measures is the squared distance of the two means.
-# 4. The posterior's mean is made of $x_t$, which the network sees, and of the noise $\epsilon$ that turned $x_0$ into $x_t$, which it does not see. The noise is all that is unknown.
+# 4. The posterior's mean is made of $x_t$, which the network sees, and of the noise $\epsilon$ that turned $x_0$ into $x_t$, which it does not see.
 # 5. So we ask the network for the noise, and what is left of the bound is a squared error.
 #
 # ### Exercise 2.3: the loss of a batch
@@ -525,7 +524,7 @@ def score(eps, t, schedule):
 score = check("2.4", score)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# For one clean point that is exact. It holds for a whole data set, too, if $\epsilon$ is the *best prediction* of the noise (Tweedie's formula):
+# For one clean point your formula is exact. It holds for a whole data set, too, if $\epsilon$ is the *best prediction* of the noise (Tweedie's formula):
 #
 # $$\nabla_{x_t}\log p_t(x_t)=-\frac{\mathbb E[\epsilon\mid x_t]}{\sqrt{1-\bar\alpha_t}}\approx-\frac{\epsilon_\theta(x_t,t)}{\sqrt{1-\bar\alpha_t}} .$$
 #
@@ -546,8 +545,8 @@ score = check("2.4", score)
 #
 # </details>
 #
-# That can be tested. For the exact denoiser the density is known, a mixture of Gaussians, and automatic differentiation of its logarithm
-# knows nothing of noise or of Tweedie's formula. Do both give the same arrows?
+# We can test that. For the exact denoiser we know the density, a mixture of Gaussians, and automatic differentiation gives the gradient of its logarithm
+# without Tweedie's formula. Do both give the same arrows?
 #
 # <!--slide 2 min
 # ## The score is the predicted noise, turned round and scaled
@@ -597,8 +596,8 @@ show.figure(fig, "The density of noisy moons at three levels: two arcs, one oval
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # They are the same arrows: the last column is rounding. In the picture, blue is the density of noisy data, $p_t$, and the arrows are the score (only its direction is drawn). Wherever you start, they lead uphill. At $t=500$ the
-# hill is one round cloud, and all arrows point to its middle. At $t=100$ it has become two moons, and the arrows lead to the nearer one. A sampler that starts at high noise and follows the arrows while the level falls
-# is first led inwards, and later to one of the moons. Song and Ermon (2019) built their generative models from this picture.
+# hill is one round cloud, and all arrows point to its middle. At $t=100$ it has become two moons, and the arrows lead to the nearer one. So a sampler that follows the arrows from high noise to low
+# is first led inwards, and later to one of the moons. (Song and Ermon 2019 built their generative models on this.)
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="2.5"
 # ## 5. A network that knows the level
@@ -606,13 +605,12 @@ show.figure(fig, "The density of noisy moons at three levels: two arcs, one oval
 # *On the one-evening route.* (Read, and let the training run.) Why does the network need $t$? Look at one place at different levels. At low noise, $x_t=(0.3,\,0.2)$ is a point that has hardly moved. At high noise it could have come
 # from anywhere. The right answers differ (section 2 drew them), so a network that sees only $x_t$ can at best give their average.
 #
-# How should we tell it? For images a bare number $t$ is a poor input, because the network would first have to build a sharp dependence on it. On our board it would do (further exercise 2), but we learn the usual way here:
-# $t$ is shown on many dials at once, as a clock shows the time with a fast hand and slow ones.
-# Each dial is a wave, of which the network sees the sine and the cosine:
+# How should we tell it? On our board the bare number $t$ would do (further exercise 2). We learn the way that image networks use:
+# we show $t$ on many dials at once, as a clock shows the time with a fast hand and slow ones. Each dial is a wave, and the network sees its sine and its cosine:
 #
 # - of $d$ numbers, the first half are sines and the second half cosines, of the same $d/2$ angles in the same order;
 # - the first wave is the fastest. Its angle grows by 1 from one level to the next;
-# - each further wave is slower than the one before it by the same factor, such that one more wave, number $d/2$ counted from 0, would turn by $1/P$ a level, with $P=10\,000$ (`max_period`). The last wave itself does not reach that.
+# - each further wave is slower than the one before it by the same factor. After slowing down $d/2$ times its angle would grow by $1/P$ a level, with $P=10\,000$ (`max_period`); the last wave has slowed down only $d/2-1$ times.
 #
 # An example: for $d=4$ there are two waves, which turn by 1 and by 0.01 a level.
 #
@@ -677,7 +675,6 @@ show.figure(fig, "Left: heat map, 64 entries against levels 0 to 1000, fast stri
 # $$\gamma(t)=\big(\sin\omega_0t,\dots,\sin\omega_{d/2-1}t,\;\cos\omega_0t,\dots,\cos\omega_{d/2-1}t\big),\qquad \omega_i=P^{-\,i/(d/2)},\quad P=10\,000 .$$
 #
 # Each column on the left is what the network is told about one level. The fast rows at the top of each half tell neighbours apart, the slow rows below tell early from late. On the right you see that nearby levels look alike and far ones do not.
-# A popular mistake is to let the frequencies fall on a straight line. Then nearly all rows are fast, and levels 100 apart look as different as levels 800 apart.
 #
 # ### The network
 #
@@ -687,7 +684,7 @@ show.figure(fig, "Left: heat map, 64 entries against levels 0 to 1000, fast stri
 # - **residual blocks**, $h\leftarrow h+g(h)$, so that gradients find a short way to every layer;
 # - the **level**, added anew in every block.
 #
-# The Fourier features help more here than they would elsewhere, because the wave with $k=4$ repeats exactly as often as the squares of the board do. The second of the further exercises takes them away and measures what that costs.
+# (The Fourier features help more here than elsewhere, because the wave with $k=4$ repeats exactly as often as the squares of the board do. Further exercise 2 takes them away.)
 
 # %% slideshow={"slide_type": "skip"}
 def forward(net, x, t):
@@ -713,9 +710,9 @@ print("these lines are helpers' PointMLP:", torch.allclose(forward(net, x, t), n
 # - compute the loss of this batch, your `simple_loss`;
 # - compute its gradient, cut it to norm 1 so that no single batch throws the weights off, and let AdamW make one step;
 # - let the learning rate warm up, stay, and fall to zero at the end;
-# - keep an **exponential moving average** (EMA) of the weights, $\bar\theta\leftarrow d\,\bar\theta+(1-d)\,\theta$, which jitters less than the weights and gives better samples. Its $d$ starts small and grows to 0.999, so that the random first weights are forgotten.
+# - keep an **exponential moving average** (EMA) of the weights, $\bar\theta\leftarrow d\,\bar\theta+(1-d)\,\theta$, which jitters less than the weights and gives better samples. ($d$ starts small, so that the random first weights are forgotten, and grows to 0.999.)
 #
-# There is no chain and no sampling in it. One network for each data set is trained, about a minute in all.
+# Training needs no chain and no sampling. We train one network for each data set, about a minute in all.
 #
 # <!--slide 2 min
 # ## Training is a regression with fresh noise in every step
@@ -750,9 +747,9 @@ losses = {"moons": fit("moons", moons, choose(read=2800, smoke=30)),
 # %% [markdown] slideshow={"slide_type": "skip"} exercise_text="2.6"
 # ### From here on, two files
 #
-# Training and drawing are separate now: **the networks below come from the two checkpoint files**. To draw again in a fresh kernel, run all cells above but the training, set `losses = {"moons": [], "board": []}`, and go on here.
+# **The networks below come from the two checkpoint files** that the training wrote. To draw again in a fresh kernel, run all cells above but the training, set `losses = {"moons": [], "board": []}`, and go on here.
 #
-# How small can the loss become? The exact denoiser tells us, level by level, because on these training points nothing that sees only $x_t$ can do better. This smallest possible loss is the **floor** of the level. Before you look, think about a low level and a high one. What does $x_t$ say about the noise that is in it?
+# How small can the loss become? The exact denoiser tells us, level by level, because on these training points nothing that sees only $x_t$ can do better. We call this smallest possible loss the **floor** of the level. Think about a low level and a high one: what does $x_t$ say about the noise that is in it?
 #
 # ### Exercise 2.6: the floor of the loss
 #
@@ -827,7 +824,7 @@ show.figure(fig, "Left: both losses fall, then level off above zero. Right: by l
             "at high; at the lowest the exact denoiser is best on its own points, worst on fresh ones.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Follow the solid green line in the right panel. You might have guessed that all levels are equally hard, but they are not. At high noise $x_t$ *is* nearly the noise and the loss is tiny. Towards low noise the noise hides behind the
+# Follow the solid green line in the right panel: the levels are not equally hard. At high noise $x_t$ *is* nearly the noise and the loss is tiny. Towards low noise the noise hides behind the
 # data's own detail and the loss grows. At $t=1$ and 2 the floor falls again a little: there the known points give part of the noise away. The network lies close to the floor at most levels, so most of what is left of the loss in the left panel cannot be removed by any training.
 #
 # **Question** At low noise the exact denoiser beats the network on its own points and loses on fresh ones. Why?
@@ -837,7 +834,7 @@ show.figure(fig, "Left: both losses fall, then level off above zero. Right: by l
 #
 # Once the noise is as small as the gaps between training points, the exact denoiser can tell *which* point it was given and answers with that very point: a loss below what the squares
 # alone allow. A fresh point is pulled to some training neighbour, which is wrong by the size of a gap. The network has learned the squares, not the points, and on fresh points it does better: 1.04 at $t=1$ against 1.41.
-# That is no feat, though. On the same draws the answer "no noise at all" scores 1.04 as well: so close to the data, the squares alone say next to nothing about the noise.
+# But the answer "no noise at all" scores 1.04 on the same draws, too: so close to the data, the squares alone say next to nothing about the noise.
 #
 # The network's two curves are up to 0.04 apart, at $t=32$. That comes from the choice of the 1,000 points; with 10,000 of each kind they are 0.004 apart. A gap that stays with many points would mean that the network has learned its training points by heart.
 #
@@ -846,12 +843,10 @@ show.figure(fig, "Left: both losses fall, then level off above zero. Right: by l
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6. Back from noise: many small steps
 #
-# *On the one-evening route.* (On this route skip 2.7: its function is then filled in for you.) We stand at level $t$ and want to go down to a lower level $s$. The network looks at $x_t$ and tells us which noise is in it, and so where $x_0$ should be. Suppose it is right. How well do we then know $x_s$?
-#
-# Two sources speak about $x_s$:
+# *On the one-evening route.* (On this route skip 2.7: its function is then filled in for you.) We stand at level $t$ and want to go down to a lower level $s$. The network looks at $x_t$ and tells us which noise is in it, and so where $x_0$ should be. Suppose it is right. How well do we then know $x_s$? Two sources speak about it:
 #
 # 1. **$x_0$ speaks from below.** $x_s$ is $\sqrt{\bar\alpha_s}\,x_0$ with noise of variance $1-\bar\alpha_s$: this is its variance if only $x_0$ is known.
-# 2. **$x_t$ speaks from above.** On the way up, $x_t$ was made from $x_s$ by shrinking it a little and adding noise: $x_t=\sqrt r\,x_s+\sqrt{1-r}\,z$ with $r=\bar\alpha_t/\bar\alpha_s$, the share of the signal that is kept between the two levels. Read it backwards, for $x_s$ (given $x_t$), and it says where $x_s$ was, with a variance of its own.
+# 2. **$x_t$ speaks from above.** On the way up, $x_t$ was made from $x_s$ by shrinking it a little and adding noise: $x_t=\sqrt r\,x_s+\sqrt{1-r}\,z$ with $r=\bar\alpha_t/\bar\alpha_s$, the share of the signal that is kept between the two levels. Solve this for $x_s$, and it says where $x_s$ was, with a variance of its own.
 #
 # Each source gives a Gaussian for $x_s$, and Bayes' rule says to multiply them: $q(x_s\mid x_t,x_0)\propto q(x_t\mid x_s)\,q(x_s\mid x_0)$. Let us do that once with numbers, for a single coordinate $x$. One source says: mean 1, variance $\frac12$. The other says: mean 0, variance $\frac18$.
 # Multiplying exponentials adds their exponents:
@@ -886,8 +881,8 @@ for name, mean, var, kind in sources:
     label = f"{name}: precision {1 / var:.0f}, variance {var:g}"
     ax.plot(x, bell(x, mean, var), color=show.COLOUR[kind], linewidth=2.5, label=label)
     ax.axvline(mean, color=show.COLOUR[kind], linestyle=":")
-ax.set(xlabel="$x_s$ (one coordinate)", ylabel="density", title="precisions add: 2 + 8 = 10")
-ax.legend()
+ax.set(xlabel="$x_s$ (one coordinate)", ylabel="density", title="precisions add: $2 + 8 = 10$", ylim=(0, 1.9))
+ax.legend(loc="upper right")
 show.figure(fig, "Two Gaussian curves, a wide and a narrower one, and their product, scaled to area one: "
             "narrower than both, between them, nearer to the narrower one.")
 
@@ -928,7 +923,16 @@ posterior_variance = check("2.7", posterior_variance)
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ### The posterior, with letters
 #
-# Now the same sum in general. From below the mean is $m_1=\sqrt{\bar\alpha_s}\,x_0$ and the variance $v_1=1-\bar\alpha_s$. From above, solve for $x_s$: the mean is $m_2=x_t/\sqrt r$ and the variance $v_2=(1-r)/r$. Add the exponents and sort by powers of $x$:
+# The same sum with letters gives the variance $v$ and the mean $m$ of $x_s$ when $x_t$ and $x_0$ are known, with $r=\bar\alpha_t/\bar\alpha_s$ as above:
+#
+# $$v=\frac{1-\bar\alpha_s}{1-\bar\alpha_t}\,(1-r),\qquad m=\frac{\sqrt{\bar\alpha_s}\,(1-r)}{1-\bar\alpha_t}\,x_0+\frac{\sqrt r\,(1-\bar\alpha_s)}{1-\bar\alpha_t}\,x_t .$$
+#
+# In words: the mean is a mixture of $x_0$ and $x_t$. The further down the step goes, the more $x_0$ counts and the less $x_t$ does.
+#
+# <details>
+# <summary>The calculation</summary>
+#
+# From below the mean is $m_1=\sqrt{\bar\alpha_s}\,x_0$ and the variance $v_1=1-\bar\alpha_s$. From above, solve for $x_s$: the mean is $m_2=x_t/\sqrt r$ and the variance $v_2=(1-r)/r$. Add the exponents and sort by powers of $x$:
 #
 # $$-\frac12\left[\frac{(x-m_1)^2}{v_1}+\frac{(x-m_2)^2}{v_2}\right]=-\frac12\left[\Big(\frac1{v_1}+\frac1{v_2}\Big)x^2-2\Big(\frac{m_1}{v_1}+\frac{m_2}{v_2}\Big)x+\dots\right]=-\frac12\left[\frac{(x-m)^2}{v}+\dots\right]$$
 #
@@ -941,6 +945,8 @@ posterior_variance = check("2.7", posterior_variance)
 # **The mean.** Here $\frac{m_1}{v_1}=\frac{\sqrt{\bar\alpha_s}}{1-\bar\alpha_s}x_0$ and $\frac{m_2}{v_2}=\frac{\sqrt r}{1-r}x_t$. Multiply both by $v$:
 #
 # $$m=\frac{\sqrt{\bar\alpha_s}\,(1-r)}{1-\bar\alpha_t}\,x_0+\frac{\sqrt r\,(1-\bar\alpha_s)}{1-\bar\alpha_t}\,x_t .$$
+#
+# </details>
 #
 # For neighbours, $s=t-1$, the share $r$ is $\alpha_t$ and $1-r$ is $\beta_t$. Then $m$ is the mean $\tilde\mu_t$ of section 3, and $v$ is what the DDPM paper calls the **posterior variance** (eqs. 6, 7),
 #
@@ -955,8 +961,8 @@ posterior_variance = check("2.7", posterior_variance)
 #
 # Why clamp? At the top $\sqrt{\bar\alpha_t}$ is almost 0, about one twenty-thousandth, and
 # $\hat x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon_\theta)/\sqrt{\bar\alpha_t}$ divides by it: a prediction that is off by a thousandth puts $\hat x_0$ far outside. But we know where clean
-# data lie. So **the estimate of $x_0$ is clamped** to the range of the data, and the noise is computed anew from it, so that the two still make up $x_t$. Many small steps may make up for a bad
-# one at the top. What the clamp is worth when the steps are long, section 7 measures.
+# data lie. So **the estimate of $x_0$ is clamped** to the range of the data, and the noise is computed anew from it, so that the two still make up $x_t$. Section 7 measures
+# what the clamp is worth.
 #
 # **Question** The true reverse of a Gaussian step is not Gaussian in general. Why may each step here be one?
 #
@@ -1045,7 +1051,7 @@ show.figure(fig, "Four clouds of points, washed-out squares: noised directly to 
             "it with three values of eta. They look alike.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# All four clouds look alike, and that is the test. Whatever `eta` is, the step arrives with as much signal and as much noise as `q_sample` puts there directly. Only *which* noise it is differs. As a formula, your step is
+# All four clouds look alike, and that is the test. Whatever `eta` is, the step arrives with as much signal and as much noise as `q_sample` puts there directly. Only the noise itself is another. As a formula, your step is
 #
 # $$x_{s}=\sqrt{\bar\alpha_{s}}\;\hat x_0+\sqrt{1-\bar\alpha_{s}-\sigma^2}\;\epsilon_\theta+\sigma\,z,\qquad \sigma^2=\eta^2\,\frac{1-\bar\alpha_s}{1-\bar\alpha_t}\Big(1-\frac{\bar\alpha_t}{\bar\alpha_s}\Big).$$
 #
@@ -1057,7 +1063,7 @@ show.figure(fig, "Four clouds of points, washed-out squares: noised directly to 
 #
 # $$x_{t-1}=\frac{1}{\sqrt{\alpha_t}}\Big(x_t-\frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon_\theta\Big)+\sqrt{\tilde\beta_t}\;z,\qquad z\sim\mathcal N(0,I).$$
 #
-# There is a trap in this form. $\epsilon_\theta$ estimates *all* the noise between $x_0$ and $x_t$, and $x_t$ holds $\sqrt{1-\bar\alpha_t}$ times it. The step takes away a small share only, $\beta_t/\sqrt{1-\bar\alpha_t}$ times it.
+# There is a trap in this form. $\epsilon_\theta$ estimates *all* the noise in $x_t$, where it has the factor $\sqrt{1-\bar\alpha_t}$. The step takes away only a small share of it, with the factor $\beta_t/\sqrt{1-\bar\alpha_t}$.
 #
 # <details>
 # <summary>Why the two are the same, in two lines</summary>
@@ -1130,21 +1136,21 @@ show.figure(fig, "Above: 1000 points on their way from a round cloud to eight sq
             "from there would end: first a blob in the middle, then rough blocks, at last squares.")
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="2.9"
-# Above you saw the walk, and below it (orange) where a single leap from each level would end, the current guess of $x_0$. Half-way there is no half of a checkerboard. The guess is an average at high noise and fills the middle,
-# whatever the squares. It sharpens only as the noise goes: the coarse shape is settled first, the edges last. (The first spot is wider than the second, because at the top small errors of the network are divided by the smallest $\sqrt{\bar\alpha_t}$.)
+# The upper row shows the walk, the lower one (orange) where a single leap from each level would end, the current guess of $x_0$. Half-way there is no half of a checkerboard. At high noise the guess is an average and lies in the middle.
+# It sharpens only as the noise goes: the coarse shape is settled first, the edges last. (The first spot is wider than the second, because at the top small errors of the network are divided by the smallest $\sqrt{\bar\alpha_t}$.)
 #
 # ## 7. Fewer steps: the naive way and DDIM
 #
-# A thousand network calls for a sample are many. Can we skip levels? Your step can: `t_next` may be any lower level. With $\eta=0$ and few levels it is **DDIM** (Song et al. 2021): no fresh noise, so one start leads to one end.
+# A sample costs a thousand network calls. Can we skip levels? Your step can: `t_next` may be any lower level. With $\eta=0$ and few levels it is **DDIM** (Song et al. 2021): no fresh noise, so one start leads to one end.
 # It needs no new training, because the loss of section 3 only ever used $q(x_t\mid x_0)$.
 #
 # There is a naive way, too, and it is easy to fall into.
 #
 # ### Exercise 2.9: the short cut
 #
-# Build that mistake. `short_cut` below is right: it goes from `t` to `t_next`. Change one thing in it. When the network is asked at every level, the walk must come out as before. When levels are skipped, it must go wrong, because the step no longer arrives at `t_next`.
+# Build this naive way. `short_cut` below is right: it goes from `t` to `t_next`. Change one thing in it. When the network is asked at every level, the walk must come out as before. When levels are skipped, it must go wrong, because the step no longer arrives at `t_next`.
 #
-# About nineteen of twenty points of the right walk end inside the squares. Guess how many will be left when the network is asked at every 20th level; a title of the next picture tells. And why does it fail?
+# About nineteen of twenty points of the right walk end inside the squares. Guess how many will be left when the network is asked at every 20th level (the next picture tells). And why does it fail?
 #
 # - (a) The network was never trained at those levels.
 # - (b) Each step takes away the noise of one level, and that of the nineteen skipped ones stays in.
@@ -1201,15 +1207,15 @@ show.table(rows, ["right step, at every 20th level", "inside, clamped", "not cla
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # Above, the naive way falls apart as soon as levels are left out. The noise that the skipped steps should have removed is still there, and the network is told a level that $x$ has not reached. Below, DDIM on the *same* levels
-# hardly notices. The upper row draws fresh noise and the lower one does not. The table shows that this is not the reason: with fresh noise, but with the right step, the walk does as well as DDIM. Fewer steps are fine, as long as each step really covers the distance it stands for.
+# hardly notices. Fresh noise, which only the upper row draws, is not the reason: in the table the right step with fresh noise does as well as DDIM. Fewer steps are fine, as long as each step really covers the distance it stands for.
 #
-# The last column shows what the clamp is good for. Without it DDIM carries the error from the top down to the end. The walk with fresh noise loses nothing here, probably because a long step near the top replaces most of the noise, and much of the error with it.
+# The last column shows what the clamp is good for. Without it DDIM carries the error from the top down to the end. The walk with fresh noise loses nothing, probably because a long step near the top replaces most of the noise, and much of the error with it.
 #
 # ## 8. How good is it?
 #
 # We draw 10,000 samples for each data set with 100 DDIM steps (`ddim(...)` in `helpers.sampling` is your step with $\eta=0$, `ancestral(...)` the one with $\eta=1$). Drawing and measuring take some ten seconds. Then we need a number that says how far the samples are from real data.
 #
-# The **sliced Wasserstein distance** is such a number. Pick a direction, and project both clouds of points onto a line in this direction. Sort both lists, and see how far apart the two smallest values are, the two second smallest, and so on. Average this over many directions.
+# We take the **sliced Wasserstein distance**. Pick a direction, and project both clouds of points onto a line in this direction. Sort both lists of places, and see how far apart the two smallest are, the two second smallest, and so on. Average this over many directions.
 # Equal clouds have distance 0. ("Looking inside" draws one direction.)
 #
 # Even two sets of *real* points, drawn independently, are not at distance 0. So a distance alone says little, and we put its **floor** beside it: the same measure for real data against other real data.
@@ -1259,10 +1265,10 @@ show.figure(fig, "Real moons beside sampled ones, the real checkerboard beside a
             "alike; the sampled board has a haze between its squares and round corners.")
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="2.10"
-# The samples are about as far from their nearest training point as fresh data are. So the typical sample is no copy, unlike in section 2. (These two columns are medians, in root mean square per coordinate. A few copies would not move a median.)
+# The samples are about as far from their nearest training point as fresh data are. So the typical sample is no copy, unlike in section 2. (These two columns are medians, which a few copies would not move.)
 #
-# What is wrong with the board? Look at its edges in the last panel. There is a haze between the squares, and some corners are round. An edge is a jump in the score at low noise, which no smooth function follows. The printed line
-# tells of another fault, which the eye misses: one of the squares holds only 0.81 of its share. With about 1,200 points to a square, chance alone would bring a deviation of 0.03.
+# What is wrong with the board? Look at its edges in the last panel. There is a haze between the squares, and some corners are round. At an edge the score at low noise jumps, and no smooth function can follow. The printed line
+# shows another fault, which the eye misses: one of the squares holds only 0.81 of its share. With about 1,200 points to a square, chance alone makes a share deviate by about 0.03.
 #
 # ### Exercise 2.10: one line of the walk is wrong
 #
@@ -1314,7 +1320,7 @@ check.found("2.10", line)
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 9. Three choices, measured
 #
-# Many tutorials settle three things by habit. We measured each of them (`make train`: short trainings, several seeds, so that a difference can be told from luck):
+# Many tutorials settle three things without a test. We measured each of them (`make train`: short trainings, several seeds, so that a difference can be told from luck):
 #
 # - **Is $x_T$ noise?** $T=100$ with $\beta$ up to 0.02 leaves $\sqrt{\bar\alpha_T}=$ <!--r:points.root_alpha_bar.uncorrected|.2f-->0.60<!--/--> of the signal, yet sampling starts from pure noise. Beside it two corrected schedules of the same
 #   length: *rescaled*, with all $\beta$ ten times as large, and *cosine*. The data are *lopsided* moons, nine tenths of the points on the upper one, so that their mean is not 0;
@@ -1344,28 +1350,30 @@ panels = [("schedules", "\n", "distance", "sliced Wasserstein", "is $x_T$ noise?
 for ax, (group, join, key, label, title) in zip(axes, panels, strict=True):
     for i, (name, row) in enumerate(results[group].items()):
         colour = show.COLOUR["ddim" if "DDIM" in name else "ancestral"]
-        ax.plot(row[key]["values"], [i] * len(results["seeds"]), "o", color=colour, alpha=0.5)
+        ax.plot(row[key]["values"], [i] * 3, "o", color=colour, alpha=0.5)
         ax.plot(row[key]["mean"], i, "|", color=colour, markersize=18, markeredgewidth=2.5)
     ax.set_yticks(range(len(results[group])), [name.replace("-", join) for name in results[group]])
-    ax.set(title=title, xlabel=label, ylim=(len(results[group]) - 0.5, -0.5))
+    wide = (0.855, 0.915) if key == "inside" else (0, 0.12)
+    ax.set(title=title, xlabel=label, xlim=wide, ylim=(len(results[group]) - 0.5, -0.5))
 axes[0].axvline(results["floor"]["mean"], color=show.COLOUR["floor"], linestyle="--")
-show.figure(fig, "One dot a seed, a bar at their mean. Left: uncorrected with DDIM is far off, all others "
-            "are nearer the dashed floor. Middle, right: share inside the squares.")
+show.figure(fig, "One dot a seed, bars at means. Left: DDIM uncorrected is far off. Others: share inside.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# One dot is one seed, the bar is the mean of three, blue is DDIM and green ancestral. Rows that differ only in how the samples are drawn share their networks and starts, so compare them within a seed. Left: the uncorrected model is started from noise it was never trained on, and it misses. With DDIM its distance is <!--r:points.schedules.uncorrected-DDIM.distance.mean|.3f-->0.109<!--/-->,
+# One dot is one seed, the bar is the mean of three, blue is DDIM and green ancestral. Rows that differ only in how the samples are drawn share their networks and starts, so compare them within a seed.
+#
+# Left: the uncorrected model starts from noise it was never trained on. With DDIM its distance is <!--r:points.schedules.uncorrected-DDIM.distance.mean|.3f-->0.109<!--/-->,
 # with either correction <!--r:points.schedules.rescaled-DDIM.distance.mean|.3f-->0.025<!--/--> and <!--r:points.schedules.cosine-DDIM.distance.mean|.3f-->0.021<!--/--> (floor <!--r:points.floor.mean|.3f-->0.008<!--/-->, the dashed line),
-# and only <!--r:points.schedules.uncorrected-DDIM.upper.mean|.0%-->81%<!--/--> of its samples lie on the upper moon. We start from noise with mean 0, but with this schedule the noised moons never get there. The fresh noise of the ancestral steps hides much of it. With data of mean 0,
-# like the board, the start has the right mean but a third too much variance (1 in place of 0.76). We did not measure what that alone costs. Images of digits, mostly black, are far from mean 0.
+# and only <!--r:points.schedules.uncorrected-DDIM.upper.mean|.0%-->81%<!--/--> of its samples lie on the upper moon, where nine tenths should. We start from noise with mean 0, but with this schedule the noised moons never get there. With ancestral steps the uncorrected and the rescaled schedule differ by no more than the spread of the seeds.
+# (Images of digits, mostly black, are far from mean 0, too.)
 #
-# Middle: with 100 steps the posterior variance is the better choice, <!--r:points.variance.posterior-100.inside.mean|.0%-->91%<!--/--> inside against <!--r:points.variance.beta-100.inside.mean|.0%-->87%<!--/-->. With 1000 steps the dots of the two rows overlap, but every seed still loses a little with $\beta_t$: 7 to 21 of its 2,000 points.
+# Middle: with 100 steps the posterior variance is the better choice, <!--r:points.variance.posterior-100.inside.mean|.0%-->91%<!--/--> inside against <!--r:points.variance.beta-100.inside.mean|.0%-->87%<!--/-->. With 1000 steps the dots overlap, but every seed still loses a little with $\beta_t$: 7 to 21 of its 2,000 points.
 #
-# Right: noise added at the last step is never taken away again. With 100 steps <!--r:points.last_step.with-100.inside.mean|.0%-->89%<!--/--> lie inside instead of <!--r:points.last_step.without-100.inside.mean|.0%-->91%<!--/-->. With 1000 steps $\sqrt{\beta_1}$ is smaller. The dots overlap again, and every seed loses 9 to 11 of its 2,000 points.
+# Right: noise added at the last step is never taken away again. With 100 steps <!--r:points.last_step.with-100.inside.mean|.0%-->89%<!--/--> lie inside instead of <!--r:points.last_step.without-100.inside.mean|.0%-->91%<!--/-->. With 1000 steps, where $\sqrt{\beta_1}$ is smaller, every seed loses 9 to 11 of its 2,000 points.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 10. What was learned
 #
-# The exact denoiser of section 2 needs all 10,000 points at every call. The network has only its weights. Do its answers agree with the formula?
+# The exact denoiser needs all 10,000 points at every call. The network has only its weights. Do its answers agree with the formula?
 #
 # <!--slide 2 min
 # ## Where the points go, the network agrees with the formula
@@ -1394,8 +1402,8 @@ show.figure(fig, "Arrows from noisy points towards the best guess of the clean p
             "below. The two rows agree, except far outside the board at low noise.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Where noisy data occur, the two agree. They differ at low noise, far from all squares: there the network was never trained, and the walk rarely comes by.
-# At high noise the learned answers jitter, because $\hat x_0$ divides the network's small errors by a small $\sqrt{\bar\alpha_t}$. The film and the sliders in the next part show the whole walk.
+# Where noisy data occur, the two rows agree. They differ at low noise, away from the squares, where the network was hardly ever trained and the walk rarely comes by.
+# At high noise the learned answers jitter, because $\hat x_0$ divides the network's small errors by a small $\sqrt{\bar\alpha_t}$.
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # ## Looking inside (optional)
@@ -1424,8 +1432,7 @@ show.gif_from_figures(frames, out_dir() / "02_points.gif", alt, seconds=3)
 # - One panel shows the points at level $t$ (grey), and the way that three of them have come.
 # - The other shows the answers of the network at that level. Each arrow goes from a grid place a quarter of the way to its $\hat x_0$. Orange are the $\hat x_0$ of the walk's own points, which lie faintly behind.
 #
-# First comes the picture at four levels. At $t=900$ all arrows point to one spot in the middle, the mean of the data: there is nothing to decide yet. Further down they part,
-# at last towards the squares. Below it are the sliders, which need a running kernel. Things to try:
+# First comes the picture at four levels: where do the arrows point at $t=900$, and where at $t=50$? Below it are the sliders, which need a running kernel. Things to try:
 #
 # - Drag $t$ from right to left, the way the walk goes. Between which levels do the squares appear?
 # - Go up to $t=1000$. Why do the orange dots sit in the corners now? (Divided by one twenty-thousandth, every small error of the network is huge, and the clamp cuts it off at 1 or $-1$.)
@@ -1520,7 +1527,7 @@ show.figure(fig, "The true step back beside the best Gaussian. For a small beta 
 #
 # ### One direction of the sliced Wasserstein distance
 #
-# Section 8 compares two clouds along many directions. Here is one of them, for 400 real points of the moons and of the board, two clouds that differ visibly.
+# Section 8 compares two clouds along many directions. Here is one direction, for 400 real points of the moons and 400 of the board.
 
 # %% slideshow={"slide_type": "skip"} tags=["optional", "hide-input"]
 way, ranks = torch.tensor([0.8, 0.6]), range(1, 401)
@@ -1642,14 +1649,14 @@ show.figure(fig, "Left: the share of samples whose estimate lies in their final 
             "near one at low noise. Right: the distance still to go shrinks, from a peak at the very top.")
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
-# Read both panels from right to left. (A square is 0.5 wide.) Down to $t=400$ only about one estimate in six lies in its final square, and between 400 and 100 most of them find it. The peak at the very top, on the right, has nothing to do with the data:
+# Read both panels from right to left. (A square is 0.5 wide.) Down to $t=400$ at most about one estimate in six lies in its final square, and between 400 and 100 most of them find it. The peak at the very top, on the right, has nothing to do with the data:
 # there $\hat x_0$ divides the network's small errors by almost 0, and the clamp cuts them off at the corners of the board.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What we learned
 #
 # - The best denoiser of a finite data set is a softmax average over its points. One leap with it gives an average; many steps with it give back training points. The network generalises because it does *not* reach this optimum.
-# - The likelihood bound boils down to predicting the noise with squared error. Each level has a floor that the loss cannot pass, and the floors differ by orders of magnitude.
+# - The likelihood bound leads to predicting the noise with squared error. At each level the loss has a floor, near 1 at low noise and near 0 at high noise.
 # - A predicted noise, turned round and scaled, is the score.
 # - One step serves all samplers: the signal of the level where it arrives, some fresh noise, and the rest of the noise from what is known. DDPM draws all of the open variance anew, DDIM none of it.
 # - A step may only take away the noise of *its* levels. Skipping levels needs a step that covers the distance.

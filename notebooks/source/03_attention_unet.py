@@ -10,7 +10,7 @@
 # # 03 An attention U-Net draws digits
 #
 # Notebook 02 sampled points with a small multilayer perceptron (MLP). To draw pictures we keep its noising, its squared error and its reverse loop. What changes is the network, and what we ask it for.
-# You will build the U-Net with attention that DDPM used, in a small size, train it in about two minutes, and find out whether its digits are any good.
+# You will build the U-Net with attention that DDPM used, in a small size, train it in a minute and a half, and find out whether its digits are any good.
 #
 # **What you will be able to do**
 # - write a residual block that is told the noise level, self-attention, and a U-Net with concatenated skips;
@@ -21,20 +21,20 @@
 #
 # **What to know** Notebooks 01 and 02 (`q_sample`, the loss, the timestep embedding, ancestral sampling, DDIM), convolutions, matrix products.
 #
-# **Time** About 195 minutes for a person; about three minutes for two CPU cores, most of them for training.
+# **Time** About 195 minutes for a person; about two and a half minutes for two CPU cores, more than half of them for training.
 #
 # <!--slide 1 min
 # # 03 An attention U-Net draws digits
 #
 # Noising, training loop and reverse loop stay as they were. The network is new, and so is what we ask it for.
 #
-# - we build a small U-Net with attention, and train it in two minutes
+# - we build a small U-Net with attention, and train it in a minute and a half
 # - we find out whether what it draws is any good
 #
 # Notes:
 # Say: notebook 02 moved points in the plane; today the points are pictures of 8 x 8 pixels, and the one thing that has to change is the network.
 # Ask: which parts of notebook 02 does the reverse loop need from the network? (Only its prediction for x_t and t. It does not care what is inside.)
-# Have run: the whole notebook, about three minutes on two cores, most of it the training of section 6.
+# Have run: the whole notebook, about two and a half minutes on two cores, more than half of it the training of section 6.
 # -->
 
 # %% slideshow={"slide_type": "skip"} tags=["setup"]
@@ -358,7 +358,7 @@ print(f"PyTorch's scaled_dot_product_attention: {far:.0e} away")
 # On the way down the network loses detail, such as where exactly a stroke began. The **skips** carry it across. Each block on the way up gets what the blocks on the way down made at the same resolution, **concatenated** as extra
 # channels. Adding would be cheaper, but then channel 5 from below could only ever be added to channel 5 of the skip. After concatenating, the next convolution decides how to combine them.
 #
-# In several public tutorials the network that is called a U-Net never changes its resolution, or concatenates the middle with itself. Such a network trains, but it lacks what we just described. (Adding the skips works: further exercise 4.)
+# Several public tutorials call a network a U-Net that never changes its resolution, or that concatenates the middle with itself. Such a network trains, but it lacks what we just described. (Adding the skips instead of concatenating them works: further exercise 4.)
 #
 # <!--slide 3 min
 # ## A U-Net shrinks the picture, and the skips bring back the detail
@@ -771,7 +771,7 @@ show.table(rows, header, "Error in x_0 when the prediction is off by 0.01")
 #
 # ### Does the choice matter? One measurement
 #
-# We train the same network four times, asked for $\epsilon$ or for $v$, with the linear or the cosine schedule, each for <!--r:digits_box.recipe.steps|,-->600<!--/--> steps (a fraction of what we spend below) and with two seeds. 1,000 samples of each get two scores:
+# We train the same network four times, asked for $\epsilon$ or for $v$, with the linear or the cosine schedule, each for <!--r:digits_box.recipe.steps|,-->600<!--/--> steps (a third of what we spend below) and with two seeds. 1,000 samples of each get two scores:
 #
 # - **confident**: the share of the samples to which a classifier trained on real digits gives one class more than $95\,\%$;
 # - **Frechet distance**: how far the samples as a whole are from the real digits as a whole. A *second* classifier turns each picture into a list of numbers, its features. We fit one Gaussian to the features of the real digits and one to those of the samples, and ask how far the two are apart: the squared difference of their
@@ -784,7 +784,7 @@ show.table(rows, header, "Error in x_0 when the prediction is off by 0.01")
 #
 # - *Confident*: a classifier is over 0.95 sure of a class. *Frechet distance*: how far features lie from those of real digits. Dashed: real digits.
 # - **Cosine beats linear** in both scores, by more than the seeds differ.
-# - With $\hat x_0$ kept in $[-1,1]$, $\epsilon$ is as good as $v$. Trained in full and without that clamp, its distance is <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.frechet|.0f-->168<!--/-->; that of $v$ stays at <!--r:digits_box.long.v_cosine.seeds.0.unclipped.frechet|.1f-->5.9<!--/-->.
+# - With $\hat x_0$ kept in $[-1,1]$, $\epsilon$ is as good as $v$. Trained for <!--r:digits.recipe.steps|,-->3,400<!--/--> steps and without that clamp, its distance is <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.frechet|.0f-->168<!--/-->; that of $v$ stays at <!--r:digits_box.long.v_cosine.seeds.0.unclipped.frechet|.1f-->5.9<!--/-->.
 #
 # Notes:
 # Say: the argument promised an advantage for v; the measurement shows where it is. With the clamp epsilon is even ahead after 600 steps, and level after 3,400. Without the clamp it falls apart and v does not (the classifier is still sure of a quarter of what epsilon draws: confidence alone proves nothing). So: cosine because it wins, v because it does not need the clamp.
@@ -823,7 +823,7 @@ show.figure(fig, "Two scores for both schedules and targets, a dot a seed, real 
             "larger confident shares and smaller distances; with either schedule eps is a little ahead.")
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="3.8"
-# *What to see.* The **schedule** matters most: cosine beats linear in both panels, by more than the seeds differ. The **target** matters less, and not in the way the argument promised: with the cosine schedule $\epsilon$ is ahead of $v$. Does that last? Here are both again, with the cosine schedule and the full training of section 6:
+# *What to see.* The **schedule** matters most: cosine beats linear in both panels, by more than the seeds differ. The **target** matters less, and not in the way the argument promised: with the cosine schedule $\epsilon$ is ahead of $v$. Does that last? Here are both again, with the cosine schedule and a longer training, <!--r:digits_box.long.steps|,-->3,400<!--/--> steps:
 #
 # | asked for | confident, two seeds | Frechet distance, two seeds | confident without the clamp |
 # |:--|:-:|:-:|:-:|
@@ -888,7 +888,7 @@ show.figure(fig, "Two scores for both schedules and targets, a dot a seed, real 
 # Notes:
 # Say: top: after some fifty epochs one batch differs from the next by nearly as much as the rest of the training gains, so judge by averages. Bottom right is the reason: at the highest levels the loss is flat from early on, because x_t shows nothing; the lower levels keep improving, and with them the strokes.
 # Ask: the palest line, at t = 951 to 1000, stays near 0.3. What is that number? (The spread of the digits around their mean image, printed by the cell before: the best answer there is the negative mean image, and nothing can remove the rest.)
-# Have run: the training cell, about two minutes on two cores. If you want to show it live, start it before the slide on the average.
+# Have run: the training cell, about a minute and a half on two cores. If you want to show it live, start it before the slide on the average.
 # -->
 
 # %% exercise="3.8" slideshow={"slide_type": "skip"}
@@ -916,10 +916,10 @@ print(f"left of them after 1,000 updates: {float(first_weights[0]):.0e}; without
 #
 # *What to see.* With the warm-up nothing is left of the first weights; without it more than a third.
 #
-# Now we train: <!--r:digits.recipe.steps|,-->3,400<!--/--> steps of 64 digits, about two minutes on two cores. (The warm-up of the average does not end in so few: $k$ is still below 0.999 at the last step.) With `bf16=True` the network runs in bfloat16, a number format with fewer digits, while the weights and the loss stay in float32. With `bf16=False` everything is float32, and the training takes two and a half minutes.
+# Now we train: 1,800 steps of 64 digits, about a minute and a half on two cores. (The network that ships with the course was trained in the same way for <!--r:digits.recipe.steps|,-->3,400<!--/--> steps. The warm-up of the average does not end in so few: $k$ is still below 0.999 at the last step.) With `bf16=True` the network runs in bfloat16, a number format with fewer digits, while the weights and the loss stay in float32. With `bf16=False` everything is float32, and the training takes nearly half as long again.
 
 # %% slideshow={"slide_type": "skip"}
-batch, steps = 64, choose(read=3400, smoke=50)
+batch, steps = 64, choose(read=1800, smoke=50)
 torch.manual_seed(0)
 model = UNet()
 run = Run(model, lr=2e-3, weight_decay=0.01, ema_decay=0.999, seed=0)
@@ -1015,7 +1015,7 @@ show.figure(fig, "Two grids of 48: samples of the network on the left, real held
 # ## Samples lie as far from the training pictures as new digits do
 #
 # Notes:
-# Say: top: samples, each above the training picture nearest to it: alike, but are they too alike? A new 3 also resembles some old 3. The held-out digits say how much is honest. Bottom: both histograms lie on each other.
+# Say: top: samples, each above the training picture nearest to it: alike, but are they too alike? A new 3 also resembles some old 3. The held-out digits say how much is honest. Bottom: the two histograms lie nearly on each other.
 # Ask: what would the orange histogram look like if the network had stored its training pictures? (A tall bar near 0.)
 # Ask: does this prove that nothing was stored? (No, that would need every possible sample; but the test could have failed.)
 # Have run: training and sampling. These two cells take a second.
@@ -1041,10 +1041,10 @@ title = "how far the nearest training picture is"
 ax.set(title=title, xlabel="distance (a copy: 0)", ylabel="density")
 ax.legend()
 show.figure(fig, "Histograms of the distance to the nearest training picture: those of the samples and of "
-            "the held-out digits lie on each other, between 0.1 and 0.45; none is near 0.")
+            "the held-out digits nearly agree, between 0.1 and 0.45; none is near 0.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* The two histograms lie on each other. Our samples are as far from the training pictures as new digits are, and hardly any are suspiciously close. The median falls with training, though: it was <!--r:digits_box.box.v_cosine.nearest.mean|.3f-->0.316<!--/--> after 600 steps. After 3,400 the shipped network has <!--r:digits.seeds.0.nearest|.3f-->0.257<!--/-->, and a second seed <!--r:digits.seeds.1.nearest|.3f-->0.250<!--/-->, already below the held-out digits. Longer training would probably go on bringing the samples closer.
+# *What to see.* The two histograms lie nearly on each other. Our samples are about as far from the training pictures as new digits are, and hardly any are suspiciously close. The median falls with training, though. After 600 steps it was <!--r:digits_box.box.v_cosine.nearest.mean|.3f-->0.316<!--/-->; yours, after 1,800, is printed above the pairs; after 3,400 the shipped network has <!--r:digits.seeds.0.nearest|.3f-->0.257<!--/-->, and a second seed <!--r:digits.seeds.1.nearest|.3f-->0.250<!--/-->, which is below the held-out digits (<!--r:digits.floors.nearest|.3f-->0.259<!--/-->). A longer training would probably bring the samples still closer.
 #
 # This is no proof that nothing was learned by heart, for which we would have to see every possible sample. But the test could have failed, and it did not. We needed the held-out digits for it: without them the left end of the
 # histogram would have looked like copying, but real 1s are nearly the same, too.
@@ -1133,13 +1133,13 @@ for i, (name, images) in enumerate({"ours": samples, "blurry": blurry, "real": x
 axes[1].set(title="share of each class", xticks=range(10), xlabel="class, as the classifier reads it")
 axes[1].legend(fontsize=10)
 show.figure(fig, "Left: ten samples, ten blurry averages that look like no digit, ten real digits. Right: "
-            "class shares: real ones near 0.1, ours from 0.07 to 0.13, of the averages 0.17 are read as 8.")
+            "class shares: real ones near 0.1, ours from 0.07 to 0.13; of the averages 0.17 are read as 8.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # *What to see.* By the four pixel statistics the averages are as good as the network. The eye disagrees, and so do three scores: the Frechet distance of the averages is more than ten times the floor, fewer of them are read with confidence, and too many are read as 8, since they have strokes everywhere. A search for copies (f) finds none, because an average is no copy. Read the other way round, that column would give the averages away too: a few real digits are that close to the training set, and of 1,000 averages not one.
 # Our samples are within a few units of the floor, and every class is there. Without the rows of real digits and of the averages we could not have said whether our numbers are good.
 #
-# They are not perfect, though, and they depend on the sampler. Here are the shipped network and one trained with a second seed, 1,000 samples each, with fresh noise in every step ($\eta=1$, as above) and without ($\eta=0$, the same noise at the start):
+# They are not perfect, though, and they depend on the sampler. Here are the shipped network (<!--r:digits.recipe.steps|,-->3,400<!--/--> steps) and one trained with a second seed, 1,000 samples each, with fresh noise in every step ($\eta=1$, as above) and without ($\eta=0$, the same noise at the start):
 #
 # | sampler | confident, two seeds | Frechet distance, two seeds | smallest class, two seeds |
 # |:--|:-:|:-:|:-:|

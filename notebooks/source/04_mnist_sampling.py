@@ -24,7 +24,7 @@
 #
 # **What to know** Notebooks 01 to 03: schedule and $\bar\alpha_t$, the DDIM step, U-Net, v-prediction, EMA.
 #
-# **Time** about 120 minutes for a person, about three minutes for two CPU cores. If you follow the one-evening plan of notebook 00, run all cells,
+# **Time** about 120 minutes for a person, a little over two minutes for two CPU cores. If you follow the one-evening plan of notebook 00, run all cells,
 # read only the sections that say *On the one-evening route*, and do exercises 4.3, 4.4 and 4.5.
 #
 # <!--slide 1 min
@@ -254,7 +254,7 @@ train_step = check("4.1", train_step)
 #
 # Around your step stands a loop, and it is given. `batches` draws pictures, levels and noise; the learning rate rises, stays and falls. With
 # `bf16` the network computes in bfloat16, which halves the time on a CPU that has such arithmetic; on one that has not, `bf16 = False` is
-# faster. The first cell also tests your step: do twenty of yours find the same losses as twenty of the course's?
+# faster. The first cell also tests your step: do ten of yours find the same losses as ten of the course's?
 #
 # Then we train for 350 steps, about a minute on two cores. Samples are drawn from a moving average of the weights (EMA), made by your
 # `ema_update` with the warm-up of notebook 03. Beside it runs a second average, `late`: the same weights, the usual decay 0.999, no
@@ -288,11 +288,11 @@ def training(network, steps, bf16=False):
         yield n + 1, loss
 
 
-twenty, course = choose(20, 2), Run(copy.deepcopy(network), lr=1e-3, seed=0)
-yours = [loss for _, loss in training(copy.deepcopy(network), twenty)]
-theirs = [step.loss for step in train(course, schedule, images, twenty, batch_size=64)]
+ten, course = choose(10, 2), Run(copy.deepcopy(network), lr=1e-3, seed=0)
+yours = [loss for _, loss in training(copy.deepcopy(network), ten)]
+theirs = [step.loss for step in train(course, schedule, images, ten, batch_size=64)]
 gap = max(abs(a - b) for a, b in zip(yours, theirs, strict=True))
-print(f"{twenty} steps of yours and of the course's `train`: the losses differ by at most {gap:.1g}")
+print(f"{ten} steps of yours and of the course's `train`: the losses differ by at most {gap:.1g}")
 
 # %% slideshow={"slide_type": "skip"}
 steps = choose(read=350, smoke=4, full=24_000)
@@ -439,7 +439,7 @@ show.table(lines, ["images seen", "minutes of training", "loss", "distance, two 
 # </details>
 #
 # <!--slide 6 min
-# ## Near the top, a small error in eps is a huge one in $x_0$
+# ## Near the top, a small error in $\epsilon$ is a huge one in $x_0$
 #
 # - $\hat x_0$ from $\hat\epsilon$ (exercise 1.9) divides by $\sqrt{\bar\alpha_t}$; cosine ends with $1/\sqrt{\bar\alpha_T} \approx 20{,}000$
 # - the remedy: cut $\hat x_0$ to $[-1, 1]$. Then picture and noise no longer add up to $x_t$: the noise has to follow
@@ -479,18 +479,18 @@ fig, ax = plt.subplots()
 for name, estimate, look in (("eps", from_eps, "-"), ("eps", clamped, "--"), ("v", from_v, "-")):
     off = (estimate - x0).flatten(1).square().mean(1).sqrt()
     ax.plot(levels, off, look, color=show.COLOUR[name], linewidth=2)
-ax.set(xlabel="noise level t", ylabel="error of the estimate of $x_0$", yscale="log")
-ax.legend(["from eps", "from eps, clamped", "from v"], title="with 1 % error in the output")
+ax.set(xlabel="noise level $t$", ylabel="error of the estimate of $x_0$", yscale="log")
+ax.legend([r"from $\epsilon$", r"from $\epsilon$, clamped", "from $v$"], title="with 1 % error in the output")
 show.figure(fig, "Error of the estimated clean picture over the noise level, log scale. From eps it rises "
             "without limit to hundreds at the top; clamped it stays near one; from v it is one per cent.")
 
 # %% [markdown] exercise_text="4.4" slideshow={"slide_type": "slide"}
-# Follow the three lines to the right end. From eps the error reaches hundreds, the clamp holds it near one, and from $v$ it is one per cent at most. In formulas:
+# Follow the three lines to the right end. From $\epsilon$ the error reaches hundreds, the clamp holds it near one, and from $v$ it is one per cent at most. In formulas:
 # $$\hat x_0 \leftarrow \mathrm{clamp}(\hat x_0, -1, 1), \qquad
 # \hat\epsilon \leftarrow \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1 - \bar\alpha_t}}$$
 # In words: cut the picture to its range. Take it out of $x_t$, and what is left is the noise, to be divided by its standard deviation.
 #
-# With an eps-network and this schedule much hangs on the clamp (notebook 03: without it <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident|.0%-->26%<!--/--> of the samples were read with confidence). Our network predicts $v$, and
+# With a network that predicts $\epsilon$ and this schedule, much depends on the clamp (notebook 03: without it <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident|.0%-->26%<!--/--> of the samples were read with confidence). Our network predicts $v$, and
 # $\hat x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,\hat v$ divides by nothing. Here the clamp only keeps small overshoots from
 # adding up. It is cheap, so we leave it on. ("Looking inside" measures it on and off.)
 #
@@ -719,8 +719,8 @@ else:
 #
 # What about the walk of notebook 02 that visits every level (Ho et al. 2020, algorithm 2)? It is called *ancestral*: each state is drawn at random, given the one
 # before. It estimates $x_0$ and draws $x_{t-1}$ from the posterior
-# $q(x_{t-1} \mid x_t, \hat x_0)$, a thousand times. For your `walk` that is another step, `ancestral_step`, and the levels 1000, 999, ..., 1. Sixteen pictures
-# take up to a minute.
+# $q(x_{t-1} \mid x_t, \hat x_0)$, a thousand times. For your `walk` that is another step, `ancestral_step`, and the levels 1000, 999, ..., 1. Eight pictures
+# take a quarter of a minute or so.
 #
 # ### Exercise 4.6: same noise, same digits?
 #
@@ -745,7 +745,7 @@ else:
 # Notes:
 # Say: algorithm 2 of Ho et al., unchanged from notebook 02; only the data are new. One pass of the network a step, 1,000 steps a picture, and every step draws fresh noise.
 # Ask: before you show the picture (it is exercise 4.6): DDIM with 20 and with 50 steps, the same digits? DDIM and ancestral? (The first yes, the second no: the ancestral walk draws noise in every step and each draw steers it. Only DDIM is a function of x_T.)
-# Have run: sixteen walks of 1,000 steps take up to a minute. Run it while you speak about the formula.
+# Have run: eight walks of 1,000 steps take a quarter of a minute or so. Run it while you speak about the formula.
 # -->
 
 # %% exercise="4.6" kind="predict" slideshow={"slide_type": "skip"}
@@ -763,7 +763,7 @@ def arrive(rounds, count):
     return arrived
 
 
-some, walk_steps = choose(16, 2), choose(1000, 12)
+some, walk_steps = choose(8, 2), choose(1000, 12)
 rounds = walk(model, own, x_T[:some], list(range(1000, 0, -1)), my.ancestral_step, my.from_v,
               torch.Generator().manual_seed(1))
 start = time.perf_counter()
@@ -774,7 +774,7 @@ rounds = walk(model, own, x_T[:8], ddim_levels(1000, choose(20, 3)), my.ddim_ste
 short = arrive(rounds, choose(20, 3))
 
 # %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
-three = {"DDIM, 20 steps": short, "DDIM, 50 steps": samples[:8], "ancestral, 1,000": ancestral_live[:8]}
+three = {"DDIM, 20 steps": short, "DDIM, 50 steps": samples[:8], "ancestral, 1,000": ancestral_live}
 show.rows(three, "Eight digits in three rows, from the same eight noises. DDIM with 20 and with 50 steps: "
           "the same digits, in the same hand, two of them malformed. The ancestral walk: other digits.",
           title="From the same eight noises")
@@ -785,7 +785,7 @@ def likeness(a, b):
     return sum(torch.corrcoef(torch.stack(pair))[0, 1].item() for pair in pairs) / len(a)
 
 
-other = ancestral_live[:8]
+other = ancestral_live
 near, far = likeness(short, samples[:8]), likeness(samples[: len(other)], other)
 shuffled = [likeness(samples[: len(other)], other.roll(k, 0)) for k in range(1, len(other))]
 print(f"correlation of the pictures: DDIM 20 and 50 steps {near:.2f}, DDIM and ancestral {far:.2f}, "
@@ -916,8 +916,8 @@ def scrub(step=few // 5, sample=1):
     """The stored walk after `step` steps: x_t and what the network expects of it; one sample enlarged."""
     state, k = path[step], sample - 1
     guess = path[min(step + 1, few)].x0  # what is asked of this x_t; at the end nothing is left to ask
-    pictures = {"x_t": state.x[:16], "estimate of x_0": guess[:16],
-                f"sample {sample}: x_t": state.x[k, None], "its estimate of x_0": guess[k, None]}
+    pictures = {"$x_t$": state.x[:16], "estimate of $x_0$": guess[:16],
+                f"sample {sample}: $x_t$": state.x[k, None], "its estimate of $x_0$": guess[k, None]}
     fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 3.4))
     for ax, (title, some) in zip(axes, pictures.items(), strict=True):
         ax.imshow(show.tiles(some, int(len(some) ** 0.5)), vmin=0, vmax=255)
@@ -1101,7 +1101,7 @@ show.table(rows, ["score", "DDIM", "with fresh noise", "real test images"], "1,0
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # Our samples are no nearer to the training set than unseen digits are, and all digits are there. But they are not as good as real ones: fewer of them are read with
-# confidence. With fresh noise more are; its gain in the distance is within the spread of the seeds. Now let's look behind two of the four questions.
+# confidence. With fresh noise more of them are; the distance falls too, but by no more than the seeds differ. Now let's look behind two of the four questions.
 #
 # ### Are they new?
 #
@@ -1109,17 +1109,12 @@ show.table(rows, ["score", "DDIM", "with fresh noise", "real test images"], "1,0
 # the training set than unseen real digits are. The distance of two pictures is
 # $$d(a, b) = \sqrt{\tfrac{1}{P}\textstyle\sum_p (a_p - b_p)^2}$$
 # with $P$ the number of pixels, so it is measured in pixel values whatever the size of the picture. (You will write the search for the
-# nearest picture in notebook 07.) The cell compares 128 pictures with 60,000 and takes some twenty seconds.
+# nearest picture in notebook 07.) The cell compares 64 samples and 64 test images with all 60,000.
 
 # %% slideshow={"slide_type": "skip"}
-def nearest_each(some):  # one picture at a time: 60,000 differences are enough for the memory
-    found = [metrics.nearest_neighbours(picture[None], images) for picture in some]
-    return [torch.cat(part) for part in zip(*found, strict=True)]
-
-
 count = choose(64, 10)
-index, distance = nearest_each(show.progress(samples[:count], label="samples"))
-_, distance_test = nearest_each(show.progress(test_images[:count], label="test images"))
+index, distance = metrics.nearest_neighbours(samples[:count], images)
+_, distance_test = metrics.nearest_neighbours(test_images[:count], images)
 order = distance.argsort()[:10]  # the ten that are nearest to the training set
 show.rows({"sample": samples[order], "nearest in training": images[index[order]]},
           "The ten samples that come nearest to the training set, above their nearest training images: "
@@ -1243,7 +1238,7 @@ check.found("4.9", line)
 #
 # How can you check a sampler? If your formulas are right, any correct program must draw the same pictures from the same weights and the same noise. The
 # `diffusers` library has such a program, with many settings. Some of its defaults are not ours, and each of those changes the pictures. (The comparison
-# takes up to a minute, for it walks 1,000 steps once more.)
+# takes a quarter of a minute or so, because it walks 1,000 steps once more.)
 #
 # | setting | here | default there |
 # |---|---|---|
@@ -1270,7 +1265,7 @@ check.found("4.9", line)
 # Notes:
 # Say: the comparison checks our formulas against an implementation that others wrote. A name alone, DDIM, says too little; only the named configuration makes two programs agree.
 # Ask: why is the difference of the ancestral walk larger than that of DDIM? (A thousand steps add up more rounding than fifty.)
-# Have run: sixteen walks of 1,000 steps once more, up to a minute. Without `diffusers` the cell shows the stored comparison.
+# Have run: eight walks of 1,000 steps once more, a quarter of a minute or so. Without `diffusers` the cell shows the stored comparison.
 # -->
 
 # %% slideshow={"slide_type": "skip"}
@@ -1361,7 +1356,7 @@ print(f"      64 x 1,000 in 30 s needs {wide * 64_000 / 30 / 1000:.1f} TFLOP/s; 
 # | loss low, samples noise | sampling reads $v$ as $\epsilon$, or the step number as the level | carry the prediction type with the model; sample by `reverse` |
 # | overgrown shapes, too many strokes, grey haze | $x_T$ is not noise: $T$ too short for the betas (notebook 01) | scale the betas by $1000/T$, or cosine |
 # | too dark, too bright, half black | data in $[0, 1]$ in training, or wrong scaling when saving (`to_png` above) | train on $[-1, 1]$; check minimum and maximum of both |
-# | black and white noise, huge values | $\hat x_0$ explodes at the top with eps and cosine (exercise 4.3) | clamp, or predict $v$ |
+# | black and white noise, huge values | $\hat x_0$ explodes at the top with $\epsilon$ and cosine (exercise 4.3) | clamp, or predict $v$ |
 # | malformed digits, clean strokes | DDIM carries early mistakes to the end | fresh noise: `eta=1` |
 # | grain on finished samples | noise added at the last step | none in the step to level 0 |
 # | blurred averages | too few steps, or all the noise taken off at once | more steps; DDIM from 20 up |
@@ -1436,9 +1431,9 @@ def misuse(model=model, rule=good, x_T=noise):
 
 wrong = {
     "as it should be": misuse(),
-    "v read as eps": misuse(reads_v_as_eps),
+    r"$v$ read as $\epsilon$": misuse(reads_v_as_eps),
     "step number for level": misuse(told_the_step_number),
-    "x_t - eps, not rescaled": misuse(rule=forgets_to_rescale),
+    r"$x_t-\epsilon$, not rescaled": misuse(rule=forgets_to_rescale),
     "noise where signal belongs": misuse(rule=starts_too_low),
     "uniform start noise": misuse(x_T=torch.rand(noise.shape, generator=torch.Generator().manual_seed(1))),
 }
@@ -1448,7 +1443,7 @@ show.rows(wrong, "Six rows of eight samples. First row: digits. Below, one mista
 print(f"'noise where signal belongs' starts at t = {start_level}, where sqrt(alpha_bar) = {left.sqrt():.2f}")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# - **v read as eps**: ragged shapes full of specks. The loss cannot show it, for training and sampling are two programs. The model carries `.prediction` so that they cannot disagree.
+# - **$v$ read as $\epsilon$**: ragged shapes full of specks. The loss cannot show it, for training and sampling are two programs. The model carries `.prediction` so that they cannot disagree.
 # - **step number for level**: in a DDIM loop `i` and `levels[i]` are easily confused. The network is told "nearly clean" while it looks at pure noise.
 # - **not rescaled**: many texts say "clean = noisy minus noise". But $x_t$ is $\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$, and both roots matter.
 # - **noise where signal belongs**: the tutorials' $T = 200$ with betas up to 0.02 ends where $36\,\%$ of the signal's amplitude is left, and yet starts from
@@ -1503,7 +1498,7 @@ print(f"distance of {final['samples']:,} samples in {off['steps']} steps: "
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # With $v$ the overshoot is small, and largest in the very first step. Lower down a few pixels leave the range too: most pixels of a digit are black, at the edge of the range, so that a small
-# error to the dark side is enough. The clamp takes these away as well. All this is so little that the distance hardly tells the two walks apart. With eps and this schedule the estimate
+# error to the dark side is enough. The clamp takes these away as well. All this is so little that the distance hardly tells the two walks apart. With $\epsilon$ and this schedule the estimate
 # was off by hundreds at the top (figure of exercise 4.3).
 #
 # ### Are the class counts off by more than chance?
@@ -1544,7 +1539,7 @@ show.loss_curve(losses, "Loss of every training step of the live minute and its 
 # - A network of a million parameters, trained on a CPU in an hour or two, draws digits in fifty steps, and a classifier reads most of them with confidence.
 # - A walk is one round again and again: ask, read, clamp, draw noise, step. You have written all of it.
 # - Samples still become much better when the loss falls only slowly.
-# - $\hat x_0$ must stay in range, by a clamp or by predicting $v$, and eps must follow.
+# - $\hat x_0$ must stay in range, by a clamp or by predicting $v$, and $\hat\epsilon$ must follow.
 # - Fifty of the thousand levels are enough for digits, if the walk starts at the top. With fresh noise in each of them, more digits come out well.
 # - Every score stands beside its floor, and no score stands alone.
 # - You can check a sampler against another library: the same weights, noise and settings must give the same pictures.

@@ -62,8 +62,8 @@ my = mine.parts()  # your functions of the notebooks before, where they are righ
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 1. What does an evaluation cost?
 #
-# A sampler asks the network again and again, and does a few multiplications in between. So its price is the number of
-# questions, which we call **evaluations**. How long does one take on your machine, for 64 images, and how many fit into a second?
+# A sampler asks the network again and again, and does a few multiplications in between. So its price is the number of times that it
+# asks, which we call **evaluations**. How long does one take on your machine, for 64 images, and how many fit into a second?
 #
 # <!--slide 2 min
 # ## A sampler costs as much as the evaluations it asks for
@@ -106,12 +106,12 @@ alt = "64 small pictures, drawn in eight evaluations: most are digits already, s
 show.grid(samples, alt, columns=16, title="64 digits from eight evaluations: drawn while we measured")
 
 # %% [markdown] exercise_text="5.1" slideshow={"slide_type": "slide"}
-# These 64 pictures are what eight evaluations give. Most of them can be read, and some are broken. In the rest of this notebook we try to do better, at a price not much higher.
+# Most of these digits can be read, and some are broken. In the rest of this notebook we try to do better than eight evaluations did, at a price not much higher.
 #
 # ## 2. One network, a family of walks
 #
 # Why may we change the walk without training again? Because the loss never saw the walk. It takes one level at a time, and asks for the noise in
-# $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$. So the network only knows how pictures are distributed at each level. These distributions are called the **marginals**.
+# $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$. So the network only learns how noisy pictures are distributed at each level. These distributions are called the **marginals**.
 #
 # You have already written a step that goes from level $t$ to any lower level: `ddim_step` of notebook 02, with its knob `eta`. What does this knob do? Guess first.
 #
@@ -174,15 +174,16 @@ steady, apart = abs(spread[2] - spread[0]) < 0.01, alike[2] < alike[0] - 0.01
 check.truth("5.1", "ab"[apart] if steady else "cd"[spread[2] < spread[0]])
 
 # %% [markdown] exercise_text="5.2" slideshow={"slide_type": "slide"}
-# Mean and standard deviation are the same for every $\eta$, and they are what level 400 asks for. Only the noise has changed. Here is why.
+# For every $\eta$, mean and standard deviation are what level 400 asks for. Only the correlation with the old noise falls. Here is why.
 #
 # We stand at $x_t$, we know $x_0$ (for now), and we want to go to a lower level $s$. There the picture must be $\sqrt{\bar\alpha_s}\,x_0$ plus Gaussian noise of variance $1-\bar\alpha_s$.
 # We can make that noise of two parts: some of the **old** noise $\epsilon$ that is already in $x_t$, and some **fresh** noise $z$ with variance $\sigma^2$:
 # $$x_s=\sqrt{\bar\alpha_s}\;x_0+\sqrt{1-\bar\alpha_s-\sigma^2}\;\epsilon+\sigma z .$$
-# In words: the signal of level $s$, some of the old noise, some fresh noise. Variances of independent noises add: $(1-\bar\alpha_s-\sigma^2)+\sigma^2=1-\bar\alpha_s$. So the total is right **for every $\sigma$** between 0 and $\sqrt{1-\bar\alpha_s}$.
+# In words: the signal of level $s$, plus some of the old noise, plus some fresh noise. Variances of independent noises add: $(1-\bar\alpha_s-\sigma^2)+\sigma^2=1-\bar\alpha_s$. So the total is right **for every $\sigma$** between 0 and $\sqrt{1-\bar\alpha_s}$.
+#
 # When we sample, the network's estimates $\hat x_0$ and $\hat\epsilon$ take the place of $x_0$ and $\epsilon$. Song, Meng and Ermon (2021) set $\sigma$ by a number $\eta$, where $\sigma^2$ is $\eta^2$ times your `posterior_variance`:
 # $$\sigma^2=\eta^2\;\frac{1-\bar\alpha_s}{1-\bar\alpha_t}\left(1-\frac{\bar\alpha_t}{\bar\alpha_s}\right).$$
-# With $\eta=0$ no noise is drawn. This is DDIM, and the picture is a function of $x_T$. With $\eta=1$ and $s=t-1$ it is exactly the ancestral step, as notebook 02 showed. We also call it **ancestral**
+# With $\eta=0$ no fresh noise is drawn. This is DDIM, and the picture is a function of $x_T$. With $\eta=1$ and $s=t-1$ it is exactly the ancestral step, as notebook 02 showed. We also call it **ancestral**
 # when $s$ lies further down and the walk has fewer than 1,000 steps.
 #
 # We can go further than $\eta=1$. With $\sigma^2=1-\bar\alpha_s$ each step throws the old noise away and draws all of it anew. The marginal is still right. What will the digits look like?
@@ -203,7 +204,7 @@ check.truth("5.1", "ab"[apart] if steady else "cd"[spread[2] < spread[0]])
 #
 # </details>
 #
-# The pictures behind the exercise have one starting noise a column, and 20 steps. From row to row more of the noise is fresh. The last row is yours.
+# The pictures below have one starting noise a column, and 20 steps. From row to row more of the noise is fresh. The last row is yours.
 #
 # <!--slide 5 min
 # ## Old noise plus fresh noise: the variance is right for every $\sigma$
@@ -302,21 +303,19 @@ for ax, key in zip(axes, titles, strict=True):
         draw_scores(ax, scores, key, shift, color=colour, label=f"{count} steps")
     ax.axhline(real_scores[key], color=show.COLOUR["floor"], linestyle="--", label="real pictures")
     ax.set(xlabel="$\\eta$", title=titles[key], xticks=[0, 0.5, 1])
-axes[0].legend()
+axes[1].legend(loc=(0.25, 0.54))
 show.figure(fig, "Two panels over eta, 10 and 20 steps, mean and spread of seeds; real pictures dashed")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# The share that our judge reads with confidence rises with $\eta$, at 10 steps and at 20. The distance does not single out a winner at 10 steps: five seeds give <!--r:samplers.quality.ddim.10.distance.mean|.1f-->11.8<!--/--> ± <!--r:samplers.quality.ddim.10.distance.std|.1f-->1.0<!--/--> for $\eta=0$ and <!--r:samplers.quality.ancestral.10.distance.mean|.1f-->12.0<!--/--> ± <!--r:samplers.quality.ancestral.10.distance.std|.1f-->1.9<!--/--> for $\eta=1$.
+# The share that our judge reads with confidence rises with $\eta$, at 10 steps and at 20. The distance singles out no winner. At 10 steps five seeds give <!--r:samplers.quality.ddim.10.distance.mean|.1f-->11.8<!--/--> ± <!--r:samplers.quality.ddim.10.distance.std|.1f-->1.0<!--/--> for $\eta=0$ and <!--r:samplers.quality.ancestral.10.distance.mean|.1f-->12.0<!--/--> ± <!--r:samplers.quality.ancestral.10.distance.std|.1f-->1.9<!--/--> for $\eta=1$.
 #
-# Two things happen with fresh noise. It has to be taken away again by the steps that follow, and with few steps some may stay. But it also replaces old noise, and with the old noise go the errors that the walk has made so far. DDIM carries its errors to the end.
-#
-# Now look again at the row where *all* noise is fresh. Its digits are the easiest to read, but they are not the digits of the first row. At each level, what $x_t$ knows
+# Now look again at the row where *all* noise is fresh. Its digits are the easiest to read, but most are not the digits of the first row. At each level, what $x_t$ knows
 # about the picture to come sits in two places: in the estimate of $x_0$ and in the old noise. If we throw the old noise away, each step starts from the estimate alone, and at high noise this estimate is a blurred average. So the walk settles late, and on a plain
-# digit: the samples differ less from each other, and more of them are ones. (Consistency models sample in this way, with few, large steps and a much better estimate.)
+# digit: the samples differ less from each other, and more of them are ones.
 #
 # ### One start, many paths
 #
-# In 784 dimensions we cannot see a path. In one dimension we can, and we need no network there: if the data are two bumps, at $-0.7$ and $0.7$, the best estimates have a formula. We start walks from three places, eight from each. Which of them stay together?
+# We cannot draw a path in 784 dimensions. In one dimension we can, and we need no network: if the data are two bumps, at $-0.7$ and $0.7$, the best estimates have a formula. We start walks from three places, eight from each. Which of them stay together?
 
 # %% slideshow={"slide_type": "skip"}
 def exact(x, t):
@@ -354,12 +353,12 @@ alt = "Walks of a single number. Left, eta 0: three smooth curves, one from each
 show.figure(fig, alt + "Right, eta 1: jagged paths that spread at once and gather in two bunches at the end.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# On the left there are as many walks as on the right, but we see only three curves: the eight walks of one start lie on top of each other. Each is a smooth curve, the solution of an ordinary differential equation (**ODE**). On the right the start is forgotten after a few steps, and the end depends on the noise drawn on the way.
-# This is what a stochastic differential equation (**SDE**) looks like. Yet the last two lines of the output agree: half of the walks end in each bump, and both spreads come near the 0.1 of the data (with $\eta=1$ a little less so, in 100 steps). The marginals are the same, the paths are not.
+# On the left we see only three curves, because the eight walks of one start lie on top of each other. Each is a smooth curve, the solution of an ordinary differential equation (**ODE**). On the right the start is forgotten after a few steps, and the end depends on the noise drawn on the way.
+# This is what a stochastic differential equation (**SDE**) looks like. Yet the two printed lines agree: half of the walks end in each bump, and both spreads come near the 0.1 of the data (with $\eta=1$ a little less so, in 100 steps). So the two kinds of walk have the same marginals, and different paths.
 #
 # ## 3. Skipping, naively and properly
 #
-# What happens if we keep the one-level step and just leave levels out? We ask at 1000, 980, 960, ... and each time make the step that is meant for 1000 to 999. You broke a step like this in notebook 02. DDIM visits *the same* levels, but each of its steps goes all the way to the next one. Network, cost and starting noises are the same for both. The table has the distances of <!--r:samplers.scoring.samples|,d-->1,000<!--/--> samples, one seed.
+# What happens if we keep the one-level step and just leave levels out? We ask at 1000, 980, 960, ... and each time make the step that is meant for 1000 to 999. DDIM visits *the same* levels, but each of its steps goes all the way to the next one. Network, cost and starting noises are the same for both. The table below the pictures has the distances of <!--r:samplers.scoring.samples|,d-->1,000<!--/--> samples, one seed.
 #
 # <!--slide 3 min
 # ## A step may take away only the noise of its own levels
@@ -400,7 +399,7 @@ show.table(table, ["levels", "steps", "naive", "DDIM", "ancestral"], "Frechet di
 # | linspace | $1+\mathrm{round}\big((T-1)(1-i/(S-1))\big)$ | 1000, 750, 501, 251, 1 |
 # | leading | $1+(S-1-i)\,\lfloor T/S\rfloor$ | 801, 601, 401, 201, 1 |
 #
-# *Leading* is what you get if you count "every $k$-th level" from level 1 upwards, and many programs do. Whatever its first level is, every walk starts from pure noise.
+# *Leading* counts "every $k$-th level" from level 1 upwards, as many programs do. Whatever its first level is, every walk starts from pure noise.
 #
 # ### Exercise 5.3: which spacing is too bright?
 #
@@ -464,15 +463,15 @@ above = [saved["spacing"][spacing]["10"]["brightness"]["mean"] - real for spacin
 check.truth("5.3", ("abc"[above.index(max(above))], round(max(above), 2)))
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# Leading has the largest distance of the three and draws too brightly. At level 901 there should be a faint trace of a dark digit, which pulls the mean below 0. We hand over pure noise, with mean 0. To the network this looks like the trace of a brighter picture.
+# Leading has the largest distance of the three, and its digits are too bright. At level 901 there should be a faint trace of a dark digit, which pulls the mean below 0. We hand over pure noise, with mean 0. To the network this looks like the trace of a brighter picture.
 #
 # The same can go wrong in the schedule, and then no spacing repairs it: **the top itself may not be noise**. If betas up to 0.02 run over only $T=300$ levels, they end at $\sqrt{\bar\alpha_T}=0.22$. So the
-# network learns that $x_{300}$ still carries a trace of the picture. What noise hides least is the picture's **mean brightness**. Sampling starts from noise with mean 0, and again this looks like the trace of a picture that is too bright.
+# network learns that $x_{300}$ still carries a trace of the picture. Noise hides the picture's **mean brightness** least, because the noise of many pixels averages out. Sampling starts from noise with mean 0, and again this looks like the trace of a picture that is too bright.
 #
 # There are two repairs. Lin et al. (2023) shift and stretch $\sqrt{\bar\alpha_t}$ so that it ends at exactly 0, which is called **zero terminal SNR**. (The network then has to predict $v$: at the top $x_T$ is all noise, and $\epsilon$ would say nothing about $x_0$.) The other repair scales the betas by $1000/T$,
 # as `linear(300)` does.
 #
-# Does the flaw show, and do the repairs help? That takes three networks, one for each schedule, trained alike. We go back to the 8x8 digits of notebook 03 for it, where a training takes less than a minute: a small U-Net, <!--r:samplers.short_recipe.steps|,d-->1,500<!--/--> steps of batch 64. Each point of the figure is a mean over several seeds of sampling (the ancestral walk has one). Real digits of this kind have a mean brightness of <!--r:samplers.short_recipe.brightness|.2f-->-0.39<!--/-->.
+# Does the flaw show, and do the repairs help? We trained three networks alike, one for each schedule, on the 8x8 digits of notebook 03: a small U-Net, <!--r:samplers.short_recipe.steps|,d-->1,500<!--/--> steps of batch 64. Each point of the figure is a mean over five seeds of sampling (the ancestral walk has one). Real digits of this kind have a mean brightness of <!--r:samplers.short_recipe.brightness|.2f-->-0.39<!--/-->.
 #
 # <!--slide 2 min
 # ## Starting too low costs quality, and makes digits too bright
@@ -544,9 +543,9 @@ show.figure(fig, alt + "noise the one without rescaled betas is brightest; no di
 # Look at the left panel. From pure noise the network without repair draws pictures of mean <!--r:samplers.short.uncorrected.walks.trailing-30.brightness.mean|.3f-->-0.374<!--/-->, and its seeds scatter by <!--r:samplers.short.uncorrected.walks.trailing-30.brightness.std|.3f-->0.003<!--/-->. That is too bright. The last row shows the cause. There the same network starts from a *true* $x_T$, a training picture noised to the top, with the same levels and steps, and the brightness is right again. Nothing is wrong with the network. We start it from an input that it never saw in training.
 # The ancestral walk is not off either: it soon replaces the noise it started from.
 #
-# The right panel does not show the flaw. The rescaled schedule even has the largest distance, <!--r:samplers.short.rescaled.walks.trailing-30.distance.mean|.1f-->9.5<!--/--> where the schedule without repair has <!--r:samplers.short.uncorrected.walks.trailing-30.distance.mean|.1f-->6.4<!--/-->. Is rescaling bad, then? We cannot tell. There is one training for each schedule, so it may be luck, and the schedules also place their levels differently. What we can say is that both repairs bring the brightness nearer to that of real digits.
+# The right panel does not show the flaw. The rescaled schedule even has the largest distance, <!--r:samplers.short.rescaled.walks.trailing-30.distance.mean|.1f-->9.5<!--/--> where the schedule without repair has <!--r:samplers.short.uncorrected.walks.trailing-30.distance.mean|.1f-->6.4<!--/-->. There is one training for each schedule, so this may be luck, and the schedules also place their levels differently. What we can say is that both repairs bring the brightness of DDIM nearer to that of real digits.
 #
-# Why is the flaw so small? At the top the trace of a digit has a mean of about $0.22\cdot(-0.39)\approx-0.09$, while the mean of 64 pixels of pure noise scatters by $1/\sqrt{64}\approx 0.13$. So the network cannot rely on it much. At $28\times28$ pixels the noise scatters by 0.04 only, and in a photograph by much less. There the flaw is plain to see.
+# Why is the flaw so small? At the top the trace of a digit has a mean of about $0.22\cdot(-0.39)\approx-0.09$, while the mean of 64 pixels of pure noise scatters by $1/\sqrt{64}\approx 0.13$. So the network cannot rely on it much. At $28\times28$ pixels the noise scatters by 0.04 only, and in a photograph by much less. There the network can rely on it.
 #
 # **Question.** Leading starts too low, the uncorrected schedule ends too low. In which direction does each push the brightness, and can they cancel?
 #
@@ -558,11 +557,11 @@ show.figure(fig, alt + "noise the one without rescaled betas is brightest; no di
 #
 # ## 5. Second order: DPM-Solver++(2M)
 #
-# Can a walk be more precise with the same number of questions? We saw that it follows a smooth curve when there is no fresh noise. How does DDIM follow it? To see that, write down the DDIM step and where it started, and divide each by the standard deviation of its noise. With $\sigma_t=\sqrt{1-\bar\alpha_t}$ and $\lambda_t=\log\big(\sqrt{\bar\alpha_t}/\sigma_t\big)$, half the logarithm of the
+# Can a walk be more precise with the same number of evaluations? We saw that it follows a smooth curve when there is no fresh noise. How does DDIM follow it? Write down the DDIM step and where it started, and divide each by the standard deviation of its noise. With $\sigma_t=\sqrt{1-\bar\alpha_t}$ and $\lambda_t=\log\big(\sqrt{\bar\alpha_t}/\sigma_t\big)$, half the logarithm of the
 # signal-to-noise ratio, we have
 # $$\frac{x_s}{\sigma_s}=e^{\lambda_s}\,\hat x_0+\hat\epsilon,\qquad \frac{x_t}{\sigma_t}=e^{\lambda_t}\,\hat x_0+\hat\epsilon
 # \qquad\Longrightarrow\qquad \frac{x_s}{\sigma_s}-\frac{x_t}{\sigma_t}=\left(e^{\lambda_s}-e^{\lambda_t}\right)\hat x_0 .$$
-# In words: in one step $x/\sigma$ grows by $\hat x_0$ times the growth of $e^\lambda$. If we make the steps smaller and smaller, $\hat x_0$ changes from one to the next, and the sum over them becomes an integral, $\int_{\lambda_t}^{\lambda_s}e^{\lambda}\,\hat x_0(\lambda)\,d\lambda$. DDIM takes a single value for the whole step, the one at its *start*.
+# In words: in one step $x/\sigma$ changes by $\hat x_0$ times the growth of $e^\lambda$. If we make the steps smaller and smaller, $\hat x_0$ changes from one to the next, and the sum over them becomes an integral, $\int_{\lambda_t}^{\lambda_s}e^{\lambda}\,\hat x_0(\lambda)\,d\lambda$. DDIM takes a single value for the whole step, the one at its *start*.
 #
 # A better single value would be the one in the **middle** of the step, half-way in $\lambda$. Call it $D$. We cannot ask the network there, because we have no picture at that level yet. How could we guess it from what we already know?
 
@@ -604,7 +603,7 @@ show.figure(fig, alt + "takes a curve where the step starts, a line through two 
 # The left drawing shows one DDIM step. The step keeps $\hat x_0$ and $\hat\epsilon$ and only mixes them in other shares. The squares of the two shares add up to 1, so the way is an arc of a circle.
 #
 # The right drawing shows the idea of Lu et al. (2022). While the walk crosses the grey step, the estimate moves along the green curve, which we do not know ahead. DDIM stays at the height of the last dot. But we remember the dot of the step before. Two dots make a straight
-# line over $\lambda$, and if we follow it half a step further we are near the curve in the middle of the step. This costs no further question.
+# line over $\lambda$, and if we follow it half a step further we are near the curve in the middle of the step. This costs no further evaluation.
 #
 # Using $D$ in the integral comes to a DDIM step with the same $\hat\epsilon$ but another picture in place of $\hat x_0$, namely $\hat x_0+(1-e^{-h})\,(D-\hat x_0)$, where $h=\lambda_s-\lambda_t$. The fold has the proof.
 #
@@ -701,7 +700,7 @@ show.rows(rows, alt + "in all rows, which the eye can hardly rank")
 # %% [markdown] slideshow={"slide_type": "slide"}
 # The eye can hardly rank the rows, but the table can. At each count the step that looks back ends nearer to where 100 steps end, with the same number of evaluations.
 #
-# Your `walk` hands a step nothing from the step before. So the class below gives `dpm_step` a memory. Make a new `TwoStep()` for each walk.
+# Your `walk` passes nothing from one step to the next. So the class below gives `dpm_step` a memory. Make a new `TwoStep()` for each walk.
 #
 # <details><summary>The form in which papers write it, and why it is of second order</summary>
 #
@@ -758,7 +757,7 @@ print(f"your walk with TwoStep, {len(levels)} steps, and that of helpers: larges
 #
 # Which sampler should you use? That depends on what you can afford, so we draw quality over evaluations. We take the three samplers that you know, and a fourth that puts the two ideas together: DPM-Solver++ *with* fresh noise, `dpm_solver(n, eta=2.0)` in `helpers.sampling`. In a step that raises $\lambda$ by $h$ it keeps the share $e^{-2\eta h}$ of the noise's variance and draws the rest anew.
 #
-# Quality is measured in two ways, with <!--r:samplers.scoring.samples|,d-->1,000<!--/--> samples from each of five seeds. On the left you see the Frechet distance from the test pictures, on the right the share of samples that our judge reads with confidence. The dashed lines are the yardstick: real pictures in place of the samples. On the left this is the floor, and no sampler can be expected to get below it.
+# Quality is measured in two ways, with <!--r:samplers.scoring.samples|,d-->1,000<!--/--> samples from each of five seeds. On the left you see the Frechet distance from the test pictures, on the right the share of samples that our judge reads with confidence. The dashed lines are the scores of real pictures. On the left this is the floor, and no sampler can be expected to get below it.
 #
 # <!--slide 4 min
 # ## Fresh noise in DPM-Solver++: more legible digits at every count
@@ -824,21 +823,22 @@ seconds = ", ".join(f"{name} {row['20']:.2f}" for name, row in clock.items())
 print(f"seconds for 20 evaluations of 64 images: {seconds}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *More steps.* The distance falls fast up to 15 or 20 evaluations and slowly after that. While it falls fast, the *sampler's* error rules. At 50 evaluations the curves are flatter and still above the floor: what remains there is more and more the *network's* error, which steps alone do not remove.
+# *More steps.* The distance falls fast up to 15 or 20 evaluations: there the *sampler's* error rules. At 50 the curves are flatter and still above the floor. What remains is more and more the *network's* error, which steps alone do not remove.
 #
-# *DDIM or DPM-Solver++?* Their error bars overlap, and yet the second order is better. The bars show how seeds scatter, and both samplers had the same starting noises. So compare them seed by seed, as in the last table: DPM-Solver++ comes nearer at every count and with every seed. When two runs share their chance, compare them in pairs.
+# *DDIM or DPM-Solver++?* Their error bars overlap, and yet the second order is better. The bars show how seeds scatter, and both samplers had the same starting noises. So compare them in pairs, seed by seed, as in the last table: DPM-Solver++ has the smaller distance at every count and with every seed.
 #
-# *Fresh noise.* Add it to DPM-Solver++, and from 8 evaluations on more samples are read with confidence, with every seed: at 20 evaluations <!--r:samplers.quality.fresh.20.confident.mean|.0%-->88%<!--/--> in place of <!--r:samplers.quality.dpm.20.confident.mean|.0%-->83%<!--/-->. Ancestral samples beat those of DDIM too, though by less and not with every seed. In the mean distance, fresh noise helps DPM-Solver++ at every count, and the ancestral walk passes DDIM only from 15 on; single seeds do not all agree. (A higher confident share could also mean plainer digits, as in section 2. The distance, which would notice, falls as well.)
+# *Fresh noise.* Add it to DPM-Solver++, and from 8 evaluations on more samples are read with confidence, with every seed: at 20 evaluations <!--r:samplers.quality.fresh.20.confident.mean|.0%-->88%<!--/--> in place of <!--r:samplers.quality.dpm.20.confident.mean|.0%-->83%<!--/-->. Ancestral samples beat those of DDIM too, though by less and not with every seed. A higher confident share could also mean plainer digits, as in section 2. But the mean distance, which would notice, falls as well: for DPM-Solver++ at every count, for the ancestral walk from 15 on (single seeds do not all agree).
 #
-# Does this contradict the order? No. The order is about precision: how fast the samples of more and more steps settle. What they settle to is not perfect, because the network is not. A walk without fresh noise carries each of its errors along. The usual explanation for fresh noise
-# (Karras et al. 2022) is that it replaces a part of these errors, and later steps work on what is left. We did not measure that. What we see is that a walk can be precise (section 5) and its samples still be worse.
+# Does this contradict the order? No. The order is about precision: how fast the samples of more and more steps settle. What they settle to is not perfect, because the network is not. A walk without fresh noise carries each of its errors to the end. The usual explanation for fresh noise
+# (Karras et al. 2022) is that it replaces old noise, and a part of these errors with it. We did not measure that. What we see is that a walk can be precise (section 5) and its samples still be worse.
 #
-# **What we recommend:** DPM-Solver++ with fresh noise, in 20 evaluations or, if you can afford them, 50: the distance is then <!--r:samplers.quality.fresh.20.distance.mean|.1f-->6.0<!--/--> and <!--r:samplers.quality.fresh.50.distance.mean|.1f-->4.6<!--/-->, where real pictures have <!--r:samplers.floor.mean|.1f-->3.0<!--/-->. (Its `eta` is another knob than that of section 2: 1 is the paper's own value, and 2 was the best of 1, 1.5, 2 and 3 on 1,000 samples.) Leave the fresh noise away where the picture must be a function of its first noise; the next three sections need that.
-# For 64 digits within a second, 15 evaluations fit: <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s on two CPU cores. The samplers cost the same for each evaluation, as far as the scatter of such timings lets us say. (The seconds in the table are the ancestral walk's, medians of three runs up to 20 evaluations.)
+# **What we recommend:** DPM-Solver++ with fresh noise, in 20 evaluations or, if you can afford them, 50: the distance is then <!--r:samplers.quality.fresh.20.distance.mean|.1f-->6.0<!--/--> and <!--r:samplers.quality.fresh.50.distance.mean|.1f-->4.6<!--/-->, where real pictures have <!--r:samplers.floor.mean|.1f-->3.0<!--/-->. (Its `eta` is another knob than that of section 2. We took 2, the best of 1, 1.5, 2 and 3 on 1,000 samples.) Leave the fresh noise away where the picture must be a function of its first noise, as in the next three sections.
+#
+# For 64 digits within a second, 15 evaluations fit: <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s on two CPU cores that do nothing else. All samplers cost the same for each evaluation. (The seconds in the table are those of the ancestral walk.)
 #
 # ## 7. What determinism buys: one seed, any number of steps
 #
-# With $\eta=0$ the picture is a function of $x_T$. The number of steps only decides how precisely we compute that function. So the same noise should give the *same* picture at any step count that is large enough. You could look at a cheap preview and then draw the keeper with more steps. How many steps does a preview need?
+# With $\eta=0$ the picture is a function of $x_T$. The number of steps only decides how precisely we compute that function. So the same noise should give the *same* picture at any step count that is large enough. You could look at a cheap preview, and draw the ones you like with more steps. How many steps does a preview need?
 #
 # <!--slide 3 min
 # ## The bars overlap, yet the second order wins with every seed
@@ -863,7 +863,7 @@ print(f"seconds for 20 evaluations of 64 images: {seconds}")
 # <!--slide 2 min
 # ## Without fresh noise the picture is a function of the noise
 #
-# Preview with few steps, draw the keeper with many: from about ten on, each column keeps its picture.
+# Preview with few steps, draw the keeper with many: from about fifteen on, nearly every column keeps its digit.
 #
 # Notes:
 # Say: one noise a column. The number of steps only decides how precisely the function of the noise is computed.
@@ -882,13 +882,13 @@ gaps = [f"{(row - final).square().mean().sqrt():.3f}" for row in rows.values()]
 show.table([["RMS a pixel", *gaps]], ["steps", *counts], "How far from the last row?")
 
 # %% [markdown] exercise_text="5.5" slideshow={"slide_type": "slide"}
-# From about fifteen steps on, nearly every column keeps its digit, and more steps only move details. So fifteen steps are enough for a preview.
+# From fifteen steps on, nearly every column keeps its digit. The sixth shows why ten can be too few: it becomes a 0 only then.
 #
 # ## 8. A path between two pictures
 #
 # If the picture is a function of the noise, then a path from one noise to another gives a path from one picture to another. What lies half-way between two noises $a$ and $b$? The first idea is their mean $(a+b)/2$.
 #
-# One of our noises is a vector of 784 independent standard normal numbers. The mean of their squares is close to 1, so nearly every noise has a length close to $\sqrt{784}=28$.
+# A noise is a vector of 784 independent standard normal numbers. The mean of their squares is close to 1, so its length is nearly always close to $\sqrt{784}=28$.
 #
 # ### Exercise 5.5: half-way between two noises
 #
@@ -935,7 +935,7 @@ show.table(rows, ["", "shortest", "mean", "longest"], "Length of 32 noises")
 check.truth("5.5", lengths.mean())
 
 # %% [markdown] exercise_text="5.6" slideshow={"slide_type": "skip"}
-# In the mean, each entry has variance $\tfrac14+\tfrac14=\tfrac12$, so the length is $28/\sqrt2\approx 19.8$. That is too short: at the top the network has only seen noise of variance 1. We need a mixture that has variance 1 all the way from $a$ to $b$.
+# Each entry of $(a+b)/2$ has variance $\tfrac14+\tfrac14=\tfrac12$, so the length is $28/\sqrt2\approx 19.8$. That is too short: at the top the network has only seen noise of variance 1, whose length is near 28. We need a mixture that has variance 1 all the way from $a$ to $b$.
 #
 # ### Exercise 5.6: a mixture of two noises
 #
@@ -978,9 +978,9 @@ for name, x_T in (("straight line", (a + b) / 2), ("blend", blend(a, b, 0.5))):
     print(f"mean brightness half-way, 32 pairs, {name}: {draw(dpm_solver(steps), x_T).mean():.3f}")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# With one pair you may not see a difference between the two paths, but the mean brightness of 32 pairs shows it. Half-way on the straight line the pictures are darker, with less stroke, because the noise that they start from is too weak. (The mean of real digits is <!--r:samplers.real.brightness|.2f-->-0.74<!--/-->.)
+# With one pair you may not see a difference between the two paths, but the mean brightness of 32 pairs shows it. Half-way on the straight line the pictures are darker, because the noise that they start from is too weak. (The mean of real digits is <!--r:samplers.real.brightness|.2f-->-0.74<!--/-->.)
 #
-# In formulas, your function is $\mathrm{blend}(a,b,\mu)=\sqrt{1-\mu}\;a+\sqrt{\mu}\;b$. Most programs have another formula, **slerp**. For two noises it takes the same way at another pace; see "Looking inside".
+# In formulas, your function is $\mathrm{blend}(a,b,\mu)=\sqrt{1-\mu}\;a+\sqrt{\mu}\;b$. Most programs use another formula, **slerp**, which goes the same way at another pace (see "Looking inside").
 #
 # Now let the pictures move: eight pairs of noises, from one to the other and back. Drawing takes some ten seconds.
 
@@ -994,7 +994,7 @@ alt = "Moving: eight digits, each turning into another and back, as their noises
 show.gif(frames + frames[::-1], out_dir() / "05_blend.gif", alt, scale=3, seconds=6)
 
 # %% [markdown] exercise_text="5.7" slideshow={"slide_type": "slide"}
-# In most frames of the film you see digits. A small change of the noise changes the picture a little, except where one digit quickly gives way to another.
+# Most frames show digits. A small change of the noise mostly changes the picture a little. Now and then one digit quickly gives way to another.
 #
 # ## 9. A real picture, inverted
 #
@@ -1087,13 +1087,13 @@ alt = "Six real digits, the noise found for each, and the digits drawn from that
 show.figure(fig, alt + "Right: the error of the round trip falls with the number of steps.")
 
 # %% [markdown] exercise_text="5.8" slideshow={"slide_type": "slide"}
-# The pictures come back. But look at the middle row. You can make out the digit in the noise, and its standard deviation is below 1. A perfect inversion would give noise like any other. What is missing is noise in the flat black background: in a clean picture the network finds hardly any noise there, so there is hardly any to carry up.
+# The pictures come back. But look at the middle row. A perfect inversion would give noise like any other. Here you can make out the digit, and the standard deviation is below 1. Noise is missing in the flat black background: in a clean picture the network finds hardly any there, so there is hardly any to carry up.
 #
 # People use inversion to edit pictures: they invert, change something (the label, for example, with a network of notebook 06), and draw again.
 #
 # ## 10. Half a digit
 #
-# Cover the lower half of a handwritten digit. What could it have been? The top of a 7 could also belong to a 2 or a 3, and each can be finished in many ways. Our network has learned what digits look like. Can it finish this one, although nobody trained it to?
+# Cover the lower half of a handwritten digit. What could it have been? Our network has learned what digits look like. Can it finish this one, although nobody trained it to?
 #
 # We walk down from noise as always. But after each step we put the known pixels back in their place. So the network sees the upper half of this digit each time it is asked, and draws a lower half that goes with it.
 #
@@ -1188,7 +1188,7 @@ mine.credit("draw_digits", "keep_known")
 # %% [markdown] slideshow={"slide_type": "skip"}
 # Most rows have several digits in them, and within a row all have the same upper half, pixel for pixel. Look at the border, though. In some pictures a line does not quite go on.
 #
-# How large is the jump in brightness from the last known row to the first drawn one? We compare your way with two others: yours without fresh noise in the step ($\eta=0$), and one that does not take the care you took and pastes the clean pixels at every level. What do you expect of the last one?
+# How large is the jump in brightness from the last known row of pixels to the first drawn one? We compare your way with two others: yours without fresh noise in the step ($\eta=0$), and one that pastes the clean pixels at every level. What do you expect of the last one?
 
 # %% tags=["hide-input"] slideshow={"slide_type": "skip"}
 def report(name, x):
@@ -1203,14 +1203,15 @@ header = ["", "jump at the border", "how much eight ways differ", "read with con
 show.table(rows, header, "32 completions each way")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# With your way the jump at the border is larger than in real digits, and without fresh noise ($\eta=0$) it is larger still. Where $t$ is near $T$, the upper half is hidden beneath its noise. So the network begins the lower half without knowing much about what is above it. Our explanation: later steps can correct this only if they exchange noise. So we use the ancestral step here.
+# With your way the jump at the border is larger than in real digits, and without fresh noise ($\eta=0$) it is larger still. Our explanation: near $t=T$ the upper half is hidden beneath its noise, so the network begins the lower half without knowing much about what is above it. Later steps can correct this only if they exchange noise. That is why we use the ancestral step here.
 #
-# And the clean pixels? They break our rule, yet the jump is small and no fewer of the digits are easy to read. The eight ways differ less from each other, though: the network sees the whole upper half from the first evaluation on. It was never trained on such pictures, and here it copes with them. We could not have known that without measuring it.
-# RePaint (Lugmayr et al. 2022) keeps the rule and still mends the border. One of the further exercises tries it.
+# And the clean pixels? They break our rule, yet the jump is small and no fewer of the digits are easy to read. The eight ways differ less from each other, though: the network sees the whole upper half from the first evaluation on. It was never trained on such pictures, and here it copes with them.
+#
+# RePaint (Lugmayr et al. 2022) keeps the rule and still mends the border. Further exercise 7 tries it.
 #
 # ## 11. The same with `diffusers`
 #
-# The library has both samplers. Do its pictures agree with ours, from the same weights and the same noise? They do if all settings agree, so we name them all. Those in bold are *not* the library's defaults. The library also counts the noisy levels from 0: its timestep $t$ is our level $t+1$, and its first beta is our $\beta_1$.
+# The library has both samplers. Do its pictures agree with ours, from the same weights and the same noise? That needs the same settings, so we name them all. Those in bold are *not* the library's defaults. The library also counts the noisy levels from 0: its timestep $t$ is our level $t+1$, and its first beta is our $\beta_1$.
 #
 # | setting | `DDIMScheduler` | `DPMSolverMultistepScheduler` |
 # |---|---|---|
@@ -1319,7 +1320,7 @@ check.found("5.9", line)
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ## 13. Try it (optional)
 #
-# Now choose for yourself: sampler, number of steps and seed. Eight digits answer within a second. Start at 2 steps and go up. From how many on do the eight pictures stay what they are? Then keep the steps and change the sampler. Which samplers turn the same noise into the same digits?
+# Now choose for yourself: sampler, number of steps and seed. Start at 2 steps and go up. From how many on do the eight pictures stay what they are? Then keep the steps and change the sampler. Which samplers turn the same noise into the same digits?
 #
 # The four rows below are four such settings. The controls under them need a running kernel; a web page shows only the rows.
 
@@ -1472,18 +1473,17 @@ header = ["evaluations", "p = 0.75", "p = 1", "p = 1.5", "p = 1, no clamp", "p =
 show.table(rows, header, "Distance of DPM-Solver++, one seed")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# Only the levels matter, and perhaps not in the way you guessed. Crowding them near the data ($p=1.5$) costs a lot, and moving them the other way ($p=0.75$) gains: at 10 evaluations even more than the second order does over DDIM in this seed, at 15 less. The clamp and bfloat16 make no difference that we can see. (This is one seed, but all columns had the same starting noises, so we compare pairs.)
+# Only the levels matter. Crowding them near the data ($p=1.5$) costs a lot, and moving them the other way ($p=0.75$) gains: at 10 evaluations even more than the second order does over DDIM in this seed, at 15 less. The clamp and bfloat16 make no difference that we can see. (This is one seed, with the same starting noises in all columns.)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What we learned
 #
-# - Training fixes the marginals only, so one network serves a whole family of samplers; $\eta$ says how much noise is exchanged in each step.
+# - Training fixes only the marginals, so one network serves a whole family of samplers. $\eta$ says how much noise is exchanged in each step.
 # - A step may only take away the noise of its own levels. Skipping with the one-level step fails, DDIM on the same levels does not.
-# - A walk should start at the top, and the top should be noise. Otherwise we hand the network noise and tell it that a picture is in it.
-# - Looking back one step makes the solver second order, without a further evaluation. Following the curve precisely and drawing good samples are two things, and we measure both.
-# - Use DPM-Solver++ with fresh noise, in 20 evaluations or 50. Without fresh noise the picture is a function of its first noise.
+# - A walk should start at the top, and the top should be noise. Otherwise we hand the network pure noise and tell it that there is some picture in it.
+# - Looking back one step makes the solver second order, without a further evaluation. A precise walk need not draw better samples, so we measure both.
+# - Use DPM-Solver++ with fresh noise, in 20 evaluations or 50. Without fresh noise the picture is a function of its first noise: we can preview it, interpolate it and invert it.
 # - More steps help only until the network's own error is all that is left. The floor of real pictures shows how large it is.
-# - Where the picture is a function of the noise, we can preview it, interpolate it and invert it.
 # - If we put known pixels back at every level, the network completes pictures that it was never trained to complete.
 #
 # ### Self-check
@@ -1549,7 +1549,7 @@ show.table(rows, header, "Distance of DPM-Solver++, one seed")
 # - one network serves a family of walks: training fixed only the marginals
 # - a step takes away only its own levels' noise; start at the top, and make sure it is noise
 # - one look back makes the solver second order, at no further evaluation
-# - DPM-Solver++ with fresh noise: 20 evaluations do nearly what 50 do
+# - DPM-Solver++ with fresh noise: 20 evaluations, or 50 if you can afford them
 # - without fresh noise: previews, paths, inversion
 # - put known pixels back at every level, and half a digit becomes a whole one
 #

@@ -12,13 +12,13 @@
 # So far the network drew whatever the noise led to. Now we would like to ask for something: a 7, please.
 #
 # That takes three things. We tell the network which digit we mean. We teach it to work without being told as well. And then we compare its two answers,
-# with the label and without, and go a little further in the direction that the label adds. This last step is *classifier-free guidance*. Nearly every image
-# generator has a knob for it. We will draw what the knob does in two dimensions, and measure it on digits. The picture below shows what comes out.
+# with the label and without, and go a little further in the direction that the label adds. This last step is *classifier-free guidance*, and nearly every image
+# generator has a knob for it. The picture below shows what comes out.
 #
 # **What you will be able to do**
 # - tell a network which class to draw, and train it to work without a label too;
 # - write classifier-free guidance, in both conventions, with one batched call for both branches;
-# - say what the guided field is, and why its samples are *not* those of a sharpened density;
+# - say what the guided field is, and whether its samples are those of a sharpened density;
 # - measure what guidance buys (accuracy) and what it costs (diversity, distance from the data, time);
 # - guide away from a label, guide at some noise levels only, and guide without any labels;
 # - find a wrong line in a guided walk whose digits are all right.
@@ -65,11 +65,11 @@ show.grid(pictures["s_2"][:20], "Twenty new handwritten digits in two rows; each
 # %% [markdown] exercise_text="6.1" slideshow={"slide_type": "slide"}
 # ## 1. A label beside the noise level
 #
-# How would you tell the network of notebook 04 which digit to draw? Every block of it already receives a vector that says how noisy the picture is. We can send the label the same way: each class gets a vector of its own, learned like any other weight, and we add it to the vector of the noise level.
+# How would you tell the network of notebook 04 which digit to draw? Every block of it already receives a vector that says how noisy the picture is. The label can go the same way: each class gets a vector of its own, learned like any other weight, and we add it to the vector of the noise level.
 #
 # The vectors are the rows of a table. It has one row for each class and a last one for "no label", written $\varnothing$; with ten classes that makes eleven rows. Nothing else in the network changes. (Why a table, and not sines of the class number, as for the level? Because classes have no order. A 7 is not halfway between a 6 and an 8.)
 #
-# `Labelled` is your U-Net of notebook 03 with such a table. Its `forward` stores the labels in `self.y` and then runs as before. On the way your `UNet.forward` calls `self.embed(t)` for the vector that every block gets. So `embed` is the one method we have to write anew.
+# `Labelled` is your U-Net of notebook 03 with such a table. Its `forward` stores the labels in `self.y` and then runs your `UNet.forward`, which calls `self.embed(t)` for the vector that every block gets. So `embed` is the one method we have to write anew.
 #
 # ### Exercise 6.1: teach your U-Net a label
 #
@@ -130,7 +130,7 @@ Labelled = check("6.1", Labelled)
 # $$e(t, y) = \mathrm{layers}\big(\gamma(t)\big) + E_y, \qquad y \in \{0, \dots, K-1, \varnothing\}$$
 # In words: the level goes through its layers, and the label's row is added to what comes out.
 #
-# We have trained such a network on labelled digits, and its weights must fit into your class: `load_state_dict` stops if one name or one shape differs. (It cannot see what `embed` does. That is what the check above was for.)
+# We have trained such a network on labelled digits. Its weights must fit into your class: `load_state_dict` stops if one name or one shape differs.
 
 # %% slideshow={"slide_type": "skip"}
 shipped = load_model("mnist_classes")
@@ -142,11 +142,11 @@ print(f"{parameter_count(shipped):,} parameters, {extra:,} for labels; {recipe['
       f"of {recipe['batch_size']} images")
 
 # %% [markdown] exercise_text="6.2" slideshow={"slide_type": "slide"}
-# All keys match, and the labels cost next to nothing: eleven rows. (The networks in `helpers` do the same when built with `classes=`. Their table starts at zero, so that at first a label changes nothing.)
+# All keys match, and the labels cost next to nothing: eleven rows.
 #
 # ## 2. Now and then, no label
 #
-# Guidance will need two answers: one for pictures with this label, and one for pictures of any kind. Do we have to train two networks for that? We could, but one is enough. During training each example
+# Guidance needs two answers: one for pictures with this label, and one for pictures of any kind. We could train two networks, but one is enough. During training each example
 # loses its label with a small probability $p$ (Ho & Salimans 2022, algorithm 1):
 # $$L = \mathbb E\,\big\lVert f_\theta(x_t, t, \tilde y) - \text{target} \big\rVert^2, \qquad
 # \tilde y = \begin{cases} \varnothing & \text{with probability } p\\ y & \text{else}\end{cases}$$
@@ -210,8 +210,8 @@ drop_labels = check("6.2", drop_labels)
 #
 # ## 3. Two moons with names
 #
-# We first look at guidance where everything can be drawn: on the two moons of notebook 02. The upper moon is class 0, the lower one class 1. `training.train` takes `labels=` and drops a
-# tenth of them. The training runs live and takes about ten seconds.
+# We first look at guidance where everything can be drawn: on the two moons of notebook 02. The upper moon is class 0, the lower one class 1. `train` takes `labels=` and drops a
+# tenth of them. It runs live, for about ten seconds.
 
 # %% slideshow={"slide_type": "skip"}
 from helpers.classifiers import features, probabilities
@@ -233,11 +233,11 @@ print(f"{steps} steps, mean loss of the last 100: {sum(losses[-100:]) / len(loss
 #
 # ## 4. Guidance: past the label
 #
-# At each step we ask the network twice, once without label, `out_u`, and once with it, `out_c`. The difference of the two answers is what the label adds. Why should we take exactly all of it? We could also take less, or more. So we would like a dial $s$, the *guidance scale*, that does three things:
+# At each step we ask the network twice, once without label, `out_u`, and once with it, `out_c`. The difference of the two answers is what the label adds. We could take all of it, or less, or more. So we would like a dial $s$, the *guidance scale*, that does three things:
 #
 # - At $s = 0$ the label is ignored, and we get the answer without label.
 # - At $s = 1$ we get the answer with label, as it is.
-# - All other answers lie on the straight line through these two. Between 0 and 1 they lie between them, above 1 beyond the answer with label, below 0 on the other side. Equal steps of $s$ are equal steps on the line.
+# - All other answers lie on the straight line through these two: above $s = 1$ beyond the answer with label, below 0 on the other side. Equal steps of $s$ are equal steps on the line.
 #
 # ### Exercise 6.3: a dial for the label
 #
@@ -287,7 +287,7 @@ guide = check("6.3", guide)
 # For predicted noise, with $\epsilon_u$ without label and $\epsilon_c$ with it, your line is
 # $$\tilde\epsilon = \epsilon_u + s\,(\epsilon_c - \epsilon_u)$$
 # In words: start at the answer without label and go $s$ times the way to the one with it. Ho & Salimans write the same line as
-# $(1 + w)\,\epsilon_c - w\,\epsilon_u$, with $w = s - 1$. Papers and programs call both $s$ and $w$ the "guidance scale", so a 2 in one is a 3 in the other. To find out which one you have, look at what 0 does.
+# $(1 + w)\,\epsilon_c - w\,\epsilon_u$, with $w = s - 1$. Papers and programs call both $s$ and $w$ the "guidance scale", so $w = 2$ in one is $s = 3$ in the other. To find out which one you have, look at what 0 does.
 #
 # | scale $s$ | Ho & Salimans: $w = s - 1$ | what it does |
 # |---|---|---|
@@ -315,7 +315,7 @@ guide = check("6.3", guide)
 #
 # </details>
 #
-# Our networks predict $v$. Does it matter which of $\epsilon$, $v$ and $x_0$ we guide? For a given $x_t$ each of them is a linear function of the other, $f(z) = az + b$ (notebook 03), for example
+# Our networks predict $v$. Does it matter which of $\epsilon$, $v$ and $x_0$ we guide? For a given $x_t$ each of them is a linear function of any other, $f(z) = az + b$ (notebook 03), for example
 # $\epsilon = \sqrt{\bar\alpha_t}\,v + \sqrt{1-\bar\alpha_t}\,x_t$. And `guide` is a weighted sum with weights $1 - s$ and $s$, which add up to 1:
 # $$f\big((1-s)\,u + s\,c\big) = a\,\big((1-s)\,u + s\,c\big) + b = (1-s)\,f(u) + s\,f(c)$$
 # The $b$ on the left is $(1-s)\,b + s\,b$ on the right. So we may guide whichever we have. The next cell checks this, and both conventions:
@@ -443,14 +443,14 @@ for n in (1, 8, 64):
 show.table(timings, ["images", "one call, ms", "two calls, ms"], "A guided step of the U-Net, median of 7")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# The table holds the times of this machine. For one image a good part of the time is the fixed price of a call, so one call is clearly faster than two. With more images the arithmetic decides, and it is the same in both columns: on a CPU one call hardly helps from about eight images on,
-# and the columns may change places from run to run. On a GPU a step of such a small network is mostly fixed price, and one call wins for longer. Either way **guidance doubles the work** of a sampling step. That is the first thing it costs.
+# For one image a good part of the time is the fixed price of a call, so one call is faster than two. With 64 images on a CPU the arithmetic decides. It is the same in both columns,
+# and which one is ahead may change from run to run. On a GPU a step of such a small network is mostly fixed price, and one call helps for larger batches too. Either way **guidance doubles the work** of a sampling step. That is the first thing it costs.
 #
 # `helpers.guidance.Guided` is your function wrapped as a network. It is called as `(x, t)`, so that `reverse` need not know about guidance.
 #
 # ### The first sevens, and a quiet mistake
 #
-# Now we have all we need for a walk of your own: the network of 6.1, `guided`, your `walk` of notebook 04 and the two-step rule of notebook 05. `draw` puts them together. Its argument `answer` is the function that is asked at each step.
+# Now we have all we need for a walk of your own: the network of 6.1, `guided`, your `walk` of notebook 04 and `TwoStep` of notebook 05. `draw` puts them together. Its argument `answer` is the function that is asked at each step.
 
 # %% slideshow={"slide_type": "skip"}
 def draw(y, s, x_T, steps=15, answer=guided):
@@ -504,7 +504,7 @@ show.rows(rows, "Three rows of eight digits from the same eight noises. First se
 print(f"largest difference of the last two rows: {(rows[turned] - rows[away]).abs().max():.0e}")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# We get sevens in the first row and none in the second. The third row is the same as the second: with the halves exchanged, the line starts at the answer *with* label and goes towards the one without. So your changed function does with $s$ what the right one does with $1 - s$. At $s=2$ that is $-1$, away from the label.
+# We get sevens in the first row and none in the second. With the halves exchanged, the line starts at the answer *with* label and goes towards the one without. So your changed function does with $s$ what the right one does with $1 - s$. At $s=2$ that is $-1$, away from the label, and so the third row is the same as the second.
 # At $s = 0.5$ you would not notice anything.
 #
 # ## 5. The guided field
@@ -543,24 +543,24 @@ def draw_field(ax, t, s, title):
 
 
 # %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
-fig, axes = plt.subplots(2, 4, figsize=(show.WIDTH, 5.3))
+fig, axes = plt.subplots(2, 4, figsize=(show.WIDTH, 5.6))
 names = {0: "no label", 1: "upper moon", 2: "guided", 4: "guided"}
 for row, t in zip(axes, (600, 300), strict=True):
     for ax, (s, name) in zip(row, names.items(), strict=True):
         draw_field(ax, t, s, f"s = {s}: {name}" if t == 600 else "")
     row[0].set_ylabel(f"t = {t}")
-axes[0, 0].legend(loc="lower left", handletextpad=0.1)
+fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", handletextpad=0.1)
 show.figure(fig, "Grey arrows from a grid of noisy points towards orange estimates of the clean point, for "
             "four scales and two levels. Without label the estimates lie on or between both moons, with the "
             "label on the upper, blue one, guided beyond it, away from the lower moon, further for larger s.")
 
 # %% [markdown] exercise_text="6.6" slideshow={"slide_type": "slide"}
-# Follow the orange dots. With $s = 1$ they lie on the upper, blue moon, or inside its bow where the noise leaves it open. With $s = 2$ they have moved along the moon, away from the lower one. With $s = 4$ many of them lie **beyond** it,
+# Follow the orange dots. With $s = 1$ they lie on the upper, blue moon, or inside its bow where the noise leaves the place open. With $s = 2$ they have moved away from the lower moon. With $s = 4$ many of them lie **beyond** the upper one,
 # where there are no data. At $t = 600$ all of them move together. At $t = 300$ some are far out while others are still on the moon.
 #
 # ## 6. What large s does
 #
-# What do guided samples look like? Here is a popular explanation: guidance draws from the density of the data, sharpened towards the label, $p(x)\,p(y \mid x)^s$. We can test that. The two moons do not overlap, so on the upper moon $p(y \mid x)$ is 1, and every power of 1 is 1. If the explanation is right,
+# What do guided samples look like? A popular explanation says: guidance draws from the density of the data, sharpened towards the label, $p(x)\,p(y \mid x)^s$. We can test that. The two moons do not overlap, so on the upper moon $p(y \mid x)$ is 1, and every power of 1 is 1. If the explanation is right,
 # the samples look the same for all $s \ge 1$. To keep the network's errors out of the test, we also run it with notebook 02's *exact* denoiser, which knows the right answer for a finite set of points, with and without label.
 #
 # ### Exercise 6.6: what does a large scale do?
@@ -623,14 +623,14 @@ for s in scales:
             found[name, s, y] = last(reverse(ask, schedule, rule, (n, 2), seed=y))
 
 # %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
-fig, axes = plt.subplots(2, 5, figsize=(show.WIDTH, 4.4))
+fig, axes = plt.subplots(2, 5, figsize=(show.WIDTH, 4.7))
 for row, name in zip(axes, ("network", "exact"), strict=True):
     for ax, s in zip(row, scales, strict=True):
         for y, asked in enumerate(("upper moon", "lower moon")):
             show.scatter(ax, found[name, s, y], f"s = {s}", show.COLOURS[(5, 4)[y]], size=5, limit=1.5)
-            ax.plot([], [], "o", color=show.COLOURS[(5, 4)[y]], label=asked)
+            ax.plot([], [], "o", color=show.COLOURS[(5, 4)[y]], label=f"asked for: {asked}")
     row[0].set_ylabel(name)
-axes[1, 0].legend(title="asked for", loc="lower left", fontsize=9, title_fontsize=9, handletextpad=0.1)
+fig.legend(*axes[0, 0].get_legend_handles_labels(), ncols=2, loc="outside lower center")
 show.figure(fig, "Samples for both labels at s = 0, 1, 2, 4, 8, network above, exact denoiser below. At 1 "
             "the moons; with larger s each shrinks to its far end. Only the network's also leave it.")
 
@@ -650,22 +650,22 @@ show.table(rows, header, said)
 said = check.truth("6.6", "b")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# The sharpened density keeps the whole moon for every $s$. Guidance does not: with growing $s$ its samples **pile up** at the far end, even with exact answers. So the popular explanation is wrong. Where does it go wrong?
+# The sharpened density keeps the whole moon for every $s$. Guidance does not: with growing $s$ its samples **pile up** at the far end, even with exact answers. So the popular explanation is wrong. Why?
 #
 # - At *each level* the guided prediction is the score of $p_t(x)\,p_t(y \mid x)^s$. That much is exact.
-# - But these densities do not belong to one diffusion. Take $p_0(x)\,p_0(y\mid x)^s$ and add noise up to level $t$: you do not get $p_t(x)\,p_t(y\mid x)^s$. Adding noise averages over nearby points, and the power of an average is not the average of the powers.
-#   So the walk follows arrows that belong to no single density, and it ends somewhere else.
+# - But add noise to $p_0(x)\,p_0(y\mid x)^s$ up to level $t$, and you do not get $p_t(x)\,p_t(y\mid x)^s$. Adding noise averages over nearby points, and the power of an average is not the average of the powers.
+#   So the arrows of the different levels do not belong to one noised density, and the walk ends somewhere else.
 # - At high noise the moons overlap. There $p_t(y \mid x)$ is far from 1, and its gradient pushes every point away from the other class. By the time the moons have parted, the points have already gathered at one end.
 #
 # The network adds an error of its own: at large $s$ its samples **leave the moon**. It is asked at places that it never saw in training, and guidance multiplies its errors there.
 #
 # Why do the samples gather at the far end, and not in the middle, which is most typical? Because guidance goes in the direction that tells the class *from the rest*. At high noise the tip of the upper moon inside the bow of the lower one could belong to either moon. The other end
-# can only belong to the upper one. On digits we should expect the same: exaggerated, unmistakable ones rather than average ones.
+# can only belong to the upper one. On digits we should expect the same: unmistakable ones rather than average ones.
 #
 # ## 7. Generate a 7
 #
-# Back to MNIST, and to your network with the course's weights. How were they trained? The training did not start from nothing. With a table of zeros the network is at first the *same function* as notebook 04's network, so `make train` takes over those weights
-# and trains on, with one label in ten dropped. The next cell draws 200 digits with it, in about ten seconds.
+# Back to MNIST, and to your network with the course's weights. Their training did not start from nothing. If the table of labels starts at zero, the network is at first the *same function* as notebook 04's. So `make train` took over those weights
+# and trained on, with one label in ten dropped. The next cell draws 200 digits, in about ten seconds.
 #
 # <!--slide 4 min
 # ## The samples pile up, even with exact answers
@@ -716,9 +716,9 @@ mine.credit("draw_digits", "Labelled", "guided", "TwoStep")
 # ## 8. How diverse?
 #
 # Can we put a number on "more alike"? Take all pictures of one class and compare each with each *other*. As the distance of two pictures we take the root of the mean squared difference of their pixels. The mean of these distances is the diversity of the class. The diversity of the whole set is
-# the mean over the classes, each with the same weight.
+# the mean over the classes.
 #
-# A generator that draws one perfect 7 again and again has perfect accuracy and diversity 0. So we never show accuracy alone.
+# Why do we need it? A generator that draws one perfect 7 again and again has perfect accuracy, and diversity 0.
 #
 # ### Exercise 6.7: measure diversity
 #
@@ -771,14 +771,14 @@ diversity = check("6.7", diversity)
 # %% [markdown] exercise_text="6.8" slideshow={"slide_type": "slide"}
 # In symbols, with $K$ classes of $n_y$ pictures of $P$ pixels:
 # $$D = \frac{1}{K} \sum_{y} \frac{1}{n_y (n_y - 1)} \sum_{i \ne j} d(x_i, x_j), \qquad d(a, b) = \sqrt{\tfrac1P \textstyle\sum_p (a_p - b_p)^2}$$
-# In words: average over all pairs of different pictures of a class, then over the classes. There are $n_y (n_y - 1)$ such pairs, since no picture is compared with itself.
+# In words: average over all $n_y (n_y - 1)$ pairs of different pictures of a class, then over the classes.
 #
 # ## 9. Where it pays, where it harms
 #
 # Which scale is best? We have made a sweep for you: nine scales from 0 to 8, and for each of them two seeds of <!--r:guidance.sampler.samples|d-->500<!--/--> samples, 50 of each class (15 DPM-Solver++ steps, $x_0$ clamped to $[-1, 1]$). The same seed means the same noise at every scale, and no noise is added on the way, so only $s$ changes. We measured three things:
 #
 # - *Accuracy*: the share of samples in which the judge, a classifier that took no part in drawing, reads the class we asked for.
-# - *Diversity*, as above, divided by that of real digits. Once on pixels, within the class that the judge reads, so that a wrong digit does not pass for variety. Once on features (what the next to last layer of a classifier sees, as for the Frechet distance), within the class that we asked for: this is the set that somebody who asks for a 7 gets.
+# - *Diversity*, as above, divided by that of real digits, in two ways. On pixels we take it within the class that the judge reads, so that a wrong digit does not pass for variety. On features (what the next to last layer of a classifier sees, as for the Frechet distance) we take it within the class that we asked for.
 # - *Frechet distance* to the test images: how far are the samples as a whole from the data?
 #
 # ### Exercise 6.8: sketch the sweep
@@ -842,12 +842,12 @@ show.figure(fig, "Curves over the scale s from 0 to 8, dashed lines for real ima
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # **Where it pays.** At $s = 1$ the network draws what it was asked for in <!--r:guidance.settings.s_1.accuracy.mean|.1%-->93.8%<!--/--> of the cases, at $s = 2$ in <!--r:guidance.settings.s_2.accuracy.mean|.1%-->99.8%<!--/-->. Of the real test images the judge reads <!--r:guidance.real_all|.1%-->99.2%<!--/--> as their label. So guided
-# digits are *easier to read than real ones*, which is a compliment and a warning.
+# digits are *easier to read than real ones*. That should make us suspicious.
 #
-# **Where it harms.** Look at the two curves in the middle. For features the diversity falls with every step of $s$. For pixels it stops falling at large $s$: strokes grow bolder, and where two bold strokes miss each other, more pixels differ. (Below $s = 1$ the features look *more* diverse than those of real digits. That is no merit: wrong digits count
-# in the class that was asked for. Within the class that the judge reads, the pixels below $s = 1$ are as diverse as those of real digits, within the spread.)
+# **Where it harms.** Look at the two curves in the middle. For features the diversity falls with every step of $s$. For pixels it stops falling at large $s$: strokes grow bolder, and where two bold strokes miss each other, more pixels differ. (Up to $s = 1$ the features look *more* diverse than those of real digits. That is no merit: wrong digits count
+# in the class that was asked for.)
 #
-# The Frechet distance is smallest near $s = 1$: <!--r:guidance.settings.s_1.distance.mean|.1f-->5.9<!--/-->, against <!--r:guidance.real.distance.mean|.1f-->4.4<!--/--> for real images. From there on it grows. So the best scale depends on what you want: a legible digit, or samples that
+# The Frechet distance is smallest at $s = 1$: <!--r:guidance.settings.s_1.distance.mean|.1f-->5.9<!--/-->, against <!--r:guidance.real.distance.mean|.1f-->4.4<!--/--> for real images. From there on it grows. So the best scale depends on what you want: a legible digit, or samples that
 # could stand in for the data. No single score can tell you which. ("Looking inside" has all the numbers, and two controls.)
 #
 # <!--slide 3 min
@@ -869,7 +869,7 @@ show.rows({f"s = {s}": pictures[f"s_{s}"][columns] for s in (0, 1, 2, 4, 8)},
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 10. Past black and white
 #
-# Guidance adds something to a prediction, so the estimate of $x_0$ can leave the range of pixels, $[-1, 1]$. It does so the more, the larger $s$ is, and mostly at high noise ("Looking inside" measures it). The clamp of `reverse` cuts the estimate off at every step. What does that do to the finished digits?
+# Guidance adds something to a prediction, so the estimate of $x_0$ can leave the range of pixels, $[-1, 1]$. This happens more with larger $s$, and mostly at high noise ("Looking inside" measures it). The clamp cuts the estimate off at every step. What does that do to the finished digits?
 #
 # At $s = 8$ we drew them with the clamp and without. The strokes are equally bold: the mean pixel is <!--r:guidance.settings.s_8.ink.mean|.2f-->-0.64<!--/--> with it and <!--r:guidance.settings.s_8_unclamped.ink.mean|.2f-->-0.65<!--/--> without (black is $-1$).
 # But without the clamp (one seed) the samples are less diverse: the diversity of pixels is <!--r:guidance.settings.s_8_unclamped.diversity.mean|.3f-->0.500<!--/--> instead of <!--r:guidance.settings.s_8.diversity.mean|.3f-->0.571<!--/-->. They are also farther from the data: the distance is <!--r:guidance.settings.s_8_unclamped.distance.mean|.1f-->37.1<!--/--> instead of <!--r:guidance.settings.s_8.distance.mean|.1f-->28.1<!--/-->.
@@ -922,14 +922,14 @@ show.figure(fig, "Left: samples pushed away from the digits 0 to 9, row by row. 
             "is read where each was to be avoided; the diagonal is nearly empty, each row has favourites")
 
 # %% [markdown] exercise_text="6.9" slideshow={"slide_type": "skip"}
-# The digit to be avoided comes out in <!--r:guidance.settings.s_minus_1.accuracy.mean|.1%-->0.4%<!--/--> of the cases; chance would be a tenth. But the other nine do not come equally often. Look at the darkest squares: in place of a 3 half of the samples are fours ($25$ of $50$), and in place of a 1 many are zeros. The scale $-1$ does not choose evenly among the other nine. It goes away from one digit, and on that way some of the others come up more often than the rest.
+# The digit to be avoided comes out in <!--r:guidance.settings.s_minus_1.accuracy.mean|.1%-->0.4%<!--/--> of the cases; chance would be a tenth. But the other nine do not come equally often. Look at the darkest squares: in place of a 3 half of the samples are fours ($25$ of $50$), and in place of a 1 many are zeros. The scale $-1$ only leads away from one digit, and some of the others lie in that direction more than the rest.
 #
 # The *negative prompts* of image generators do something else. They put a second label where $\varnothing$ stands, $\epsilon_\text{bad} + s\,(\epsilon_c - \epsilon_\text{bad})$ with $s > 1$, so that a class is still asked for.
 #
 # ## 12. Guidance at some levels only
 #
-# Must we guide at all levels? Kynkäänniemi et al. (2024) guide only within an interval of noise levels. They find better pictures, and save work, since outside
-# the interval one branch is enough. We try it on digits: we cut the levels into three thirds, and guide by $s=4$ in one of them only. In the others the plain conditional network answers. Which third does nearly all that guidance does everywhere?
+# Must we guide at all levels? Kynkäänniemi et al. (2024) guide only within an interval of noise levels. They find better pictures, and they save work, since outside
+# the interval one branch is enough. We try it on digits: we cut the levels into thirds, and guide by $s=4$ in one of them only. In the others the plain conditional network answers. Which third does nearly all that guidance does everywhere?
 #
 # ### Exercise 6.9: which third of the levels?
 #
@@ -961,7 +961,7 @@ across = [100 * saved["settings"][key]["accuracy"]["values"][0] for key in keys.
 up = [saved["settings"][key]["diversity_read"]["values"][0] for key in keys.values()]
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# A band that gains accuracy may lose diversity, so we draw one over the other. The line is guidance at all levels, with $s$ from 1 to 4; the diamonds are $s = 4$ in one third of the levels. All of them start from the same 500 noises (seed 0). Is there a diamond above the line?
+# A band of levels that gains accuracy may lose diversity, so we draw diversity over accuracy. The line is guidance at all levels, with $s$ from 1 to 4; the diamonds are $s = 4$ in one third of the levels. All start from the same 500 noises. Is there a diamond above the line?
 #
 # <!--slide 3 min
 # ## One third of the levels does nearly everything
@@ -991,19 +991,19 @@ show.figure(fig, "Diversity over accuracy. A line for guidance everywhere falls 
             "to s = 4. One third only: low near s = 1, high at s = 4, middle between, just above the line.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# The low third does hardly anything: there the digit can be *seen*, so its label is no news. The high third ends where guidance at all levels ends: nearly everything happens there, the good and the bad. The middle third lies between. On the same noises it lies a little above the line; with one seed of 500 we cannot call that a gain.
-# What a band saves for certain is work, since outside it one branch is enough.
+# The low third does hardly anything: there the digit can be *seen*, so its label is no news. The high third ends where guidance at all levels ends: nearly all that guidance does happens there, the good and the bad. The middle third lies a little above the line, but with one seed of 500 we cannot call that a gain.
+# What a band saves for certain is work.
 #
 # Thirds are coarse, and our pictures are simple. Kynkäänniemi et al. found that guidance does harm at the highest levels, is wasted at the lowest, and is useful between. "Looking inside" tries finer bands.
 #
 # ## 13. What if there are no labels?
 #
-# Guidance by label makes digits legible by going away from the answer without label. Notebook 04's network has no labels. Can it be guided as well? We only need a second answer to go away from. Karras et al. (2024) take that of a *worse network*: smaller, or trained for less time. They call it *autoguidance*:
+# Guidance by label makes digits legible by going away from the answer without label. Notebook 04's network has no labels. Can it be guided as well? We only need a second answer to go away from. Karras et al. (2024) take that of a *worse network*: smaller, or trained for less time. They call this *autoguidance*:
 # $$\tilde\epsilon = \epsilon_\text{weak} + s\,(\epsilon_\text{strong} - \epsilon_\text{weak})$$
 # In words: start at the weak network's answer, go to the strong one's, and on past it. It is the line of exercise 6.3 again.
 #
 # Why should a bad network know where to go? Both networks have learned the same task from the same pictures. A small one cannot follow the fine shape of the data, so its answer is drawn towards pictures that lie between the digits. The hope is that the strong network makes the same kind of error, only smaller.
-# Then the way from weak to strong is the way that *more learning* leads, and going on in that direction should correct some of what the strong network still gets wrong. Where the two agree, nothing changes. Whether the hope comes true is something to measure.
+# Then going on from weak to strong, and past it, should correct some of what the strong network still gets wrong. Where the two agree, nothing changes. We will measure whether the hope comes true.
 #
 # Our weak network is `mnist_lab`, the small U-Net of notebook 07 trained on digits. It has a third of the parameters and had an eighth of the training steps. It also has another schedule and predicts $\epsilon$, so `AtSameNoise` asks it at the level with equal noise and turns its answer into a $v$. The two networks thus differ in more than learning.
 # We guide by $s = 2$ between the levels 200 and 900; outside them the weak network is not asked. The walk adds fresh noise (`eta=2.0`). These three settings were tried out on a few hundred samples. The next cell draws two rows of twelve digits, in a few seconds.
@@ -1031,8 +1031,8 @@ show.rows(drawn, "Two rows of twelve digits from the same noises: notebook 04's 
           "away from a smaller one", title="The same noise, alone and autoguided")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Compare the rows digit by digit. Some change into another digit: the eight in the fourth column becomes a one. Without labels nothing holds the class. Is the second row the better one? Twelve digits prove nothing, so we measured more. Every sampler in the table asks its networks about fifty times for each sample, except the longer autoguided walk. *Confident* is the share of samples that the judge gives to one class with more than $95\,\%$. *Distance* is the Frechet distance.
-# *Recall* asks how much of the data is covered (Kynkäänniemi et al. 2019): give each sample a reach, as far as its third nearest fellow sample in the space of features. Recall is the share of real test images that lie within reach of some sample. A recall above that of real digits is no merit: scattered, broken samples lie far from their fellows, so their reach is long. *Diversity* is that of pixels, within the class read.
+# Compare the rows digit by digit. Some change into another digit: the eight in the fourth column becomes a one. Without labels nothing holds the class. Is the second row the better one? Twelve digits prove nothing, so we measured more. The table has three seeds of 1,000 samples. Every sampler in the table asks its networks about fifty times for each sample, except the longer autoguided walk. *Confident* is the share of samples that the judge gives to one class with more than $95\,\%$. *Distance* is the Frechet distance.
+# *Recall* asks how much of the data is covered (Kynkäänniemi et al. 2019): give each sample a reach, as far as its third nearest fellow sample in the space of features. Recall is the share of real test images that lie within reach of some sample. A recall above that of real digits is no merit: scattered, broken samples lie far from each other, so their reach is long. *Diversity* is that of pixels, within the class read.
 
 # %% tags=["hide-input"] slideshow={"slide_type": "skip"}
 measured = load_results("mnist_samplers")
@@ -1073,17 +1073,17 @@ show.figure(fig, "Recall over the share of confident samples, one mark a sampler
 # it need not cost more: to pay for the second network, this walk takes 30 steps in place of 50.
 #
 # Now look at the heights, because legibility is not all. Autoguided samples lie near <!--r:mnist_samplers.samplers.autoguided.recall.mean|.0%-->85%<!--/--> of the real digits, where as many real ones lie near <!--r:mnist_samplers.real.recall|.0%-->89%<!--/-->.
-# Guided by label it is <!--r:mnist_samplers.samplers.classes.recall.mean|.0%-->73%<!--/-->. The last column of the table tells them apart as well: the autoguided samples are at least as diverse in pixels as those with fresh noise alone, and those by label are less diverse. Autoguidance costs recall but no pixel diversity; guidance by label costs both.
+# Guided by label it is <!--r:mnist_samplers.samplers.classes.recall.mean|.0%-->73%<!--/-->. The last column of the table tells them apart as well: autoguided samples are as diverse in pixels as those with fresh noise alone, and those by label are less diverse.
 #
 # And the Frechet distance? Autoguided it is <!--r:mnist_samplers.samplers.autoguided.distance.mean|.1f-->6.6<!--/-->, against <!--r:mnist_samplers.samplers.dpm_fresh.distance.mean|.1f-->4.5<!--/--> with fresh noise alone; with a spread over the seeds of about 1 it cannot be told from DDIM's <!--r:mnist_samplers.samplers.ddim.distance.mean|.1f-->5.8<!--/-->. The row by label is another network, whose classes are balanced by construction. For what guidance by label does to the distance,
 # compare with the sweep of section 9: it grows from <!--r:guidance.settings.s_1.distance.mean|.1f-->5.9<!--/--> at $s = 1$ to <!--r:guidance.settings.s_2.distance.mean|.1f-->10.9<!--/--> at $s = 2$.
 #
-# So did we go the way that more learning leads? Legibility says yes. Distance and recall do not confirm it, and the classes shift: ones become more frequent (from $11.0\,\%$ with fresh noise alone to $13.3\,\%$), and fives rarer (from $9.2\,\%$ to $7.5\,\%$).
+# So did the hope come true? By legibility, yes. Distance and recall do not confirm it, and the classes shift: ones become more frequent (from $11.0\,\%$ with fresh noise alone to $13.3\,\%$), and fives rarer (from $9.2\,\%$ to $7.5\,\%$).
 
 # %% [markdown] exercise_text="6.10" slideshow={"slide_type": "slide"}
 # ## 14. Which line is wrong?
 #
-# Guidance forgives a lot, and that makes its mistakes hard to find. Below is a guided walk at $s=3$ with one wrong line in it; which line depends on a seed of yours. It draws twenty digits, two of each, in ten DDIM steps with the course's network. The lines run once for each level `t` of the walk. In all cases but one,
+# A wrong line in guidance often leaves the digits right, and that makes it hard to find. Below is a guided walk at $s=3$ with one wrong line in it; which line depends on a seed of yours. It draws twenty digits, two of each, in ten DDIM steps with the course's network. The lines run once for each level `t` of the walk. In all cases but one,
 # *every digit is the one that was asked for.*
 #
 # ### Exercise 6.10: find the wrong line
@@ -1125,11 +1125,11 @@ line = 1  # TODO 6.10: the number of the wrong line
 check.found("6.10", line)
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Three plain comparisons, at $s=0$, at $s=1$ and between two scales, find a wrong line 1 to 4. A missing clamp (line 6) shows only in the range of $x_0$. Line 5 knows neither label nor scale, so a mistake in it would spoil the plain walk at $s=1$ too, and that is where to look for it. Most of this you cannot see in the pictures. So when you meet guidance in somebody else's program, make these comparisons first.
+# Three plain comparisons, at $s=0$, at $s=1$ and between two scales, find a wrong line 1 to 4. A missing clamp (line 6) shows only in the range of $x_0$. Line 5 knows neither label nor scale, so a mistake in it would spoil the plain walk at $s=1$ too. Most of this you cannot see in the pictures. So when you meet guidance in somebody else's program, make these comparisons first.
 #
 # ## 15. Turn the knob
 #
-# Now it is your turn to play. Choose a class, a scale and a seed, and your network and your walk draw eight digits in ten DPM-Solver++ steps, within a second. The picture shows five settings of the scale for one class and one seed. Below it are the sliders. They need a running kernel and draw anew when you release them.
+# Choose a class, a scale and a seed, and your network and your walk draw eight digits in ten DPM-Solver++ steps. The picture shows five scales for one class and one seed. Below it are the sliders. They need a running kernel and draw anew when you release them.
 #
 # Move the scale from 1 to 8, then below 0. Then change the class and leave the seed: what stays the same?
 
@@ -1181,7 +1181,7 @@ header = ["", "as asked, %", "sure, %", "diversity of pixels", "within the class
 show.table(table, header, "The sweep: means of two seeds of 500 samples, controls of one")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# Compare $s = 0$ with notebook 04's network: both ignore labels, and the older network is closer to the data. The branch without label is the weaker one, perhaps because it saw only a tenth of the examples once the labels had come in. Fresh noise makes more samples legible at the same scale, and leaves less variety.
+# Compare $s = 0$ with notebook 04's network: both ignore labels, and the older network is closer to the data. The branch without label is the weaker one, perhaps because it saw only a tenth of the examples after the labels had been added. Fresh noise makes more samples legible at the same scale, and leaves less variety.
 #
 # ### Finer bands
 #
@@ -1300,13 +1300,13 @@ show.rows(strips, "Rows that begin with one digit and end with another, from one
           "between: one shape bends into the other or flips somewhere", [f"{i / 8:.2f}" for i in range(9)])
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# In most rows one digit stays and then, within a step or two, it becomes the other. On the way a 0 may open into a 6, or a 4 close into a 9. So half a label does not give half a digit.
+# In most rows one digit stays and then, within a step or two, it becomes the other. The 0 opens into a 6, the 4 closes into a 9. So half a label does not give half a digit.
 #
 # ### The older way: classifier guidance
 #
 # Dhariwal and Nichol (2021) train a classifier on *noisy* pictures and add its gradient to the score of a network without labels, $\nabla_x \log p_t(x) + s\,\nabla_x \log p_t(y \mid x)$. The diffusion network stays as it is, and a new classifier
 # gives a new kind of control. But you have to train a second network for all noise levels, each step needs its gradient, and following the gradient of a classifier can lead to pictures that fool it rather than to pictures of the class.
-# In classifier-free guidance the classifier follows from two denoisers. Their difference, too, can point to places without data. Both ways follow the same family of fields, so what section 6 showed holds for both.
+# In classifier-free guidance the classifier follows from two denoisers. Both ways follow the same family of fields, so what section 6 showed holds for both.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What we learned

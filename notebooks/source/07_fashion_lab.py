@@ -9,7 +9,7 @@
 # %% [markdown] slideshow={"slide_type": "slide"}
 # # 07 The Fashion-MNIST lab
 #
-# Your functions draw digits. Can they draw clothes? In this lab you put a diffusion model together for pictures it was not made for: you train it, draw with it, judge what comes out, and repair it.
+# Your functions draw digits. Can they draw clothes? In this lab you put a diffusion model together from them: you train it, draw with it, judge what comes out, and repair it.
 # Most of the parts you have written already, in notebooks 01 to 04. The network and the settings of the training are given. You write what is new.
 #
 # **What you will be able to do**
@@ -73,9 +73,9 @@ my = mine.parts()  # your functions of the notebooks before, where they are righ
 # | 8. A real start | write `half_way` | 9 | `q_sample` (01), `walk` (04) |
 # | 9. Copies? | write `nearest` | 10 | |
 #
-# Sections 7 and 10 to 12 are for reading: what more training buys, digits against clothes, `diffusers`, and other kinds of models. A task that you leave open is filled by the reference, so you can also begin with section 5.
+# Sections 7 and 10 to 12 are for reading. A task that you leave open is filled by the reference, so you can also begin with section 5.
 #
-# The lab grew out of one in a textbook. We found several slips in that one, and you will meet each at its place.
+# The lab grew out of one in a textbook. That one has several slips, and you will meet each at its place.
 #
 # Two switches: `DATA` chooses the pictures, and `WEIGHTS` chooses whose weights draw from section 5 on.
 #
@@ -110,7 +110,7 @@ show.rows({"real": images[:12], "drawn": load_images("fashion")[f"{DATA}_final"]
           "below what the model of this lab draws, most with a clear outline, some with holes")
 
 # %% [markdown] exercise_text="7.1" slideshow={"slide_type": "slide"}
-# The lower row is where we are heading: the first twelve pictures that this lab's model drew after about three minutes of training. Most can be named. Some have holes. With less training the samples are worse, as section 7 shows.
+# The lower row is where we are heading: the first twelve pictures that this lab's model drew after about three minutes of training. Most can be named. Some have holes.
 #
 # (Pictures of your own? Put them into a folder, write `images, labels = data.folder("my_pictures", size=28)`, and set `WEIGHTS = "mine"`. Then you train on your pictures and draw from that training. Sections 7 to 10 and the checks still use garments, from stored results or from Fashion-MNIST.)
 #
@@ -118,7 +118,7 @@ show.rows({"real": images[:12], "drawn": load_images("fashion")[f"{DATA}_final"]
 #
 # Sampling asks the network once for each level. To save time this lab takes 300 levels instead of 1,000. What has to happen to the betas then?
 #
-# The straight line from 0.0001 to 0.02 was made for 1,000 levels (Ho et al. 2020). Its betas are just large enough that after 1,000 steps nothing of the picture is left. Suppose that somebody takes 400 levels and forgets to change the line.
+# The straight line from 0.0001 to 0.02 was made for 1,000 levels (Ho et al. 2020). Its betas are just large enough that after 1,000 steps hardly anything of the picture is left. Suppose that somebody takes 400 levels and does not change the line.
 #
 # ### Exercise 7.1: how much is left
 #
@@ -182,8 +182,8 @@ line = torch.cat([torch.zeros(1), torch.linspace(1e-4, 0.02, 400)])  # 400 level
 check.truth("7.1", my.alpha_bar_of(line)[-1].sqrt().item())
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# Look at $t=180$ and 240. In the upper row there is nothing left to see; in the lower row the garment is still there. At 300 your eye finds little more than a darker corner, but a fifth of the amplitude is plenty for a network. Trained that way it learns that a
-# trace of the picture is always there. When it samples, it starts from pure noise and finds a trace all the same.
+# Look at $t=180$. In the upper row hardly anything is left to see; in the lower row the boot is still there. At 300 your eye finds little more than a darker corner, but a fifth of the amplitude is plenty for a network. Trained that way it learns that a
+# trace of the picture is always there. When we then sample from pure noise, it finds a trace all the same.
 #
 # Your `linear_betas` multiplies the line by $1000/T$. Each of the 300 steps does the work of three, and the upper row ends in noise. (The textbook lab leaves the line as it is.)
 #
@@ -191,9 +191,9 @@ check.truth("7.1", my.alpha_bar_of(line)[-1].sqrt().item())
 #
 # A sleeve has to fit the hem. So the network's answer at one pixel must depend on pixels far away. Does it?
 #
-# This lab has a smaller U-Net than the one you wrote in notebook 03, and it is given. Read the drawing first, then the code. The picture is halved twice on the way down and doubled twice on the way up, and at each size a skip carries the details across.
+# This lab has a smaller U-Net than the one you wrote in notebook 03, and it is given. In the drawing the picture is halved twice on the way down and doubled twice on the way up, and at each size a skip carries the details across.
 #
-# One block is this: a convolution (with stride 2 it halves the picture), then the norm, **plus the level**, SiLU, and a second convolution. Its result is added to what came out of the first. GroupNorm looks at one picture at a time, so pictures at different noise levels do not mix. (`classes` in the code is for the optional part at the end: labels are embedded and added to the level.)
+# One block of the code below is this: a convolution (with stride 2 it halves the picture), then the norm, **plus the level**, SiLU, and a second convolution. Its result is added to what came out of the first. GroupNorm looks at one picture at a time, so pictures at different noise levels do not mix. (`classes` in the code is for the optional part at the end: labels are embedded and added to the level.)
 #
 # <!--slide 4 min
 # ## Briefing: down, up, and three skips. How far does it see?
@@ -336,13 +336,13 @@ show.figure(fig, "Which of 28 x 28 input pixels one output pixel depends on: a s
 check.truth("7.2", list(across.values()))
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Bright pixels are those on which the pixel in the middle depends. (The norms are taken out for this look. They pass on how bright the picture is as a whole, but no shapes.) Three convolutions see a patch of 7 x 7 and cannot relate a sleeve to a hem. The textbook lab calls three convolutions a U-Net.
+# The output pixel in the middle depends on all pixels that are not dark. (The norms are taken out for this look. They pass on how bright the picture is as a whole, but no shapes.) Three convolutions see a patch of 7 x 7 and cannot relate a sleeve to a hem. The textbook lab calls three convolutions a U-Net.
 #
-# Three resolutions see the whole picture, at a low price: the 7 x 7 layers hold most of the parameters and do little more than a third of the multiplications.
+# The U-Net with its three resolutions sees the whole picture, at a low price: the 7 x 7 layers hold most of the parameters and do little more than a third of the multiplications.
 #
 # ## 4. Training
 #
-# In notebook 04 you wrote one training step, and the loop around it was given. Now you write the loop. Around it we put what you know from notebook 03: the optimiser AdamW, a learning rate that warms up and later falls, and a moving average of the weights. The network computes in bfloat16, numbers of 16 bits, because most processors are faster with them. If yours is not, set `bf16 = False`. The 700 steps below take about a minute on two cores, sometimes two.
+# In notebook 04 you wrote one training step, and the loop around it was given. Now you write the loop. Around it we put what you know from notebook 03: the optimiser AdamW, a learning rate that warms up and later falls, and a moving average of the weights. The network computes in bfloat16, numbers of 16 bits, because many processors are faster with them. If yours is not, set `bf16 = False`. The 700 steps below take about a minute on two cores, sometimes two.
 
 # %% slideshow={"slide_type": "skip"}
 from helpers.training import EMA, learning_rate
@@ -445,7 +445,7 @@ show.figure(fig, "Loss over the step, both logarithmic: yours falls steeply, alo
 mine.credit("fit", "Schedule", "linear_betas", verb="trained")
 
 # %% [markdown] exercise_text="7.4" slideshow={"slide_type": "slide"}
-# The loss starts at 1, because the last layer starts at zero and the noise has variance 1. It falls fast, and then ever more slowly.
+# The loss starts at 1, because the last layer starts at zero and the noise has variance 1.
 # Your 700 steps are a first taste. The long training makes 3,000 and takes about three minutes: to follow it, set `steps` to 3,000 at the start of this section.
 #
 # Does a falling loss mean that all is well? Below, somebody wrote the loop and the step as one, for a smaller network and 60 steps, and made one mistake. Which one it is depends
@@ -493,13 +493,13 @@ line = 1  # TODO 7.4: the number of the wrong line
 check.found("7.4", line)
 
 # %% [markdown] exercise_text="7.5" slideshow={"slide_type": "slide"}
-# So a falling loss says little by itself. Nor does a low one: in the case where the pictures go from 0 to 1, for example, the loss ends lower than in the right program, and the network is worse. What helps is a loss on held-out pictures, asked as it should be, and a look at samples.
+# So a falling loss says little by itself, and a low one does not say much more. With pictures from 0 to 1, for example, the loss ends lower than in the right program, and the network is worse. What helps is the right loss on held-out pictures, and a look at samples.
 #
-# From here on you can draw with the shipped weights or with yours. That is the switch `WEIGHTS` at the top. The shipped ones are this very network after the long training (`make train`). Even that was stopped early, and the samples will show it.
+# From here on you can draw with the shipped weights or with yours (the switch `WEIGHTS` at the top). The shipped ones are this very network after the long training (`make train`). Even that was stopped early, and the samples will show it.
 #
 # ## 5. Clothes, from noise
 #
-# Your `walk` draws with any network, as long as somebody tells it how to read the network's answer. In notebook 04 the network answered with $v$, and `from_v` read it. This one answers with the noise. A reader is called as `read(output, x_t, t, schedule)` and returns both
+# Your `walk` draws with any network, as long as somebody tells it how to read the network's answer. In notebook 04 the network answered with $v$, and `from_v` read it. This one answers with the noise, so it needs another reader. A reader is called as `read(output, x_t, t, schedule)` and returns both
 # parts of $x_t$, the picture first. It does not clamp; the walk does that.
 #
 # ### Exercise 7.5: read the answer
@@ -617,7 +617,7 @@ show.figure(fig, "Two grids of 64 pictures from the same noises: left by 300 anc
             "by every tenth level, some clean, many full of specks")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# It is faster, and worse: many of the pictures on the right are full of specks. (They need not be the same garments as on the left. The fresh noise sends the ancestral walk elsewhere.) There is no mistake in your functions, so where do the specks come from?
+# It is faster, and worse: many of the pictures on the right are full of specks. (They are other garments than on the left, because fresh noise sends the ancestral walk elsewhere.) There is no mistake in your functions, so where do the specks come from?
 #
 # To compare repairs, we need a number. Call a pixel *lonely* when it is brighter than all its eight neighbours, or darker than all of them, by more than 0.2. Real pictures have a few lonely pixels; pictures with specks have many.
 
@@ -689,7 +689,7 @@ draw_short = check.changed("7.6", draw_short, why)
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # Which change is it that helps? Here is each one by itself, from the same noises, and yours in the last row. Two rows show mistakes that are often made. *Starts at 291* counts 1, 11, 21, ... from below, as the textbook lab does. *One-level steps* visits every
-# tenth level, but its step goes down by one level only: it is the same `ancestral_step` as in the row *fresh noise*, told that the next level is $t-1$.
+# tenth level, but each of its steps is the ancestral step from $t$ to $t-1$.
 # *Live, fresh* is *fresh noise* with the weights that you trained in section 4.
 #
 # <!--slide 3 min
@@ -730,10 +730,10 @@ show.rows(named, "Seven rows: every tenth level; every third, as many specks; fr
           title="Fresh noise cures the specks (numbers: lonely pixels in a thousand)")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# The strides are innocent: with every third level there are as many specks. What is missing is fresh noise. A walk without it carries each error of the network to the end, however small its steps are. Fresh noise covers an error up, and later steps can correct it.
-# (If you chose `my.ancestral_step`, the last row repeats *fresh noise*: it is the same walk from the same noises. The numbers are means over 16 pictures. Fewer lonely pixels than real pictures have is no prize: it says that the specks are gone, and nothing more.)
+# The strides are innocent: with every third level there are as many specks. What is missing is fresh noise. A walk without it carries each error of the network to the end, however small its steps are. The usual explanation is that fresh noise covers an error up, so that later steps can correct it.
+# (The numbers are means over 16 pictures. Having fewer lonely pixels than real pictures is no merit: it says that the specks are gone, and nothing more. If you chose `my.ancestral_step`, the last row repeats *fresh noise*.)
 #
-# Where do the errors come from? The network was stopped early, but there is a second source, and we can compute it. This network answers with the noise. The reader gets the picture from it by $\hat x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$. In words: subtract the noise, then divide by what is left of the picture.
+# Where do the errors come from? The network was stopped early, but there is a second source, and we can compute it. The reader gets the picture from the noise by $\hat x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$. In words: subtract the noise, then divide by what is left of the picture.
 # Near the top almost nothing is left, so the reader divides by a very small number, and an error of $\epsilon$ grows by $\sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$. How much is that? Say the network is wrong by only 0.01:
 
 # %% tags=["hide-input"] slideshow={"slide_type": "skip"}
@@ -744,7 +744,7 @@ for t in (300, 240, 180, 120, 60):
 show.table(rows, ["level t", "amplitude of the picture", "an error of 0.01 in eps becomes, in the picture"])
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# A pixel only goes from -1 to 1. So at the top a tiny error fills the whole range, the clamp cuts it to black or white, and the guess is specks: those that you saw at $t=300$ in section 5. Every walk begins with them, with fresh noise or without. Whether they cause the specks at the end was not tested here.
+# A pixel only goes from -1 to 1. So at the top a tiny error fills the whole range, the clamp cuts it to black or white, and the guess is specks: those that you saw at $t=300$ in section 5. Every walk begins with them, with fresh noise or without. We did not test whether they cause the specks at the end.
 # A network that is asked for $v$ (notebook 03) does not have to divide there.
 #
 # **Question.** The walk started at 291 looks no worse. Why start at the top all the same?
@@ -758,8 +758,8 @@ show.table(rows, ["level t", "amplitude of the picture", "an error of 0.01 in ep
 #
 # ## 7. What does more training buy?
 #
-# Your live training made 700 steps. `make train` made 3,000 by the same recipe, and looked at the averaged weights on the way. Here is what it found. Two numbers judge 500 samples each time. The **distance** is the Frechet distance of notebooks 03 and 04, computed from the features of a classifier of this data set, to the
-# 10,000 test images. **Confident** is the share of samples of which this classifier is sure: it gives one class more than $95\,\%$.
+# Your live training made 700 steps. `make train` made 3,000 by the same recipe, and drew samples on the way. Two numbers judge 500 samples each time. The **distance** is the Frechet distance of notebooks 03 and 04 to the
+# 10,000 test images, computed from the features of a classifier of this data set. **Confident** is, as in section 5, the share of samples of which this classifier is sure.
 #
 # The minutes are for two CPU cores. There was one training, so a small difference may be chance.
 #
@@ -802,18 +802,16 @@ show.rows(stages, "Twelve samples a snapshot, by every 10th level: blurs on top,
           title="Every 10th level: training clears most outlines; many specks stay. Last row: ancestral")
 
 # %% [markdown] exercise_text="7.7" slideshow={"slide_type": "slide"}
-# Follow one column downwards. In the first five rows the noise at the start is the same, so it is mostly the same garment, and mostly it gets clearer. The last row has fresh noise and garments of its own. A column that begins full of specks mostly ends full of specks.
+# Follow one column downwards. In the first five rows the noise at the start is the same, so mostly the same garment comes out and gets clearer. But a column that begins full of specks mostly ends full of specks. The last row has fresh noise and garments of its own.
 #
 # Now read the table. From 1,000 to 3,000 steps the loss falls by about a fifth, and the distance by about a half, from <!--r:fashion.fashion.snapshots.2.distance.mean|.0f-->144<!--/--> to <!--r:fashion.fashion.snapshots.4.distance.mean|.0f-->75<!--/-->. So do not stop because the loss hardly moves.
 #
-# A better walk helps too, without any training. At the same 30 evaluations, fresh noise alone brings <!--r:fashion.fashion.few.distance.mean|.0f-->75<!--/--> down to <!--r:fashion.fashion.fresh.distance.mean|.0f-->46<!--/-->. The ancestral walk, with 300 evaluations, brings it to <!--r:fashion.fashion.final.distance.mean|.0f-->36<!--/-->. Would more than 3,000 steps of training help? Nobody measured that here; at the end the distance was still falling.
-#
-# And how good are the samples? Not as good as real pictures: even the best walk makes the classifier confident about <!--r:fashion.fashion.final.confident.mean|.0%-->40%<!--/--> of them, and the real ones about <!--r:fashion.floors.fashion.confident|.0%-->74%<!--/-->.
+# A better walk helps too, without any training. At the same 30 evaluations, fresh noise alone brings <!--r:fashion.fashion.few.distance.mean|.0f-->75<!--/--> down to <!--r:fashion.fashion.fresh.distance.mean|.0f-->46<!--/-->. The ancestral walk, with 300 evaluations, brings it to <!--r:fashion.fashion.final.distance.mean|.0f-->36<!--/-->. Would more than 3,000 steps of training help? We did not measure it, but at the end the distance was still falling. Even the best walk is far from the <!--r:fashion.floors.fashion.mean|.1f-->7.8<!--/--> of real pictures.
 #
 # ## 8. What if the walk begins with a real garment?
 #
 # So far every walk began with pure noise. Begin with a shirt instead: noise it half way, so that its details are gone and its outline is not, then walk down from there. What comes out has to fit what was left of the shirt, and the rest is new. The idea is
-# SDEdit's (Meng et al. [14]). With a scribble in place of a shirt, it is how people turn scribbles into paintings.
+# SDEdit's (Meng et al. [14]). People use it to turn scribbles into paintings.
 #
 # ### Exercise 7.7: half way up, then down
 #
@@ -872,12 +870,12 @@ show.rows(cousins, "Six real garments, and what becomes of them from t = 60, 120
           "copy, a cousin, then mostly other garments")
 
 # %% [markdown] exercise_text="7.8" slideshow={"slide_type": "slide"}
-# Read down the columns. From $t=60$ a garment comes back as a near copy with other details. From 120 it is a cousin: its outline is kept, what is inside is new. From 180 on most are other garments, and only the place of the bright area remains of the real one.
+# Read down the columns. From $t=60$ a garment comes back as a near copy with other details. From 120 it is a cousin: its outline is mostly kept, what is inside is new. From 180 on most are other garments: little more than the place of the bright area remains.
 #
 # ## 9. Are they copies?
 #
-# The samples look like the data. Could they be copies of it? Look up the training picture that is nearest to each sample. "Near" needs a distance: take the
-# differences of two pictures pixel by pixel, then the root of the mean of their squares. Its unit is that of a pixel, whatever the size of the picture.
+# The samples look like the data. Could they be copies of it? Look up the training picture that is nearest to each sample. As the distance of two pictures take their
+# differences pixel by pixel, then the root of the mean of the squares.
 #
 # A small distance alone says little, because plain trousers are near to other plain trousers. So ask the same of real pictures that the network has never seen.
 #
@@ -947,11 +945,11 @@ print(f"middle distance: {len(distance)} samples {distance.median():.2f}, "
       f"{len(unseen)} unseen real pictures {unseen.median():.2f}")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# In a formula, with $P$ pixels:
+# These ten are the samples *most* like a training picture, and even these are similar garments, not the same ones. Copies would have distances near zero, far below those of real pictures that the network has not seen. Here the samples are farther away than those. That does not prove that nothing was memorised: by this distance, a copy that is shifted by a pixel is far away.
+#
+# In a formula, with $P$ pixels, your distance is
 #
 # $$d(a, b) = \sqrt{\tfrac{1}{P}\textstyle\sum_p (a_p - b_p)^2}$$
-#
-# These ten are the samples *most* like a training picture, and even these are similar garments, not the same ones. Copies would have distances near zero, far below those of real pictures that the network has not seen. Here the samples are farther away than those. That does not prove that nothing was memorised: a copy that is shifted by a pixel is far away by this distance.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 10. Which is harder, digits or clothes?
@@ -996,15 +994,15 @@ for name in ("fashion", "mnist"):
 show.table(rows, ["", "loss at the end", "floor", "ancestral", "in floors", "every 10th, in floors"])
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# By the loss, clothes are harder, and by a wide gap at every step after the first hundred. By the distance there is no winner. Digits begin more floors away and come down faster. With the ancestral walk they end at
+# By the loss, clothes are harder, at every step after the first hundred. By the distance there is no winner. Digits begin more floors away and come down faster. With the ancestral walk they end at
 # <!--r:fashion.mnist.final.ratio.mean|.1f-->5.0<!--/--> floors and clothes at <!--r:fashion.fashion.final.ratio.mean|.1f-->4.6<!--/-->. The floor of the clothes varies by about a fifth from draw to draw (the ± in the table). That is about one floor up or down, more than this gap, which may therefore be chance.
 #
-# The two see different things. The loss is the noise that could not be told from the picture, and grey texture looks like noise. It does not say whether the whole makes sense. The
-# distance looks at whole pictures, through a classifier. So when somebody says "harder", ask: harder in what?
+# The two see different things. The loss is the noise that could not be told from the picture, and grey texture looks like noise. The
+# distance looks at whole pictures, through a classifier. So when somebody says "harder", ask which of the two is meant.
 #
 # ## 11. Does the library draw the same pictures?
 #
-# In `diffusers` an object called a scheduler does what your schedule and your steps do. You know now what it has to do, so you may leave it the work. We send the same weights and the same noise through `DDPMScheduler` (ancestral) and `DDIMScheduler`. The pictures agree only
+# In `diffusers` an object called a scheduler does what your schedule and your steps do. We send the same weights and the same noise through `DDPMScheduler` (ancestral) and `DDIMScheduler`. The pictures agree only
 # if the configuration says the same as your code:
 #
 # | setting | your code | default there |
@@ -1089,15 +1087,13 @@ if ddpm:
                ["configuration", "largest difference of a pixel", "mean difference"])
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# One grey level is 0.008. With the first configuration of each scheduler the pictures are the same up to rounding. Every other configuration draws different pictures from the same noise. By eye you would not notice, except with the library's betas. The differences on the right show it: without the clamp mostly the outlines change, and with the larger variance there is grain all over the garment.
+# One grey level is 0.008. With the first configuration of each scheduler the pictures are the same up to rounding. Every other configuration draws different pictures from the same noise. In the left half of the figure you hardly notice, except with the library's betas. The differences on the right show it: without the clamp mostly the outlines change, and with the larger variance there is grain all over the garment.
 # So do not compare two programs by eye. When they disagree, compare their configurations before you look for a bug.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# The library does the schedule and the sampling. The network, the training and the judging stay with you, and you have to know what its settings mean.
-#
 # ## 12. GAN, VAE or diffusion?
 #
-# Diffusion is not the only way to draw new pictures. Two older families of models are still in use. A **GAN** trains two networks against each other: one draws, the other tells drawn pictures from real ones. A **VAE** squeezes a picture into a few numbers, its *latent*, and learns to unfold them again. When would you choose which?
+# Diffusion is not the only way to draw new pictures. Two older families of models are still in use. A **GAN** trains two networks against each other: the generator draws, the discriminator tells drawn pictures from real ones. A **VAE** squeezes a picture into a few numbers, its *latent*, and learns to make the picture from them again. When would you choose which?
 #
 # | | GAN | VAE | diffusion |
 # |---|---|---|---|
@@ -1111,14 +1107,13 @@ if ddpm:
 # | remedies for few images | augmentation inside the discriminator [6] | as for any network: augment, stop early | the same; start from pretrained weights [10] |
 # | start from a real picture | find its latent first | the encoder gives its latent | noise it half way, then denoise [14] |
 #
-# Xiao et al. [5] call this a trilemma. Of quality, coverage and speed, each family gives up one. The table says what is typical, and every entry has exceptions. Large,
-# well-tuned GANs long had the best scores on ImageNet; Dhariwal & Nichol [9] is where diffusion overtook them.
+# Xiao et al. [5] call this a trilemma. Of quality, coverage and speed, each family gives up one. The table says what is typical, and every entry has exceptions.
 #
 # ### A team with a few hundred images of defects
 #
 # Scratches and dents are rare, but a detector needs many of them to learn from. Why might the team take diffusion rather than a GAN?
 #
-# - **The training is uneventful.** There is one regression loss and no opponent. A small team can start it and expect it to end.
+# - **The training is steady.** There is one regression loss and no opponent.
 # - **Rare kinds survive.** A GAN may drop the defect that it sees five times, and its loss does not say so. The diffusion loss asks for every image again and again.
 # - **Conditions are cheap.** The kind of defect, its place, and a clean picture of the part can all be inputs. Published work does this with a pretrained model and a
 #   handful of defect images, and reports better inspection on a public benchmark [10]. That is no promise for your parts.
@@ -1126,7 +1121,7 @@ if ddpm:
 # And what speaks against it?
 #
 # - **It may copy.** A few hundred images can fit into a network. Trained long enough, it gives some of them back [7, 8]; two networks trained on different few images draw
-#   different pictures, and only with many images do they agree [8]. Look at the nearest training images (notebook 04), stop early, augment (flips, shifts), start from pretrained weights.
+#   different pictures, and only with many images do they agree [8]. Look at the nearest training images (section 9), stop early, augment (flips, shifts), start from pretrained weights.
 # - **It is slow**, though for a data set that is drawn once over night this hardly matters.
 # - **It cannot invent a defect that nobody photographed.** Judge it by one number: does the detector, tested on *real* images held out, get better? If plain augmentation does as well,
 #   take that.
@@ -1177,7 +1172,7 @@ if ddpm:
 #
 # ### Walk through the walk
 #
-# The walks of eight of your samples are stored. First an overview: the guesses of five of them. The slider below shows one level of all eight: above, $x_t$, as it is passed on from step to step; below, the network's guess of the clean picture. (Sliders need a running
+# The walks of eight of your samples are stored. First an overview: the guesses of five of them. The slider below it shows one level of all eight: $x_t$ above, the network's guess of the clean picture below. (Sliders need a running
 # kernel.) Set `level` to 300, then move it down. Where do you first see in $x_t$ what it will be, and where in the guess? Is the first guess the final garment?
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
@@ -1262,8 +1257,8 @@ print(f"with the library: {kept}; removed: {sum(written.values()) - kept}")
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What we learned
 #
-# - The parts of a diffusion model do not care what they draw: a schedule, a network, a step and a loop, a reader, a walk.
-# - Fewer levels need larger betas, a network needs to see the whole picture, and a sampler starts at the top.
+# - The parts of a diffusion model (schedule, network, step, loop, reader, walk) work for digits and for clothes alike.
+# - Fewer levels need larger betas, and a network needs to see the whole picture.
 # - A small loss may only mean that the question was easy. When it hardly moves any more, the samples may still improve.
 # - A walk without fresh noise carries the network's errors to the end.
 # - A walk can start from a real picture: the level where it starts says how much of it is kept.

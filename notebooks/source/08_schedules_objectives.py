@@ -377,7 +377,6 @@ schedules = {"linear": linear(), "cosine": cosine(), "sigmoid": sigmoid(),
 falling = torch.linspace(10, -10, 1000, dtype=torch.float64)  # 8.3: every power of ten alike
 all_five = schedules | {"straight": schedule_of(alpha_bar_from(falling), "log SNR straight", 0.999)}
 
-# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
 lines = []
 for name, s in all_five.items():
     band, stops = (s.snr > 0.1) & (s.snr < 10), ddim(20).levels(s.T)
@@ -433,7 +432,7 @@ show.figure(fig, "Two panels. Left, alpha_bar: linear and its repair fall early 
             "steeply. Right, log SNR: one straight line; linear stops at -4.4, the others drop at the end.")
 
 # %% [markdown] exercise_text="8.5" slideshow={"slide_type": "slide"}
-# *What to see.* The right panel tells you more: a schedule is a choice of **how many levels to spend at which SNR**. Look at the grey band, an SNR from 10 to 0.1, where the digit comes out of the noise. Cosine and sigmoid cross it slowly. The linear schedule leaves it half-way, and spends the other half of its levels where there is little to see.
+# *What to see.* The right panel tells you more: a schedule is a choice of **how many levels to spend at which SNR**. Look at the grey band, an SNR from 10 to 0.1, where the digit comes out of the noise. Cosine and sigmoid cross it slowly. The linear schedule has left it half-way through its levels, and spends the other half where there is little to see.
 # The dotted line is the one made with your 8.3: it is straight, so every power of ten gets equally many levels. The dashed line is your 8.4. With $r_t=\sqrt{\bar\alpha_t}$, its two conditions give
 #
 # $$r'_t=(r_t-r_T)\,\frac{r_1}{r_1-r_T},\qquad \bar\alpha'_t=r_t'^{\,2}\qquad(t=1,\dots,T) .$$
@@ -656,7 +655,7 @@ said = check.truth("8.6", [judged[k] for k in (0, 5, 10, 15, 19)])
 #
 # The hint asked about copying the input. That would have an error of about 0.00005 in the highest bin. The network has 0.002, some forty times as much: it does not even manage to copy.
 #
-# Now follow the $\epsilon$ network into the right panel, to the highest levels. Its loss was smallest there. As an error of $x_0$ it is far above the dashed line, where somebody stands who always answers with the mean digit. A small loss can mean that the question was easy.
+# Now follow the $\epsilon$ network into the right panel, to the highest levels. Its loss was smallest there. As an error of $x_0$ it is far above the dashed line, which is the error of somebody who always answers with the mean digit. A small loss can mean that the question was easy.
 #
 # So far we looked at training losses of two different schedules, from few examples. Let's measure properly: 360 held-out digits, the cosine schedule, uniform weights, and each network judged in *all three* units. These networks and all that follow were trained beforehand by `make train`, from three seeds each: a small U-Net of
 # <!--r:objectives.recipe.parameters|,-->159,265<!--/--> parameters, <!--r:objectives.recipe.steps|,-->600<!--/--> steps of batch 64. Where do you expect the three curves to differ?
@@ -823,6 +822,7 @@ paired_gain = check("8.8", paired_gain)
 # %% slideshow={"slide_type": "skip"}
 knobs = checkpoints.load_results("knobs")
 trained, drawn, seeds = knobs["base_seeds"], knobs["base_draws"], knobs["recipe"]["seeds"]
+distances = {key: row["frechet"]["values"] for key, row in rows.items()}  # of the three seeds
 
 
 def scatter(score):
@@ -850,6 +850,8 @@ for score, form in (("frechet", ".2f"), ("confident", ".1%"), ("entropy", ".2f")
 trainings, draws = (len(found["frechet"]["values"]) for found in (trained, drawn))
 header = ["score", f"base, {trainings} trainings", f"one network, {draws} draws", "all rows: s"]
 show.table(lines, [*header, "threshold for 3 seeds"])
+worst = np.argmax(list(distances.values()), axis=1)
+print("how often seeds 0, 1 and 2 are the worst of their row:", np.bincount(worst).tolist())
 
 # %% tags=["hide-input", "slide-output"] slideshow={"slide_type": "fragment"}
 changes = [("linear", "cosine"), ("cosine", "sigmoid"), ("linear", "ztsnr"), ("uniform", "min_snr")]
@@ -865,11 +867,6 @@ for one, other in changes:
     lines.append([change, gains[0], times[0], smaller, gains[1], times[1]])
 header = ["change", "Frechet distance", "gain / error", "smaller in so many pairs"]
 show.table(lines, [*header, "confident share", "gain / error"])
-
-# %% slideshow={"slide_type": "skip"}
-worst = np.argmax([row["frechet"]["values"] for row in rows.values()], axis=1)
-print("how often seeds 0, 1 and 2 are the worst of their row:", np.bincount(worst).tolist())
-distances = {key: row["frechet"]["values"] for key, row in rows.items()}  # of the three seeds
 
 # %% [markdown] exercise_text="8.9" slideshow={"slide_type": "skip"}
 # *What to see.* The first table shows how large luck is. In the Frechet distance, six trainings of the same setting have a standard deviation of 1.4, and six draws of samples from one network 0.6. Averaged over all rows, single trainings have 1.66. This is the larger value, so it is our $s$, and $2s\sqrt{2/3}$ is 2.7. The table of changes has the six comparisons that we can make in pairs; we come back to it below.
@@ -919,7 +916,7 @@ print(f"All eight pairs, three seeds: from x_0 to v the distance changes by {gai
 # How many errors must a gain be? An error made from three seeds is itself uncertain, and to be wrong only once in twenty the gain must be about *four* errors (4.3, from the $t$ distribution with two degrees of freedom), not two. The columns "gain / error" say what we have. Do not rely on the number of pairs: they overlap. The rows share their seeds, linear and its repair are nearly the same schedule, and so are cosine and sigmoid.
 # From $x_0$ to $v$ all eight pairs agree, and still the gain is below two errors, because the seeds disagree.
 #
-# - **Schedule.** Cosine is ahead of linear in every pair and with every seed. But this line mixes two things, as the schedule was changed in training *and* in sampling. On the linear schedule 8 of the 20 DDIM steps have an SNR between 10 and 0.1, on cosine 13 (the table of section 3). To see what the training alone is worth, we would have to sample both networks at the same log SNRs, which was not done here. Cosine and sigmoid take their steps at similar SNRs, and they differ very little. The zero-terminal repair changes the distance by only 0.1: it moves the levels above 700, where the digit is lost anyway. (A schedule that ends far from 0, like the short chains of notebook 01, needs such a repair. Lin et al. report that it also makes very dark and very bright pictures possible.)
+# - **Schedule.** Cosine is ahead of linear in every pair and with every seed. But this line mixes two things, as the schedule was changed in training *and* in sampling. On the linear schedule 8 of the 20 DDIM steps have an SNR between 10 and 0.1, on cosine 13 (the table of section 3). Which of the two makes the difference? We test it below. Cosine and sigmoid take their steps at similar SNRs, and they differ very little. The zero-terminal repair changes the distance by only 0.1: it moves the levels above 700, where the digit is lost anyway. (A schedule that ends far from 0, like the short chains of notebook 01, needs such a repair. Lin et al. report that it also makes very dark and very bright pictures possible.)
 # - **Weighting.** Min-SNR has the smaller distance with every seed, by more than 13 errors, and the larger confident share by a little more than four. In four single pairs the gain in distance is below the threshold; all eleven together show it. Min-SNR takes weight from the lowest levels ($\epsilon$), from the highest ($x_0$) or from both ($v$). The errors there grow, and others shrink: for $\epsilon$ on cosine the held-out error is 1.3 times that of uniform weights in the lowest bin, and 0.8 times in the highest. Whether the distance falls *because* of this, the table cannot tell.
 # - **Prediction.** With the clamp there is no order that holds everywhere: $\epsilon$ has the smaller distance on the linear schedule, and $v$ on cosine with uniform weights. Most of these differences are below the threshold. Compared with $x_0$, $v$ has some more confident samples with every seed (nine errors), and no clearly better distance.
 #
@@ -927,19 +924,20 @@ print(f"All eight pairs, three seeds: from x_0 to v the distance changes by {gai
 #
 # To see a difference between the predictions, look at the last column of the large table. Without the clamp, $\epsilon$ on the cosine schedule falls to <!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->20%<!--/--> confident samples, and $v$ stays at <!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->72%<!--/-->. The clamp hides in sampling that $\epsilon$ says so little about $x_0$ at the top. The linear schedule never gets as close to pure noise, and there $\epsilon$ loses far less.
 #
-# One seed is the worst in most rows (the line below the table of changes). All rows share its weights, batches and noise, so they go up together. The plain error bars contain this common shift and the paired differences do not. That is why a paired difference can be clear although the bars overlap.
+# One seed is the worst in most rows (the line below the table with the thresholds). All rows share its weights, batches and noise, so they go up together. The plain error bars contain this common shift and the paired differences do not. That is why a paired difference can be clear although the bars overlap.
 #
 # One caution: this was one small network, one data set, one short training and one sampler. With fresh noise at each step ($\eta=1$, seed 0) the base setting gets <!--r:objectives.settings.v_cosine_uniform.stochastic.frechet.mean|.1f-->8.4<!--/--> instead of <!--r:objectives.settings.v_cosine_uniform.frechet.values.0|.1f-->11.6<!--/-->, and $\epsilon$ with cosine <!--r:objectives.settings.eps_cosine_uniform.stochastic.frechet.mean|.1f-->6.5<!--/--> instead of <!--r:objectives.settings.eps_cosine_uniform.frechet.values.0|.1f-->10.7<!--/-->.
 # So the sampler, which the table keeps fixed, can matter as much as anything in it.
 #
-# ### Can one training each show a difference?
+# ### Was it the training, or the stops of the sampler?
 #
-# In section 5 you trained two networks live, from one seed each and for half as many steps. What can they tell us? The next cell samples both, which takes a few seconds.
+# A network is trained on the levels of one schedule. When we sample, we may choose at which of these levels it stops. So we trained networks for three schedules again, with the same seeds and steps as above, and let each network sample in several ways: at 20 levels even in $t$, as in the large table, and at the levels of its own schedule whose log SNRs come nearest to
+# those at which the linear, the cosine or the sigmoid schedule stops. The last column has stops that are equally far apart in log SNR. Every walk begins at level $T$. If the stops make the difference, what do you expect in one column?
 #
 # <!--slide 4 min
 # ## Schedule and weighting make a difference, prediction hardly
 #
-# - **schedule:** cosine beats linear in every pair and seed, but the sampler's SNRs differ too
+# - **schedule:** cosine beats linear in every pair and seed; for $v$ by as much when both stop at the same SNRs
 # - **weighting:** min-SNR has the smaller distance with every seed, by 13 standard errors
 # - **prediction:** with the clamp, no order that holds everywhere
 #
@@ -951,10 +949,37 @@ print(f"All eight pairs, three seeds: from x_0 to v the distance changes by {gai
 # </table>
 #
 # Notes:
-# Say: the schedule was changed in training and in sampling: 8 of the 20 steps lie between SNR 10 and 0.1 on linear, 13 on cosine, so this is not the training alone. Without the clamp the predictions part. One seed is the worst in most rows, since all rows share its first weights, batches and starting noise: paired differences remove that.
-# Ask: does this say that cosine is better than linear? (Training and sampling taken together, yes, for one small network, one data set, one short budget, one sampler. For the training alone one would have to sample at the same log SNRs. Change the sampler and the numbers move as much as from row to row: with fresh noise at each step the base falls from 11.6 to 8.4, with seed 0.)
-# Live: the cell after it scores the two networks trained in class; one training each, so only a large difference counts.
+# Say: the schedule was changed in training and in sampling: 8 of the 20 steps lie between SNR 10 and 0.1 on linear, 13 on cosine. But the stops hardly matter: the notebook samples all networks at the same SNRs, and for v cosine keeps its lead (<!--r:same_snr.rows.v_cosine.cosine.frechet.mean|.0f-->11<!--/--> against <!--r:same_snr.rows.v_linear.cosine.frechet.mean|.0f-->17<!--/-->). So it comes from the training. Without the clamp the predictions part. One seed is the worst in most rows, since all rows share its first weights, batches and starting noise: paired differences remove that.
+# Ask: does this say that cosine is better than linear? (As a schedule to train v on with uniform weights, yes, for one small network, one data set, one short budget, one sampler. Change the sampler and the numbers move as much as from row to row: with fresh noise at each step the base falls from 11.6 to 8.4, with seed 0.)
+# Live: the table of the stops, a second. The last cell of this section scores the two networks trained in class; one training each, so only a large difference counts.
 # -->
+
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
+trained_on = checkpoints.load_results("same_snr")["rows"]
+stops = {"own": "even in t", "linear": "of linear", "cosine": "of cosine", "sigmoid": "of sigmoid"}
+stops["even"], lines = "even in log SNR", []
+for key, row in trained_on.items():
+    found = [pm(row[stop]["frechet"], ".1f") if stop in row else "" for stop in stops]
+    lines.append([*key.split("_"), *found])
+for given, score, form in (("v", "frechet", ".1f"), ("eps", "frechet", ".1f"), ("eps", "confident", ".1%")):
+    gains = []
+    for stop in stops:
+        ends = [trained_on[f"{given}_{name}"][stop][score]["values"] for name in ("linear", "cosine")]
+        gain, error = paired_gain(*(torch.tensor([values]) for values in ends))
+        gains.append(f"{gain:+{form}} ± {error:{form}}")
+    lines.append([given, f"linear to cosine, {titles[score]}", *gains])
+show.table(lines, ["prediction", "trained on", *stops.values()], "Frechet distance by where the steps stop")
+
+# %% [markdown] slideshow={"slide_type": "skip"}
+# *What to see.* Go down a column. There all walks stop at the same SNRs (except in the first, "even in t"), and only the training differs. Asked for $v$, cosine is ahead of linear by about six in every column and with every seed; at the stops of cosine it is <!--r:same_snr.rows.v_cosine.cosine.frechet.mean|.1f-->11.1<!--/--> against <!--r:same_snr.rows.v_linear.cosine.frechet.mean|.1f-->17.4<!--/-->.
+#
+# Now go along a row: one network, other stops. The stops of another schedule move the mean distance of a $v$ network by less than 0.3, and that of an $\epsilon$ network by 1 at most. Stops that are even in log SNR cost every network about two. (Nine of these 20 stops have an SNR above 100 or below 0.01, where little is left to decide.)
+#
+# So the lead of cosine comes from the training, at least for $v$ with uniform weights. The cosine schedule spends more of its levels on the SNRs at which the digit comes out. For $\epsilon$ the lead in the distance is about two to three errors where four are needed, and one seed hardly agrees. Its confident share rises in every column, with every seed (last line). Cosine and sigmoid remain alike wherever they stop. (The linear schedule stops at SNRs so low that sigmoid has no separate levels for them, so one place is empty.)
+#
+# ### Can one training each show a difference?
+#
+# In section 5 you trained two networks live, from one seed each and for half as many steps. What can they tell us? The next cell samples both, which takes a few seconds.
 
 # %% slideshow={"slide_type": "skip"}
 scores = []
@@ -1379,7 +1404,7 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 # ## What we learned
 #
 # - From $\epsilon$, $x_0$ or $v$ we can work out the other two. Their losses are one loss, with the weights $\mathrm{SNR}$, $1$ and $\mathrm{SNR}+1$ on the error of $x_0$.
-# - Prediction, schedule and weighting all decide how much an error counts at each SNR. A schedule also decides at which SNRs the sampler stops.
+# - Prediction, schedule and weighting all decide how much an error counts at each SNR. A schedule also decides at which SNRs the sampler stops; in our tables that mattered little.
 # - $\epsilon$ says little about $x_0$ where the noise is high, and $x_0$ says little about $\epsilon$ where the noise is low. $v$ enlarges neither error.
 # - We believe a difference when it is larger than what seeds alone produce. Compare seed by seed, report all seeds, and count your comparisons.
 # - Many claims can be tested in a few minutes: measure the loss by level, count the classes, look for copies.
@@ -1416,7 +1441,7 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 # 1. `weights = torch.cat([torch.zeros(1), min_snr_weights(linear().snr[1:], "eps")])`. On held-out digits (one seed, 300 steps) the lowest bin goes up by a quarter and the second a little; all others go down, a few per cent in the middle and by about a third at the top. What the weights take from the lowest levels, the others gain. One seed proves little about single bins.
 # 2. `ax.hist(s.snr[1:].log(), bins=60, weights=s.snr[1:] + 1)`: the number of levels at an SNR times what $v$ counts there. The factor $\mathrm{SNR}+1$ grows without bound to the right, so low noise weighs most under every schedule; to the left of SNR 1 the factor is about 1 and you see the histogram of the levels alone.
 # 3. Two seeds a setting: the difference of two means has to be about $2s$, with the $s$ of section 6, to count. In pairs, `paired_gain` gives an error from two numbers only, which is hardly one. Report both seeds.
-# 4. No new training loop is needed: levels drawn evenly from a schedule whose log SNRs are the quantiles of a bell curve *are* levels drawn from that bell curve. `q = (torch.arange(1000, 0, -1, dtype=torch.float64) - 0.5) / 1000`, then `schedule_of(alpha_bar_from(2.4 * torch.special.ndtri(q)), "bell", 0.999)`. Compare it with the base in pairs, seed by seed, and let both samplers stop at the same SNRs (for each stop take the level whose SNR is nearest). With steps even in $t$ you would change training and sampling at once, as in the first line of the table of section 6.
+# 4. No new training loop is needed: levels drawn evenly from a schedule whose log SNRs are the quantiles of a bell curve *are* levels drawn from that bell curve. `q = (torch.arange(1000, 0, -1, dtype=torch.float64) - 0.5) / 1000`, then `schedule_of(alpha_bar_from(2.4 * torch.special.ndtri(q)), "bell", 0.999)`. Compare it with the base in pairs, seed by seed, and let both samplers stop at the same SNRs (for each stop take the level whose SNR is nearest). With steps even in $t$ you would change training and sampling at once, as the large table of section 6 does.
 #
 # </details>
 #

@@ -12,11 +12,12 @@ from html.parser import HTMLParser
 
 import nbformat
 import pytest
+from nbconvert import HTMLExporter
 
 import build
 import helpers.exercises
 import toy_course
-from builder import editions, pages, slides, teaching
+from builder import editions, pages, site, slides, teaching
 from builder.course import BuildError, notebook_text, read_notebook
 from builder.source import read_source
 from test_slides import lecture
@@ -563,25 +564,35 @@ def hostile_notebook(text):
     return clean, nbformat.v4.new_code_cell(f"x = {clean!r}", outputs=outputs, execution_count=1)
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_what_is_printed_or_said_of_a_picture_is_text_on_a_page(tmp_path, text):
-    clean, cell = hostile_notebook(text)
-    pages.write_page(editions.notebook_of([cell]), "01_x", tmp_path, offline=True)
-    found = Tags((tmp_path / "01_x.html").read_text())
-    assert found.bad == [] and found.alts == [clean]
+@pytest.fixture(scope="module")
+def hostile_page(tmp_path_factory):
+    """What the site shows of a notebook with a cell for each hostile text: cell number -> its HTML."""
+    folder = tmp_path_factory.mktemp("hostile")
+    course = toy_course.make(folder / "course")
+    cells = [nbformat.v4.new_markdown_cell("# A title")]
+    for i, text in enumerate(HOSTILE.values()):
+        cells += [nbformat.v4.new_markdown_cell(f"## Number {i}"), hostile_notebook(text)[1]]
+    course.complete_path(NAME).write_text(notebook_text(editions.notebook_of(cells)), encoding="utf-8")
+    site.write_site(course, folder / "out", pip_args=["--no-index"], say=lambda text: None)
+    page = (folder / "out" / "site" / f"{NAME}.html").read_text(encoding="utf-8")
+    return re.split(r'<section id="number-\d+">', page.partition("</article>")[0])[1:]
+
+
+@pytest.mark.parametrize("number, text", enumerate(HOSTILE.values()), ids=HOSTILE)
+def test_what_is_printed_or_said_of_a_picture_is_text_on_a_page(hostile_page, number, text):
+    found = Tags(hostile_page[number])
+    assert found.bad == [] and found.alts == [hostile_notebook(text)[0]]
 
 
 @pytest.mark.parametrize(
     "name", ["01_<script>alert(1)", '01_"onload=alert(1)', "01_<img src=x onerror=alert(1)>"]
 )
-def test_the_name_of_a_file_is_text_in_page_and_deck(tmp_path, name):
-    pages.write_page(
-        editions.notebook_of([nbformat.v4.new_markdown_cell("# A")]), name, tmp_path, offline=True
-    )
-    assert Tags((tmp_path / f"{name}.html").read_text()).bad == []
+def test_the_name_of_a_file_is_text_in_a_deck_and_none_of_a_page(tmp_path, name):
     course = toy_course.make(tmp_path / "course", lecture())
     (course.sources / f"{NAME}.py").rename(course.sources / f"{name}.py")
     editions.write_editions(course)
+    with pytest.raises(BuildError, match="cannot be the name of a page"):
+        site.write_site(course, tmp_path / "out", say=lambda line: None)
     slides.write_deck(course, name, tmp_path / "decks", draft=True, say=lambda line: None)
     found = Tags((tmp_path / "decks" / f"{name}.html").read_text())
     assert found.bad == [] and name in found.titles
@@ -609,8 +620,8 @@ def test_the_alt_text_of_an_expected_picture_stays_its_alt_text(tmp_path, text):
     clean = text.replace("\0", "").encode(errors="ignore").decode()
     small = {editions.hashlib.sha256(b"x").hexdigest()[:16]: "eA=="}
     cell = editions._expected_cell("a", (b"x", clean), small)
-    pages.write_page(editions.notebook_of([cell]), "01_x", tmp_path, offline=True)
-    found = Tags((tmp_path / "01_x.html").read_text())
+    page, _ = HTMLExporter(template_name="basic").from_notebook_node(editions.notebook_of([cell]))
+    found = Tags(page)
     assert found.bad == [] and len(found.alts) == 1
 
 
@@ -724,7 +735,7 @@ def test_ctrl_c_is_answered_with_a_sentence_and_what_was_finished_stays(built, t
     env = os.environ | {"PIP_ARGS": "--no-index", "NOISE_TO_DIGITS_MODE": "read"}
     running = subprocess.Popen(words, env=env, start_new_session=True, text=True, encoding="utf-8",
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
-    finished = built.root / "out" / f"{NAME}.html" if command == "run" else None
+    finished = built.root / "out" / f"{NAME}.ipynb" if command == "run" else None
     try:
         wait_for(lambda: (built.complete / "began").exists() if when == "a cell runs"
                  else executed(built, finished), running)  # fmt: skip

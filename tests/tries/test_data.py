@@ -377,23 +377,6 @@ def test_no_code_of_the_course_writes_to_a_shared_temporary_folder():
 
 # --- numbers out of range
 
-WRONG = [0, -1, 2.5, None, "100", float("nan"), float("inf"), 10**12, [5]]
-
-
-@pytest.mark.parametrize("n", WRONG, ids=repr)
-@pytest.mark.parametrize("make, name", [(data.moons, "n"), (data.checkerboard, "n"), (data.photo, "size")])
-def test_so_many_points_there_are_not(make, name, n):
-    with pytest.raises(ValueError, match=rf"^{name} is a whole number, 1 to [\d,]+, got "):
-        make(n)
-
-
-@pytest.mark.parametrize("seed", [-1, 0.5, None, "0", 2**40], ids=repr)
-@pytest.mark.parametrize("make", [data.moons, data.checkerboard])
-def test_no_such_seed(make, seed):
-    """None too: points that differ from call to call were nobody's wish."""
-    with pytest.raises(ValueError, match="^seed is a whole number, 0 to 4,294,967,295, got "):
-        make(10, seed=seed)
-
 
 @pytest.mark.parametrize("noise", [-0.1, float("nan"), "much", None], ids=repr)
 def test_no_such_noise(noise):

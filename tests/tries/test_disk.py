@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.experiments import networks, runner
+from data.experiments import networks, products, runner
 from data.experiments.runner import Work
 from helpers import checkpoints, files, modes, show
 from helpers.models import PointMLP
@@ -62,11 +62,11 @@ WRITERS = {
     "save_model": ("it.safetensors", lambda path, size: checkpoints.save_model(path, network(8 * size), {})),
     "save_results": (
         "it.json",
-        lambda path, size: checkpoints.save_results(path.stem, {"a": list(range(99 * size))}, path.parent),
+        lambda path, size: products.save_results(path.stem, {"a": list(range(99 * size))}, path.parent),
     ),
     "save_images": (
         "it.safetensors",
-        lambda path, size: checkpoints.save_images(path.stem, path.parent, x=torch.zeros(9 * size, 1, 4, 4)),
+        lambda path, size: products.save_images(path.stem, path.parent, x=torch.zeros(9 * size, 1, 4, 4)),
     ),
     "gif": ("it.gif", lambda path, size: show.gif(frames(size, 8 * size), path, "a picture")),
     "gif_from_figures": (

@@ -168,7 +168,7 @@ def in_a_child(work) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-LAST = 62  # steps of one run; test_all_steps_are_tried counts them
+LAST = 86  # steps of one run; test_all_steps_are_tried counts them
 STOPS = [(step, "KILL") for step in range(1, LAST, 3)]
 STOPS += [(step, how) for step in range(2, LAST, 12) for how in ("TERM", "Ctrl-C")]
 MORE = [(step, how) for step in range(1, LAST) for how in ("KILL", "TERM", "Ctrl-C")]

@@ -349,7 +349,7 @@ def test_a_read_only_checkout_runs_into_another_folder(tmp_path):
     finally:
         for folder in folders:
             folder.chmod(0o755)
-    assert ran.returncode == 0 and (out / f"{NAME}.html").exists(), ran.stderr
+    assert ran.returncode == 0 and (out / "site" / f"{NAME}.html").exists(), ran.stderr
 
 
 @pytest.mark.long

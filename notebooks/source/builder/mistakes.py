@@ -19,6 +19,7 @@ from pathlib import Path
 from helpers.exercises import patches
 from helpers.exercises import written as guesses
 from helpers.exercises.hunt import Hunt
+from helpers.exercises.part import names_of
 from helpers.exercises.predict import Prediction
 from helpers.exercises.verdict import SpecError, agree, run_trusted
 
@@ -179,8 +180,8 @@ def given_by(cells) -> dict[str, tuple[dict, set]]:
             found[id] = dict(made), set(run)
         code = exercises([cell])[id].solution if id else python_of(cell.source)
         for node in ast.parse(code).body:
-            names, fixed = names_of(node)
-            for name in names:
+            fixed = may_be_repeated(node)
+            for name in sorted(names_of(node)):
                 made.pop(name, None)
                 run.discard(name)
                 if ast.unparse(node) == MY:
@@ -198,15 +199,11 @@ def statement(node, code: str) -> str:
     return strip_comments("\n".join(code.splitlines()[first - 1 : node.end_lineno]))
 
 
-def names_of(node) -> tuple[list, bool]:
-    """The names that a statement makes, and whether it may be repeated elsewhere at no cost."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return [(alias.asname or alias.name).split(".")[0] for alias in node.names], True
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return [node.name], True
-    names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    fixed = isinstance(node, ast.Assign) and all(isinstance(n, CONSTANTS) for n in ast.walk(node.value))
-    return names, fixed
+def may_be_repeated(node) -> bool:
+    """Whether a statement may be repeated elsewhere at no cost: an import, a definition, a constant."""
+    if isinstance(node, ast.Assign):
+        return all(isinstance(n, CONSTANTS) for n in ast.walk(node.value))
+    return isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
 
 
 def needed(sources: list[str], made: dict) -> str:
