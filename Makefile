@@ -22,8 +22,8 @@ ONE := $(if $(ONLY),--only="$$ONLY")
 SMOKE := NOISE_TO_DIGITS_MODE=smoke NOISE_TO_DIGITS_OUT="$$PWD/out/smoke"
 
 .DEFAULT_GOAL := help
-.PHONY: help ready setup run test test-fast test-long new lab start slides train bench editions execute check \
-        numbers links clean
+.PHONY: help ready setup run test test-fast test-long new lab start site open slides train bench editions execute \
+        check numbers links clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,7 +59,7 @@ ready:
 
 setup: ready  ## make the environment in .venv, nothing else
 
-run: ready  ## execute the notebooks into out/: notebooks, HTML pages, GIFs, PNGs (ONLY=02 for one)
+run: ready  ## execute the notebooks into out/, then make the site: open out/index.html (ONLY=02 for one)
 	@$(BUILD) run $(ONE)
 
 test: ready  ## style, tests, and both editions in smoke mode
@@ -80,10 +80,16 @@ lab: ready  ## open your copies (make start), or else the complete edition, in J
 start: ready  ## copy the student edition to my-work/; your answers are never overwritten
 	@$(BUILD) start
 
+site: ready  ## the site of the notebooks as they are saved: out/site, nothing is executed
+	@$(BUILD) site
+
+open: ready  ## show the site in a browser, digits alive too; Ctrl-C ends it
+	@$(BUILD) open
+
 slides: ready  ## the lecture's slides for a browser, offline: out/slides (ONLY=02 for one)
 	@$(BUILD) slides $(ONE)
 
-train: ready  ## train everything long from scratch; run it again to resume
+train: ready  ## train what is missing or out of date in data/, hours; run it again to resume
 	@$(PY) -m data.experiments
 
 bench: ready  ## training and sampling speed on this machine
@@ -107,7 +113,7 @@ numbers: ready  ## rewrite the marked numbers and tables in prose (README, TEACH
 links: ready  ## re-point badges and first cells: REPO=owner/name VERSION=tag
 	@$(BUILD) links $(if $(REPO),--repository="$$REPO") $(if $(VERSION),--version="$$VERSION")
 
-clean:  ## remove out/ (pages, slides, grading), caches, debris of killed writes; keeps .venv and my-work/
+clean:  ## remove out/ (site, slides, grading), caches, debris of killed writes; keeps .venv and my-work/
 	rm -rf out .pytest_cache .ruff_cache
 	find . \( -path ./.git -o -path ./.venv \) -prune -o -name __pycache__ -prune -exec rm -rf {} + \
 	  -o -type f -name '.*.part[0-9]*' -exec rm -f {} +

@@ -91,6 +91,7 @@ README = """\
     git clone --depth=1 https://github.com/ada/toy
     cd toy
 
+Read [the course on the web](https://ada.github.io/toy/), and [a book](https://other.github.io/book/).
 Thanks to https://github.com/other/project and https://github.com/hakimel/reveal.js.
 """
 
@@ -120,7 +121,8 @@ def test_one_command_re_points_badges_and_first_cells(fork):
         == 0
     )
     assert addresses(fork) == {"grace/copy.2", "other/project", "hakimel/reveal.js"}
-    assert "v1" not in (fork.root / "README.md").read_text()
+    text = (fork.root / "README.md").read_text()
+    assert "v1" not in text and "https://grace.github.io/copy.2/)" in text and "other.github.io/book" in text
     assert links.problems(fork) == []
     assert '[tool.other]\nversion = "2"' in (fork.root / "pyproject.toml").read_text(), (
         "another table changed"

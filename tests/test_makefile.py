@@ -94,6 +94,7 @@ def test_a_failed_environment_leaves_nothing_behind(folder):
      ["links", "--repository=a'b c/d", '--version=v"1; touch evil']),
     (["editions", "ONLY=$(touch evil) '"], ["editions", "--only=$(touch evil) '"]),
     (["run", "PIP_ARGS=--find-links \"my wheels\""], ["run"]),
+    (["site"], ["site"]), (["open"], ["open"]),
 ])  # fmt: skip
 def test_odd_words_arrive_as_they_are(folder, words, wanted):
     program(folder)

@@ -289,15 +289,18 @@ def test_seconds_are_kept_for_the_notebook_and_its_slow_code_cells(executed, tmp
     assert set(kept["cells"]) <= codes
 
 
-def test_run_leaves_pages_in_out_and_the_tree_alone(executed, tmp_path, capsys, monkeypatch):
+@pytest.mark.slow
+def test_run_leaves_notebooks_and_a_site_in_out_and_the_tree_alone(executed, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PIP_ARGS", "--no-index")  # pip finds nothing: as without a network
     course = copy(executed, tmp_path)
     before = {p: p.read_bytes() for p in course.complete.rglob("*") if p.is_file()}
-    assert command(course, "run", "--mode", "smoke", "--out", str(tmp_path / "out")) == 0
-    said, page = capsys.readouterr().out, (tmp_path / "out" / f"{NAME}.html").read_text()
+    out = tmp_path / "out"
+    assert command(course, "run", "--mode", "smoke", "--out", str(out)) == 0
+    said, page = capsys.readouterr().out, (out / "site" / f"{NAME}.html").read_text(encoding="utf-8")
     assert f"[1/1] {NAME}: 9 cells" in said and "MathJax could not be fetched" in said
+    assert f"open {out / 'index.html'} in a browser" in said and "to put right" not in said
     assert 'alt="A grey stripe [brighter to the right]"' in page and 'integrity="sha384-' in page
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {f"{NAME}.ipynb", f"{NAME}.html"}
+    assert {p.name for p in out.iterdir()} == {f"{NAME}.ipynb", "site", "index.html"}
     assert before == {p: p.read_bytes() for p in course.complete.rglob("*") if p.is_file()}
 
 

@@ -10,7 +10,7 @@ import build
 import deck_page
 import toy_course
 from builder import pages, slides
-from builder.course import BuildError, Course, read_notebook
+from builder.course import BuildError, Course
 from builder.source import Slide, read_source, take_slides
 
 COURSE = Course(Path(__file__).resolve().parents[1])
@@ -201,25 +201,6 @@ def test_the_speaker_view_shows_notes_and_clock(decks, tmp_path):
             page.keyboard.press("s")
         speaker = opened.value
         speaker.wait_for_function("() => document.body.innerText.includes('Ask:')", timeout=15_000)
-
-
-@browser.needs_browser
-def test_an_html_page_shows_formulas_and_pictures_without_the_network(decks, tmp_path):
-    notebook, folder, asked = read_notebook(COURSE.complete_path(NAMES[1])), decks.parent / "page", []
-    try:
-        pages.fetch_assets(folder / "assets")
-    except BuildError as err:
-        pytest.skip(str(err))
-    pages.write_page(notebook, NAMES[1], folder, offline=True)
-    with browser.page(tmp_path) as page:
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto((folder / f"{NAMES[1]}.html").resolve().as_uri())
-        page.wait_for_function("() => document.querySelectorAll('mjx-container svg').length > 20")
-        alts = page.evaluate("() => [...document.images].map((image) => image.alt)")
-        page.screenshot(path=folder / "page.png")
-    assert len(alts) > 5 and all(alts) and not [alt for alt in alts if alt.startswith("No description")]
-    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
-    assert not page.errors, page.errors
 
 
 # Of every page: how far below it its lowest picture or text reaches

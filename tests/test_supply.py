@@ -14,15 +14,16 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from nbformat.v4 import new_markdown_cell, new_notebook
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import browser
-from builder import pages
+import toy_course
+from builder import pages, site
 from builder.course import BuildError
+from builder.editions import write_editions
 
 ROOT = Path(__file__).resolve().parents[1]
 PINS, PAGE = ROOT / ".ci" / "constraints.txt", ROOT / ".github" / "LICENCES.md"
@@ -370,12 +371,15 @@ def unguarded(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def page_from_the_web(tmp_path_factory):
-    """A page with a formula, written where MathJax could not be fetched."""
+    """A page with a formula, of a site that was made where MathJax could not be fetched."""
     folder = tmp_path_factory.mktemp("page")
-    pages.write_page(new_notebook(cells=[new_markdown_cell("So $x_0 + 1$.")]), "page", folder, offline=False)
-    return folder / "page.html"
+    course = toy_course.make(folder / "course")
+    write_editions(course)
+    site.write_site(course, folder / "out", pip_args=["--no-index"], say=lambda text: None)
+    return folder / "out" / "site" / f"{toy_course.NAME}.html"
 
 
+@pytest.mark.slow
 def test_what_a_page_takes_from_the_web_has_its_hash(page_from_the_web):
     text = page_from_the_web.read_text(encoding="utf-8")
     assert len(foreign_tags(text)) == 1 and "mathjax" in foreign_tags(text)[0]

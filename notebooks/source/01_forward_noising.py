@@ -943,7 +943,7 @@ from helpers.sliders import sliders
 sliders(at_level, u=(0.0, 1.0, 0.02), kind=list(kinds), digit=(0, 9))
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# The sliders need a running kernel; a page shows only the picture above them. Try this:
+# In a running notebook the sliders draw anew; on the web page they move through recorded pictures. Try this:
 #
 # - Move $u$ to where you can just not name the digit, once with `linear`, once with `cosine`. The places on the way differ; is $\bar\alpha_t$ about the same?
 # - Keep that level and go through the digits. Which are lost sooner?

@@ -1404,6 +1404,10 @@ show.figure(fig, "Arrows from noisy points towards the best guess of the clean p
 # %% [markdown] slideshow={"slide_type": "skip"}
 # Where noisy data occur, the two rows agree. They differ at low noise, away from the squares, where the network was hardly ever trained and the walk rarely comes by.
 # At high noise the learned answers jitter, because $\hat x_0$ divides the network's small errors by a small $\sqrt{\bar\alpha_t}$.
+#
+# On the web page of the course the points are alive: they walk home while you watch, and you can draw data of your own.
+#
+# <!--live:points {"data": "moons", "autoplay": "no"}-->
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # ## Looking inside (optional)
@@ -1432,7 +1436,7 @@ show.gif_from_figures(frames, out_dir() / "02_points.gif", alt, seconds=3)
 # - One panel shows the points at level $t$ (grey), and the way that three of them have come.
 # - The other shows the answers of the network at that level. Each arrow goes from a grid place a quarter of the way to its $\hat x_0$. Orange are the $\hat x_0$ of the walk's own points, which lie faintly behind.
 #
-# First comes the picture at four levels: where do the arrows point at $t=900$, and where at $t=50$? Below it are the sliders, which need a running kernel. Things to try:
+# First comes the picture at four levels: where do the arrows point at $t=900$, and where at $t=50$? Below it are the sliders. Things to try:
 #
 # - Drag $t$ from right to left, the way the walk goes. Between which levels do the squares appear?
 # - Go up to $t=1000$. Why do the orange dots sit in the corners now? (Divided by one twenty-thousandth, every small error of the network is huge, and the clamp cuts it off at 1 or $-1$.)

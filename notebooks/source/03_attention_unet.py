@@ -1382,7 +1382,7 @@ show.figure(fig, "Places looked at against the noise level, four heads: 8 or 9 o
 # *What to see.* Which places a head prefers changes with the level. Follow head 2 in the first picture: at $t=20$ it looks to its left neighbour and to the corner, at $t=300$ to the left neighbour alone, and at $t=600$ it is undecided. No head dwells on its own place: the printed weights are hardly more than a fair share, mostly less, since the convolutions already bring what is near. At $t=900$ three heads
 # spread out, but head 3 still puts more than 0.40 on one place. The curves average over 200 digits: at the very highest levels, where there is nothing to see, all four heads spread out to 12 places or more. At $t=1$ heads 1 and 3 spread a little too.
 #
-# **Try it** (sliders need a running kernel) with another place, another level, another digit. The title counts the places looked at. Choose head 2 and lower $t$ from 1000: between 600 and 400 it settles on its left neighbour, just while the estimate of $x_0$ turns from a blur into the 0. Then compare a place on a stroke
+# **Try it** with another place, another level, another digit. The title counts the places looked at. Choose head 2 and lower $t$ from 1000: between 600 and 400 it settles on its left neighbour, just while the estimate of $x_0$ turns from a blur into the 0. Then compare a place on a stroke
 # with one on black paper. Which of them looks at fewer places?
 
 # %% slideshow={"slide_type": "skip"} tags=["hide-input", "optional"]

@@ -905,7 +905,7 @@ print(f"mnist.gif: {len(frames)} frames, {(out_dir() / 'mnist.gif').stat().st_si
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ### Try it: hold the film still (optional)
 #
-# The sliders need a running kernel. Move `step` along the stored walk: on the left sixteen $x_t$, beside them what the network expects of each, then
+# Move `step` along the stored walk: on the left sixteen $x_t$, beside them what the network expects of each, then
 # one `sample` enlarged (framed in the grids). Two things to see. The estimates begin alike, as one grey blur, and become sixteen different
 # pictures while $x_t$ is still mostly noise. And not all samples decide equally early: which is the last to become *one* digit, and does every one?
 #
@@ -1364,7 +1364,9 @@ print(f"      64 x 1,000 in 30 s needs {wide * 64_000 / 30 / 1000:.1f} TFLOP/s; 
 # | all samples alike | the noise is seeded anew for every image; broadcasting one $t$ or one noise over the batch | draw the batch at once, check shapes |
 # | out of memory, slow | batch or network too large, attention at full resolution | smaller batch, attention only at 7 x 7, bfloat16 |
 #
-# "Looking inside" draws several of these.
+# "Looking inside" draws several of these. On the web page of the course ten famous mistakes can be watched beside the right sampler, on points.
+#
+# <!--live:mistakes-->
 #
 # <!--slide 4 min
 # ## Bad samples have causes with names

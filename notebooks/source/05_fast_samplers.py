@@ -387,7 +387,9 @@ for k in (10, 20, 50):
 show.table(table, ["levels", "steps", "naive", "DDIM", "ancestral"], "Frechet distance, one seed")
 
 # %% [markdown] exercise_text="5.3" slideshow={"slide_type": "slide"}
-# The naive step takes away one level's noise, and then we claim that the noise of $k$ levels is gone. From there on the network is asked about a level that $x$ has not reached.
+# The naive step takes away one level's noise, and then we claim that the noise of $k$ levels is gone. From there on the network is asked about a level that $x$ has not reached. (On the web page of the course you can watch naive steps fail on points.)
+#
+# <!--live:points {"data": "moons", "sampler": "naive", "steps": "20", "autoplay": "no"}-->
 #
 # ## 4. Which levels? And is the top noise?
 #
@@ -1322,7 +1324,7 @@ check.found("5.9", line)
 #
 # Now choose for yourself: sampler, number of steps and seed. Start at 2 steps and go up. From how many on do the eight pictures stay what they are? Then keep the steps and change the sampler. Which samplers turn the same noise into the same digits?
 #
-# The four rows below are four such settings. The controls under them need a running kernel; a web page shows only the rows.
+# The four rows below are four such settings. Move the controls under them.
 
 # %% tags=["optional", "hide-input"] slideshow={"slide_type": "skip"}
 RULES = {"DPM-Solver++": dpm_solver, "DDIM": ddim, "ancestral": lambda n: ddim(n, eta=1.0)}

@@ -713,6 +713,10 @@ mine.credit("draw_digits", "Labelled", "guided", "TwoStep")
 # %% [markdown] exercise_text="6.7" slideshow={"slide_type": "slide"}
 # Look down a column first. It shows one noise and ten digits, and they share slant and stroke width: what the label leaves open, the noise decides. Then look along a row. On the right the digits of a class are plainer, and more alike.
 #
+# On the web page of the course this network draws in your browser: choose a digit and a scale, or draw one yourself and let the network redraw it.
+#
+# <!--live:digits-->
+#
 # ## 8. How diverse?
 #
 # Can we put a number on "more alike"? Take all pictures of one class and compare each with each *other*. As the distance of two pictures we take the root of the mean squared difference of their pixels. The mean of these distances is the diversity of the class. The diversity of the whole set is
@@ -1129,7 +1133,7 @@ check.found("6.10", line)
 #
 # ## 15. Turn the knob
 #
-# Choose a class, a scale and a seed, and your network and your walk draw eight digits in ten DPM-Solver++ steps. The picture shows five scales for one class and one seed. Below it are the sliders. They need a running kernel and draw anew when you release them.
+# Choose a class, a scale and a seed, and your network and your walk draw eight digits in ten DPM-Solver++ steps. The picture shows five scales for one class and one seed. Below it are the sliders. In a running notebook they draw anew when you release them.
 #
 # Move the scale from 1 to 8, then below 0. Then change the class and leave the seed: what stays the same?
 

@@ -1172,8 +1172,7 @@ if ddpm:
 #
 # ### Walk through the walk
 #
-# The walks of eight of your samples are stored. First an overview: the guesses of five of them. The slider below it shows one level of all eight: $x_t$ above, the network's guess of the clean picture below. (Sliders need a running
-# kernel.) Set `level` to 300, then move it down. Where do you first see in $x_t$ what it will be, and where in the guess? Is the first guess the final garment?
+# The walks of eight of your samples are stored. First an overview: the guesses of five of them. The slider below it shows one level of all eight: $x_t$ above, the network's guess of the clean picture below. Set `level` to 300, then move it down. Where do you first see in $x_t$ what it will be, and where in the guess? Is the first guess the final garment?
 
 # %% tags=["optional"] slideshow={"slide_type": "skip"}
 def walk_at(level=100):

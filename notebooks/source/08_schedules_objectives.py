@@ -388,7 +388,7 @@ show.table(lines, header, "ztsnr: linear with zero terminal SNR; straight: your 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
 # ### Try it: one digit, four schedules (optional)
 #
-# Here is one digit with the same noise at ten levels of four schedules. In which column do you lose the digit in each row? Below are sliders, which need a running kernel. Move `t`, and compare
+# Here is one digit with the same noise at ten levels of four schedules. In which column do you lose the digit in each row? Below are sliders. Move `t`, and compare
 # the SNR over the columns with what you still recognise.
 
 # %% tags=["optional", "hide-input"] slideshow={"slide_type": "skip"}

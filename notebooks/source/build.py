@@ -7,6 +7,8 @@
     python notebooks/source/build.py numbers          rewrite the marked numbers and tables in prose
     python notebooks/source/build.py slides           write the lecture's decks to out/slides
     python notebooks/source/build.py links            re-point badges and first cells to a repository
+    python notebooks/source/build.py site             make the site of the saved notebooks, out/site
+    python notebooks/source/build.py open             show the site in a browser; make it where there is none
     python notebooks/source/build.py run              execute everything into out/, the tree stays as it is
     python notebooks/source/build.py start            fill my-work/ with copies of the student edition
     python notebooks/source/build.py new 09 "A title" write the skeleton of a new notebook
@@ -40,8 +42,10 @@ from builder.fingerprint import changes, fingerprint
 from builder.links import write_links
 from builder.new import write_skeleton
 from builder.numbers import refill
-from builder.pages import fetch_assets, write_page
+from builder.pageparts import unrecorded
+from builder.pages import fetch_assets
 from builder.saved import problems as saved_problems
+from builder.site import serve, write_site
 from builder.slides import write_deck
 from builder.source import read_source
 from builder.start import start
@@ -120,12 +124,14 @@ def execute(course: Course, only: str | None, stale_only: bool, draft: bool) -> 
         name, target = path.stem, course.complete_path(path.stem)
         try:
             notebook = parse_notebook(editions(course, name, draft, say)[0])
-            if stale_only and not stale_parts(course, name, notebook):
+            fresh = not stale_parts(course, name, notebook) and not unrecorded(course, name, notebook.cells)
+            if stale_only and fresh:
                 write_editions(course, name[:2], draft, lambda text: None)
                 say(f"{name}: fresh")
                 continue
             say(f"{name}: {len(notebook.cells)} cells ...", end=" ")
-            seconds, noise = run_notebook(course, name, notebook, course.root / "out")
+            frames = course.complete / "live" / "frames"
+            seconds, noise = run_notebook(course, name, notebook, course.root / "out", record=frames)
             write_text(target, notebook_text(notebook))
             keep_seconds(course, name, seconds)
             write_editions(course, name[:2], draft, lambda text: None)  # the new expected pictures
@@ -143,25 +149,27 @@ def execute(course: Course, only: str | None, stale_only: bool, draft: bool) -> 
 
 
 def run(course: Course, only: str | None, out: Path, mode: str) -> None:
-    """Execute the complete edition into `out`: notebooks, HTML pages, GIFs, PNGs. The tree stays as it is."""
-    total, paths, offline, more = 0.0, course.source_paths(only), True, pip_args()
+    """Execute the complete edition into `out`: notebooks, GIFs, PNGs, the site. The tree stays as it is."""
+    total, paths, more = 0.0, course.source_paths(only), pip_args()
     make_folder(out)
-    try:
-        fetch_assets(out / "assets", more)
-    except BuildError as err:
-        offline = False
-        say(str(err).splitlines()[0])
-        say("MathJax could not be fetched: the pages will take it from the web when they are read")
     for i, path in enumerate(paths, start=1):
         notebook = complete_edition(read_source(path))
         say(f"[{i}/{len(paths)}] {path.stem}: {len(notebook.cells)} cells ...", end=" ")
         seconds, _ = run_notebook(course, path.stem, notebook, out, mode)
         total += seconds["all"]
         write_text(out / f"{path.stem}.ipynb", notebook_text(notebook))
-        write_page(notebook, path.stem, out, offline)
         say(f"{seconds['all']:.0f} s")
-    kinds = [f"{len(list(out.glob(f'*.{kind}')))} {kind}" for kind in ("ipynb", "html", "gif", "png")]
+    kinds = [f"{len(list(out.glob(f'*.{kind}')))} {kind}" for kind in ("ipynb", "gif", "png")]
     say(f"{len(paths)} notebooks in {total:.0f} s; in {out}: {', '.join(kinds)}")
+    site(course, out, [path.stem for path in paths], more)
+
+
+def site(course: Course, out: Path, executed=(), more=()) -> None:
+    """Make the site in `out`, with the notebooks named `executed` as they are there, the others as saved."""
+    say("the site ...")
+    for text in write_site(course, out, executed, more, say):
+        say(f"  to put right: {text}")
+    say(f"open {out / 'index.html'} in a browser (make open: with the digits alive)")
 
 
 def write_mistakes(course: Course, only: str | None, always=False, say=lambda text: None) -> list[str]:
@@ -202,7 +210,8 @@ def main(arguments=None) -> int:
     )
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    names = ("editions", "mistakes", "execute", "check", "numbers", "slides", "links", "run", "start", "new")
+    names = ("editions", "mistakes", "execute", "check", "numbers", "slides", "site", "open", "links", "run",
+             "start", "new")  # fmt: skip
     made = {name: commands.add_parser(name) for name in names}
     for name in ("editions", "mistakes", "execute", "check", "slides", "run"):
         made[name].add_argument("--only", metavar="NN", help="this notebook alone")
@@ -218,6 +227,7 @@ def main(arguments=None) -> int:
     made["links"].add_argument("--version", metavar="TAG", help="a tag or branch, default: as it is")
     made["run"].add_argument("--out", type=Path, help="the folder to fill, default out/")
     made["run"].add_argument("--mode", choices=MODES)
+    made["open"].add_argument("--port", type=int, default=8000, help="default 8000, or a free one after it")
     made["start"].add_argument("--into", type=Path, help="the folder to fill, default my-work/")
     made["new"].add_argument("number", metavar="NN", help="two digits")
     made["new"].add_argument("title", metavar="TITLE", help="without the number")
@@ -260,6 +270,12 @@ def obey(course: Course, chosen) -> bool | None:
         changed += write_editions(course, None, False, say)
     elif command == "slides":
         slides(course, chosen.only, out / "slides", chosen.draft)
+    elif command == "site":
+        site(course, out, more=pip_args())
+    elif command == "open":
+        if not (out / "site" / "index.html").exists():
+            site(course, out, more=pip_args())
+        serve(out / "site", chosen.port, say)
     elif command == "run":
         mode = chosen.mode or os.environ.get("NOISE_TO_DIGITS_MODE", "read")
         if mode not in MODES:

@@ -578,7 +578,7 @@ def hostile_page(tmp_path_factory):
     return re.split(r'<section id="number-\d+">', page.partition("</article>")[0])[1:]
 
 
-@pytest.mark.parametrize("number, text", enumerate(HOSTILE.values()), ids=HOSTILE)
+@pytest.mark.parametrize("number, text", list(enumerate(HOSTILE.values())), ids=HOSTILE)
 def test_what_is_printed_or_said_of_a_picture_is_text_on_a_page(hostile_page, number, text):
     found = Tags(hostile_page[number])
     assert found.bad == [] and found.alts == [hostile_notebook(text)[0]]

@@ -8,7 +8,10 @@ fingerprint.py  what the saved outputs were made from, and what of it has change
 execute.py      running notebooks and tidying their outputs
 saved.py        what a saved notebook must not contain
 slides.py       the lecture: decks for a browser
-pages.py        notebooks as HTML pages; the scripts that pages and decks need; templates/ for both
+site.py         the course as a site, built by Sphinx from saved notebooks
+pageparts.py    what the site adds to notebooks: recorded sliders, explained words, references, exercises
+pages.py        the scripts and fonts that site and decks need; templates/ has their look
+npm.py          what the site takes from npm, where there is npm
 numbers.py      numbers typed in prose, tied to data/results
 new.py          the skeleton of a new notebook, and the lists that name it
 start.py        the student's own copies in my-work/

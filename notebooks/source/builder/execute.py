@@ -38,26 +38,35 @@ class Client(NotebookClient):
 
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+RECORDED = "application/vnd.noise-to-digits.recorded+json"  # a slider's recording: what it took; not kept
 SECONDS_A_CELL = 1800
 SECONDS = "notebook_seconds"  # the results file
 
 
-def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[dict, list[str]]:
+def run(
+    course: Course, name: str, notebook, out: Path, mode="read", record: Path | None = None
+) -> tuple[dict, list[str]]:
     """Execute `notebook` in place and tidy it; GIFs and PNGs go to the folder `out`.
 
+    record: a folder for what its sliders show, for the site; None records nothing.
     Returns seconds, {"all": in all, cell id: of that cell}, and what its cells wrote to stderr (not kept).
     Raises BuildError naming the cell that failed, or the kernel that did not start or died.
     """
     make_folder(out)
-    start, began, seconds = time.perf_counter(), {}, {}
+    start, began, seconds, recording, unrecorded = time.perf_counter(), {}, {}, [], []
 
     def started(cell, cell_index):
         began[cell.id] = time.perf_counter()
 
     def executed(cell, cell_index, execute_reply):  # not called for markdown
-        seconds[cell.id] = time.perf_counter() - began[cell.id]
+        told = [o.data[RECORDED] for o in cell.outputs if RECORDED in o.get("data", {})]
+        extra = sum(each["seconds"] for each in told)
+        seconds[cell.id] = time.perf_counter() - began[cell.id] - extra
+        unrecorded.extend(each["reason"] for each in told if each["reason"])
+        recording.append(extra)  # no reader waits for it
 
     settings = {"NOISE_TO_DIGITS_MODE": mode, "NOISE_TO_DIGITS_OUT": str(out.resolve()), "TQDM_DISABLE": "1"}
+    settings["NOISE_TO_DIGITS_RECORD"] = str(record.resolve() / name[:2]) if record is not None else ""
     settings["NOISE_TO_DIGITS_MINE"] = ""  # nothing of what runs here is somebody's answer
     client = Client(
         notebook,
@@ -81,11 +90,11 @@ def run(course: Course, name: str, notebook, out: Path, mode="read") -> tuple[di
         raise BuildError(f"{name}: nothing was saved, {_explain(err, began, said)}") from None
     finally:
         said.close()
-    noise = tidy(notebook)
+    noise = tidy(notebook) + [f"no frames of a slider: {reason}" for reason in unrecorded]
     if mode == "read":
         made = {"mode": mode, "inputs": fingerprint(course, name, notebook)}
         notebook.metadata[RECORD] = notebook.metadata.get(RECORD, {}) | made
-    return {"all": time.perf_counter() - start, **seconds}, noise
+    return {"all": time.perf_counter() - start - sum(recording), **seconds}, noise
 
 
 def _explain(err: Exception, began: dict, said) -> str:
@@ -137,6 +146,8 @@ def tidy(notebook) -> list[str]:
                 if outputs and outputs[-1].output_type == "stream":
                     outputs[-1].text += output.text
                     continue
+            elif RECORDED in output.get("data", {}):
+                continue
             elif WIDGET in output.get("data", {}):
                 del output.data[WIDGET]
                 if set(output.data) <= {"text/plain"}:

@@ -26,6 +26,7 @@ PLACES = [
     (r"git clone [^\n]*?https://github\.com/", None),
     (r"repository-code: https://github\.com/", None),  # CITATION.cff
 ]
+SITE = r"(\[the course on the web\]\()https://[\w-]+\.github\.io/[\w.-]+/"  # GitHub Pages
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Links:
 
     def binder(self, path: str) -> str:
         return f"https://mybinder.org/v2/gh/{self.repository}/{self.version}?urlpath=lab/tree/{path}"
+
+    def site(self) -> str:
+        """Where GitHub Pages shows the site."""
+        owner, name = self.repository.split("/")
+        return f"https://{owner.lower()}.github.io/{name}/"
 
     def line(self, path: str) -> str:
         """What stands below the title of the notebook at `path`."""
@@ -111,7 +117,7 @@ def repoint(text: str, links: Links) -> str:
         else:
             new = rf"\g<1>{links.repository}\g<2>{links.version}"
             text = re.sub(f"({before}){REPOSITORY}({between}){VERSION}", new, text)
-    return text
+    return re.sub(SITE, rf"\g<1>{links.site()}", text)
 
 
 def problems(course: Course) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pages for a browser: a notebook as HTML, and the scripts that pages and slides need to work offline."""
+"""What site and slides need to work offline: scripts and fonts out of two wheels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from helpers.files import whole_or_not_at_all
 
-from .course import BuildError, write_text
+from .course import BuildError
 
 FOLDER = Path(__file__).parent / "templates"
-# how nbconvert finds our templates page/ and deck/, and what both share
+# how nbconvert finds our template deck/, and the parts of it in shared/
 TEMPLATES = dict(extra_template_basedirs=[str(FOLDER)], extra_template_paths=[str(FOLDER / "shared")])
 # The two wheels with their SHA-256, for pip.
 WHEELS = Path(__file__).parent / "wheels.txt"
@@ -26,15 +26,6 @@ ASSETS = {
     "sphinx_revealjs": {_REVEAL + name: name for name in _USED},
     "sphinx_mathjax_offline": {_MATHJAX + "tex-svg.js": "mathjax/tex-svg.js"},
 }
-
-
-def write_page(notebook, name: str, folder: Path, offline: bool) -> None:
-    """Write an executed notebook to folder/NAME.html; offline: formulas by folder/assets, not the web."""
-    from nbconvert import HTMLExporter
-
-    exporter = HTMLExporter(template_name="page", **TEMPLATES)
-    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": name}, "assets": offline})
-    write_text(folder / f"{name}.html", page)
 
 
 def fetch_assets(folder: Path, pip_args=()) -> None:
