@@ -6,12 +6,12 @@ import re
 import shutil
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 
 from browser import missing, needs_browser, page
-from conftest import ROOT
 from data.experiments import live_noise, live_points
 from helpers import data, metrics, sampling
 from helpers.models import PointMLP
@@ -19,6 +19,7 @@ from helpers.sampling import ancestral, ddim, dpm_solver, last, reverse, spaced
 from helpers.schedule import cosine, linear
 from helpers.training import denoising_loss
 
+ROOT = Path(__file__).resolve().parents[1]
 LIVE = ROOT / "notebooks" / "live"
 NUMBERS = ["sampling", "controls", "points_model", "points_weights", "points_train", "points_view"]
 SCRIPTS = [*NUMBERS, "points_panel", "points_stage", "points", "mistakes"]
