@@ -38,6 +38,9 @@
 #
 # - every claim is measured in front of you
 # - two CPU cores are enough; no GPU, no network connection
+# - at the end of today your installation runs, you know the notation, and your first exercise is accepted
+#
+# **A guess to write down:** in a few minutes a network turns noise into digits. How often do we ask it on the way: once, 25 times, or 1,000 times?
 #
 # Notes:
 # Say: today is preparation. At the end everyone has a working installation, knows the notation, and has had a first exercise accepted.
@@ -129,6 +132,8 @@ print("\n".join(todo) if todo else "All is well: go on.")
 # - **Training:** 60,000 digits, noise added. The question each time: *which part of this is noise?*
 # - **Making a picture:** begin with noise and nothing else. Let the network name the noise, take a little of it away, ask again.
 #
+# **Question:** the picture at the start contains no digit. Where does the digit come from?
+#
 # Notes:
 # Live: run the cells of section 2; the walk takes about two seconds. Below the text six walks from noise, as a moving picture that begins again by itself.
 # Say: this is the whole idea. How the network is built, trained, used and judged is what notebooks 01 to 04 are about.
@@ -163,6 +168,8 @@ show.gif(frames, out_dir() / "first_taste.gif", alt, scale=84 // walk[0].x.shape
 #
 # The network is asked 25 times. The label is the noise level $t$ of what is shown, from 1000 down to 0, the clean picture.
 #
+# **Look for** the first column in which you can say that the lower one will be a 3. What could still change after that?
+#
 # Notes:
 # Live: run the next cell, or look at the slide; two of the six walks, to look at in peace.
 # Say: not every digit is well made; notebook 04 counts them.
@@ -192,6 +199,8 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 # Together they make one sentence, the subject of notebook 01:
 #
 # $$x_t = \sqrt{\bar\alpha_t}\;x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon$$
+#
+# In words: take a part of the clean picture, add a part of noise, and you have the noisy picture. The roots are there because variances add, and $\bar\alpha_t$ and $1-\bar\alpha_t$ are shares of variance.
 #
 # Notes:
 # Say: nobody learns this by heart. The whole table is in section 7 of notebook 00, with a glossary; each symbol has one meaning, everywhere. Point out that the array at t is the symbol with index t, as in the papers: level 0 is the clean picture, and the first step leads to level 1.
@@ -301,6 +310,10 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 # a.reshape(-1, 1, 1, 1) * x
 # ```
 #
+# These two are the most frequent mistakes in diffusion code: a root forgotten, a reshape forgotten. Exercises 1.1 and 1.5 need both.
+#
+# **Question:** and if `x` has shape `(16, 16)`? There is no error. What gets its own factor then?
+#
 # Notes:
 # Say: the root and the reshape are the two most frequent mistakes in diffusion code. Exercises 1.1 and 1.5 need both.
 # Ask: what if x has shape (16, 16)? (No error: every column gets a factor, where every row should. Silent mistakes are the bad ones.)
@@ -313,9 +326,13 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 #
 # $$\mathbb E\,\big(Y - f(X)\big)^2 \;\text{ is smallest at }\; f(x) = \mathbb E[Y \mid X = x]$$
 #
+# In words: guess the mean. If you saw something, guess the mean of what is still possible.
+#
 # - nothing seen that tells about $Y$: say its mean; the error left is its variance
 # - a denoiser knows the noisy picture $x_t$. Trained with squared error, it answers with the *average* of all clean pictures that could be under this noise, each by its probability
 # - hence a single leap from noise to picture gives a blur, and the way back is walked in many small steps
+#
+# **Question:** under the noise there is a 4 or a 9, both equally likely. What does the best denoiser answer?
 #
 # Notes:
 # Say: this is question 4 of the quiz; keep it in mind for notebook 02, where this best denoiser is computed exactly. Question 5, the U-Net: halves the resolution a few times, doubles it back, and carries the detail across by skip connections; needed in notebook 03 only.
@@ -369,7 +386,11 @@ except Exception as error:
 # | **break** | working code with one thing changed, and why it fails |
 # | **hunt** | the number of the one wrong line |
 #
-# What is right is kept in my-work/mine.py. At the end of notebook 04 that file draws digits.
+# - a prediction is never wrong, only off: your first answer stands
+# - a hunt goes by a seed: your neighbour looks for another line
+# - what is right is kept in `my-work/mine.py`. At the end of notebook 04 that file draws digits
+#
+# **Question:** why write a number down before you see the truth?
 #
 # Notes:
 # Say: a prediction is never wrong, only off; the first answer stands. Hunts go by a seed, so that neighbours have different ones.
@@ -378,6 +399,8 @@ except Exception as error:
 #
 # <!--slide 2 min
 # ## A function gets one of four answers
+#
+# From above: nothing filled in, a usual mistake, a crash, the right answer.
 #
 # Notes:
 # Live: run the demonstration cell; it asks a checker of its own, so nobody's summary changes. From above: nothing filled in, a usual mistake, a crash, the right answer.
@@ -437,6 +460,10 @@ middle = demo("0.0", middle)
 # - 0.1: where does the middle, `top / 2`, have to go?
 # - 0.2: `torch.rand` or `torch.randn`? The noise comes from `generator`
 # - stuck? Two hints unfold below each exercise
+#
+# On paper first: a straight line takes 0 to $-1$ and `top` to 1. Then write, run the cell, and read what `check` says.
+#
+# **Question:** why a generator with a seed, and not just `randn`?
 #
 # Notes:
 # Give six minutes for both. Common mistakes: values in [0, 1] because stretching and moving were forgotten (0.1); rand for randn, even noise for the bell (0.2). A third: noise drawn without the generator, which cannot be repeated. check names them.
@@ -671,6 +698,8 @@ check.truth("0.3", twice.std())
 # | 03 Attention U-Net | 8x8 digits; residual blocks, attention, scores | 195 min |
 # | 04 MNIST sampling | 28x28 digits; two samplers, how good, what goes wrong | 120 min |
 # | 05 to 08 | faster samplers, digits on request, a lab, which knobs matter | 105 to 125 each |
+#
+# **You have one evening only?** Notebook 00 has a table for that: two and a half hours, and at the end digits drawn by your own code.
 #
 # Notes:
 # Say: 01 to 04 build on each other, in this order. 06 uses a sampler of 05; 07 and 08 can be read any time after 04. Parts called "Looking inside" can be left out. Work in the copy that make start makes.

@@ -30,11 +30,7 @@
 # <!--slide 1 min
 # # 01 Forward noising: digits dissolve
 #
-# A diffusion model learns the way back from noise. Today we go the way there.
-#
-# - one small step, a thousand of them, and a single jump that does the same
-# - schedules: how fast the picture goes
-# - is the end really noise?
+# A diffusion model learns the way back from noise. Today we go the way there: one small step, a thousand of them, and a single jump that does the same. How fast does the picture go, and is the end **really** noise?
 #
 # Notes:
 # Say: grey is today: q(x_t | x_{t-1}) is the distribution of the picture after one step of noise. Orange comes in notebook 02: p_theta is a network's step back, theta its weights. No network today and no training. Everything runs in about a minute on two cores, so everybody can run along.
@@ -166,6 +162,10 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 #
 # $$x_t = (\text{some factor})\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, I)$$
 #
+# In words: keep a part of the picture just before, and add Gaussian noise of variance $\beta_t$. A level is a place on this line, and a step leads from one to the next.
+#
+# **Question:** for $T = 1000$ steps, how many entries has the array `betas`?
+#
 # Notes:
 # Say: beta is a variance, from 0.0001 at the first step to 0.02 at the last; the noise is multiplied by its root, because variances add. T steps lead through T + 1 levels, and betas[t] is beta_t; this one line holds for the whole course. No step leads to level 0, so betas[0] is 0. The last row comes in exercise 1.4.
 # Ask: how many entries has betas for T = 1000 steps? (1001: one for each level, 0 to 1000.)
@@ -229,6 +229,10 @@ show.figure(fig, "A line of levels, 0 (x_0, clean) to T (x_T, noise); a step, be
 # - `t`: shape `(B,)`, one level for each example; `betas`: shape `(T + 1,)`
 # - given: `at(betas, t, x_prev)` is `betas[t]` in shape `(B, 1)` or `(B, 1, 1, 1)`
 #
+# First on paper: variances of independent things add, and a factor $c$ multiplies a variance by $c^2$. Which $c$ keeps the variance at 1? Then two lines of code.
+#
+# **A guess to write down:** without any factor, where is the variance after a thousand steps?
+#
 # Notes:
 # Give nine minutes. Common mistakes: beta where its root belongs; a factor of 1 minus the root of beta; betas[t] multiplied without at, which stops with an error for most shapes and silently scales the columns when B happens to fit. check names both.
 # Ask: why does the function take the noise as an argument, instead of drawing it? (Because then the same noise can be used again: to test the function, to compare methods, and as the answer a network has to give.)
@@ -237,7 +241,9 @@ show.figure(fig, "A line of levels, 0 (x_0, clean) to T (x_T, noise); a step, be
 # <!--slide 2 min
 # ## A thousand invisible steps leave no digit
 #
-# The first step shows nothing (*clean*, $t = 1$). Even the last and largest adds noise of only $\sqrt{0.02} \approx 0.14$.
+# - The first step shows nothing: compare *clean* and $t = 1$. Even the last and largest adds noise of only $\sqrt{0.02} \approx 0.14$.
+# - In which column does the square go, in which the 3? Is that the same noise level?
+# - Each single step can nearly be undone. A diffusion model learns to do just that, a thousand times.
 #
 # Notes:
 # Live: run the cell below exercise 1.1. It uses your function if check accepted it.
@@ -302,6 +308,8 @@ show.rows({"a square": strip[0], "a digit": strip[1]}, labels=[show.level(t) for
 # ## Both roots together bring the variance to 1
 #
 # $$x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \operatorname{Var}(x_t) = (1-\beta_t)\,\operatorname{Var}(x_{t-1}) + \beta_t$$
+#
+# Take 1 away on both sides: $\;\operatorname{Var}(x_t) - 1 = (1-\beta_t)\,\big(\operatorname{Var}(x_{t-1}) - 1\big)$. In words: every step makes the distance from 1 a little smaller.
 #
 # Notes:
 # Have run: the cells below (three chains of a thousand steps; a second or two). The figure comes on a click: let them do exercise 1.2 first, five minutes: take away one of the two roots, so that the chain ends near nothing.
@@ -394,8 +402,15 @@ show.figure(
 #
 # $$x_1 = \sqrt{0.5}\; x_0 + \sqrt{0.5}\;\epsilon_1 \qquad\qquad x_2 = \sqrt{0.5}\; x_1 + \sqrt{0.5}\;\epsilon_2$$
 #
+# Put the first line into the second:
+#
+# $$x_2 = \sqrt{0.5}\,\Big(\sqrt{0.5}\; x_0 + \sqrt{0.5}\;\epsilon_1\Big) + \sqrt{0.5}\;\epsilon_2$$
+#
 # - by what is $x_0$ multiplied in $x_2$?
-# - what is the variance of all the noise in $x_2$?
+# - what is the variance of all the noise in $x_2$? (The two noises are independent.)
+# - a test: if $x_0$ has variance 1, which variance must $x_2$ have?
+#
+# **Your turn: 1.3.** Write two numbers down, four minutes, on paper.
 #
 # Notes:
 # Have them write two numbers down: exercise 1.3, four minutes. The cell behind it measures both. Usual answers that are off: 0.25 for the factor (the roots forgotten), 1 for the variance (the first noise is faded by the second step too).
@@ -499,6 +514,10 @@ print(f"your alpha-bar and the schedule's differ by less than {1e-6 if differenc
 # - 1.5: after two steps the factor was $\sqrt{\alpha_1\alpha_2}$ and the variance of the noise $1 - \alpha_1\alpha_2$. After $t$?
 # - done early? With `q_sample`, draw one digit at $t = 100$, 200 and 400
 #
+# A test by hand: the two steps of 1.3. What must `alpha_bar` be at the levels 0, 1 and 2?
+#
+# **Afterwards:** compare your lines of 1.1 and 1.5. What is the same, and what is new?
+#
 # Notes:
 # Give eleven minutes for both; 1.4 is one line. Common mistakes: cumsum for cumprod, or a second 1 put in front (1.4); 1 - a without its root in front of the noise, or alpha_bar[t] without at (1.5).
 # Ask: what is the same in 1.1 and 1.5, and what is new? (The same line with another constant: alpha-bar for 1 - beta.)
@@ -507,14 +526,21 @@ print(f"your alpha-bar and the schedule's differ by less than {1e-6 if differenc
 # <!--slide 5 min
 # ## All steps collapse into one jump, because variances add
 #
-# $$x_2 = \sqrt{\alpha_2\alpha_1}\;x_0 + \sqrt{\alpha_2(1-\alpha_1)}\;\epsilon_1 + \sqrt{1-\alpha_2}\;\epsilon_2$$
+# Two steps, the first put into the second ($\alpha_t = 1 - \beta_t$):
 #
-# $$\alpha_2(1-\alpha_1) + (1-\alpha_2) = 1 - \alpha_1\alpha_2$$
+# $$x_2 = \sqrt{\alpha_2}\,\big(\sqrt{\alpha_1}\,x_0 + \sqrt{1-\alpha_1}\,\epsilon_1\big) + \sqrt{1-\alpha_2}\,\epsilon_2$$
+#
+# $$\phantom{x_2} = \sqrt{\alpha_2\alpha_1}\,x_0 + \sqrt{\alpha_2(1-\alpha_1)}\,\epsilon_1 + \sqrt{1-\alpha_2}\,\epsilon_2$$
+#
+# The noises are independent, so their variances add:
+#
+# $$\alpha_2(1-\alpha_1) + (1-\alpha_2) = \alpha_2 - \alpha_2\alpha_1 + 1 - \alpha_2 = 1 - \alpha_1\alpha_2$$
+#
+# Two steps look like one with $\alpha = \alpha_1\alpha_2$. Merge on, step by step:
 #
 # $$x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\epsilon, \qquad \bar\alpha_t = \alpha_1\,\alpha_2 \cdots \alpha_t$$
 #
-# - $\alpha_t = 1 - \beta_t$: share of the variance that one step keeps; $\bar\alpha_t$: what all steps up to $t$ keep together
-# - $\epsilon$ is *one* noise that stands for all: which step gave what is lost
+# - $\epsilon$ is *one* noise that stands for all: nobody can tell which step gave what
 # - the *squares* of the two factors add to 1 (in a cross-fade the factors themselves do)
 #
 # Notes:
@@ -526,6 +552,8 @@ print(f"your alpha-bar and the schedule's differ by less than {1e-6 if differenc
 # ## The spike of bare paper melts into the bell
 #
 # Above, one digit. Below, the pixels of *all* digits at that level, and the curve of $\mathcal N(0, 1)$.
+#
+# **Look for** the level from which you cannot tell the histogram from the curve. Does the picture then hold nothing any more?
 #
 # Notes:
 # Live: run the cell below exercise 1.5. Under the histograms stand the two factors of the jump.
@@ -645,6 +673,8 @@ show.table(compared, header, f"One pixel, {n:,} times each way (s.e.: standard e
 # ## The jump is the chain, measured
 #
 # One pixel, sent through both thousands of times. $D$: the largest gap between two cumulative curves.
+#
+# Grey: the gaps that chance alone makes. Which mistake leaves the grey band, and at which levels?
 #
 # Notes:
 # Have run: the cells of "Measured" (they take a few seconds). The table above this figure compares means and variances; the Kolmogorov-Smirnov statistic also sees a wrong shape. Grey: what chance alone produces.
@@ -794,9 +824,13 @@ show.figure(fig, "A pixel's density over t, twice. Left: from 0.75 a narrow band
 #
 # $$\bar\alpha_t = \frac{f(t/T)}{f(0)}, \qquad f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right), \qquad s = 0.008$$
 #
+# In words: alpha-bar falls like a squared cosine from 1 to 0. The offset $s$ keeps the first betas from being next to nothing.
+#
 # - **linear**: a line through the betas; take what alpha-bar comes out
-# - **cosine**: the other way round. One step multiplies $\bar\alpha$ by $1-\beta_t$; no beta above 0.999
+# - **cosine**: the other way round. $\bar\alpha_t = (1-\beta_t)\,\bar\alpha_{t-1}$, so $\beta_t =\;?$ And no beta above 0.999
 # - what matters is the curve of $\bar\alpha_t$, or $\mathrm{SNR}(t) = \bar\alpha_t/(1-\bar\alpha_t)$
+#
+# Ten minutes, or at home. **First:** for $T$ steps, how many values of $f$ do you need?
 #
 # Notes:
 # Say: cosine is from Nichol and Dhariwal 2021; DDPM has linear betas. The offset s keeps the first betas from being next to nothing, the cut keeps the last one below 1. Ten minutes, or homework; the usual mistakes are T values instead of T + 1, a missing 0 in front, and float32 near u = 1.
@@ -874,6 +908,8 @@ show.figure(fig, "Four panels, linear solid, cosine dashed: beta; alpha, near 1 
 # ## The usual betas for only 200 steps do not end in noise
 #
 # The same digit and noise at the same share $u$ of the way. Third row: betas up to 0.02, but $T = 200$.
+#
+# Compare the last column: which rows show the same picture, and what is it a picture of? Is there still a 3 in the third row? Write down yes or no.
 #
 # Notes:
 # Have run: the cell below. Linear and cosine have 1,000 steps; the third row has 200 steps with betas up to the same 0.02.
@@ -1080,6 +1116,8 @@ linear_betas = check("1.8", linear_betas)
 #
 # $$\ln\bar\alpha_T = \sum_{t=1}^T \ln(1-\beta_t) \approx -\sum_{t=1}^T\beta_t$$
 #
+# In words: how much of the picture is left at the end depends on the sum of all betas, and on little else.
+#
 # Notes:
 # Have run: the cells below ask a dozen readers, which takes about seven seconds. The figure comes on a click.
 # Say: rescaled betas, the cosine schedule, or zero terminal SNR (Lin et al.), which shifts and stretches the curve of the root of alpha-bar to end at exactly 0. All three bring the reader down to chance.
@@ -1238,7 +1276,7 @@ print("your Schedule agrees with that of helpers:", bool(gap < 1e-6))
 # <!--slide 5 min
 # ## Find the wrong line: 1.10
 #
-# ```
+# ```python
 # 1  x0 = images
 # 2  betas = linear_betas(200)
 # 3  alpha_bar = alpha_bar_of(betas)
@@ -1247,7 +1285,12 @@ print("your Schedule agrees with that of helpers:", bool(gap < 1e-6))
 # 6  x_t = a.sqrt() * x0 + (1 - a).sqrt() * noise
 # ```
 #
-# These six lines are right. In your notebook one of them is not; by the seed another one for everybody.
+# These six lines are right. In your notebook one of them has been spoilt, and your neighbour has another one. Eight minutes. Which number tells which line?
+#
+# - $t = 0$: nothing has happened yet, so which mean and variance are due?
+# - $t = 50$: $\bar\alpha = 0.53$, and the digits have variance 0.57. Which variance is due?
+# - the last level: which mean tells `randn` from `rand`?
+# - two pictures of one batch: how do you see whether they got the same noise?
 #
 # Notes:
 # Live: `check.hunt("1.10", seed=7)`, with another seed for each row of the room. Eight minutes.
@@ -1470,6 +1513,8 @@ else:
 # - if you know the noise, you know the picture
 #
 # **Next**, notebook 02: who tells us the noise? The best possible answer, a loss, a first network, and the way back.
+#
+# **Before you go:** in one sentence, why do many Gaussian steps merge into one?
 #
 # Notes:
 # Say: the self-check in the notebook has five questions; whoever can answer them without scrolling is ready for 02.

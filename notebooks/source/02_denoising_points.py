@@ -31,6 +31,10 @@
 # - first with the best denoiser there can be, which a formula gives, and which only copies
 # - then with a small network that learns to imitate it, and does not copy
 #
+# At the end you can write the best denoiser of a data set, turn predicted noise into a direction, and walk from pure noise to new points, with fresh noise or without.
+#
+# **A guess to write down:** the chain has 1,000 levels. The network is asked at every 2nd, every 5th, every 20th level only. From which on is a checkerboard no longer sharp?
+#
 # Notes:
 # Say: everything today carries over to images; two numbers a point instead of 784 let us see it.
 # Ask: what does $x_t$ look like at the last level, and what does it still say about $x_0$? (Gaussian noise; next to nothing. Notebook 01.)
@@ -66,6 +70,8 @@ from helpers.training import Run, train
 # ## Two data sets: a thin one and a sharp one
 #
 # The board is the harder one. A number says how well it comes out: the share of samples inside its squares.
+#
+# On the right, a twentieth of the levels is enough to wash the edges out. **Question:** why are sharp edges hard for a smooth function?
 #
 # Notes:
 # Say: 10,000 points each, the cosine schedule with 1000 levels. On the right a twentieth of the levels is enough to wash out the edges.
@@ -146,7 +152,8 @@ show.figure(fig, "Left: two interleaved half circles. Middle: eight sharp square
 #
 # - before we looked, each point was equally likely
 # - point $i$ gives $x_t$ with the density $\mathcal N\big(x_t;\;\sqrt{\bar\alpha_t}\,x^{(i)},\;(1-\bar\alpha_t)\,I\big)$
-# - how likely is point $i$ now? And which single guess has the smallest squared error?
+# - Bayes' rule: how likely is point $i$ now? Call this $w_i$
+# - which single guess $g$ makes $\sum_i w_i\,\lVert x^{(i)}-g\rVert^2$ smallest?
 #
 # ```python
 # def exact_denoiser(x_t, t, points, schedule):
@@ -154,6 +161,8 @@ show.figure(fig, "Left: two interleaved half circles. Middle: eight sharp square
 #     # x_t (B, 2), t (B,), points (N, 2); returns (B, 2)
 #     ...
 # ```
+#
+# Fifteen minutes, best at home. **To test yours:** what becomes of the weights at very low noise, and what at very high noise?
 #
 # Notes:
 # Say: Bayes' rule with equal priors and one Gaussian around each shrunk point; the fold in the notebook proves that the expectation is the best guess. The exercise takes 15 minutes, best at home or in the lab; the next slide shows its answer.
@@ -165,7 +174,9 @@ show.figure(fig, "Left: two interleaved half circles. Middle: eight sharp square
 #
 # $$\mathbb E[x_0\mid x_t]=\sum_i w_i\,x^{(i)},\qquad w_i=\operatorname*{softmax}_i\left(-\frac{\lVert x_t-\sqrt{\bar\alpha_t}\,x^{(i)}\rVert^2}{2\,(1-\bar\alpha_t)}\right)$$
 #
-# Arrows point from $x_t$ to the best guesses, the green dots. The data are 200 points of the moons.
+# In words: the best guess is an average of all data points, and the points that fit $x_t$ count most. Arrows point from $x_t$ to these guesses, the green dots. The data are 200 points of the moons.
+#
+# **Question:** at $t = 400$ many dots lie where no data are. Is that an error?
 #
 # Notes:
 # Say: at $t=50$ nearly every answer sits on a moon; at $t=400$ many lie between the moons; at $t=800$ all are close to the mean. In the notebook the next picture shows the weights for one $x_t$.
@@ -392,13 +403,16 @@ show.figure(fig, "Three pairs of bell curves of the same width, their means 0, 1
 # 1. the likelihood has a lower bound, a sum over the steps
 # 2. each term compares the model's step back with the posterior $q(x_{t-1}\mid x_t,x_0)$
 # 3. both are Gaussian with fixed variances, so only the means matter
-# 4. in the posterior's mean all is known but the noise $\epsilon$: let the network predict it
+# 4. the posterior's mean is $\tilde\mu_t=\frac{1}{\sqrt{\alpha_t}}\Big(x_t-\frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\epsilon\Big)$. All in it is known but the noise $\epsilon$: let the network predict it
 #
 # ```python
 # def simple_loss(model, x0, t, noise, schedule):
 #     """The mean squared error of the predicted noise over a batch, one number."""
 #     ...
 # ```
+#
+# - what may the network see, and what is its target?
+# - why may every example of the batch have another level?
 #
 # Notes:
 # Say: terms are compared by the KL divergence; for two Gaussians of one width it is the squared distance of the means (picture in the notebook). The five steps stand there in full; in the room go through the idea of each. Give 6 minutes, then run the check cell on the projector. The two most common mistakes: the network is shown $x_0$, or $x_0+\epsilon$ without the factors; and the squares are summed instead of averaged, so that the loss grows with the batch.
@@ -472,10 +486,15 @@ simple_loss = check("2.3", simple_loss)
 # <!--slide 2 min
 # ## A bound on the likelihood becomes a squared error
 #
+# $\mu_\theta$ is the mean of 2.3 with $\epsilon_\theta$ for $\epsilon$. In the difference of the two $x_t$ drops out:
+#
+# $$L_{t-1}=\frac{1}{2\sigma_t^2}\,\mathbb E\,\lVert\tilde\mu_t-\mu_\theta\rVert^2=\frac{\beta_t^2}{2\sigma_t^2\,\alpha_t\,(1-\bar\alpha_t)}\;\mathbb E\,\lVert\epsilon-\epsilon_\theta\rVert^2$$
+#
+# Drop the factor in front, and take all levels together:
+#
 # $$L_\text{simple}=\mathbb E_{x_0,\,t,\,\epsilon}\;\big\lVert \epsilon-\epsilon_\theta(\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon,\;t)\big\rVert^2$$
 #
-# - dropped on the way: the factor $\beta_t^2\,/\,\big(2\sigma_t^2\,\alpha_t\,(1-\bar\alpha_t)\big)$ in front of each level
-# - what is left needs no chain, only a point, a level and noise
+# In words: mix a point with noise at some level, ask the network which noise it was, and count the squared error. No chain is needed.
 #
 # **Next, your turn, 2.4:** $\nabla_x\log\mathcal N(x;\,m,\,s^2 I)=\;?$ And for $x_t$, whose mean is $\sqrt{\bar\alpha_t}\,x_0$: write it with $\epsilon$.
 #
@@ -553,7 +572,7 @@ score = check("2.4", score)
 #
 # $$\nabla_{x_t}\log p_t(x_t)=-\frac{\mathbb E[\epsilon\mid x_t]}{\sqrt{1-\bar\alpha_t}}\approx-\frac{\epsilon_\theta(x_t,t)}{\sqrt{1-\bar\alpha_t}}$$
 #
-# Blue: the density of noisy moons. Arrows: the direction of the score.
+# In words: turn the predicted noise round, and divide it by how much noise there is. Blue: the density of noisy moons. Arrows: the direction of the score.
 #
 # Notes:
 # Say: Tweedie's formula. The proof is two lines in the fold: differentiate the mixture, recognise the posterior mean of the noise. For the exact denoiser the density is known; in the notebook automatic differentiation gives the same arrows, up to rounding. The most common mistakes of 2.4: the wrong sign, and a division by the variance in place of its root.
@@ -717,11 +736,16 @@ print("these lines are helpers' PointMLP:", torch.allclose(forward(net, x, t), n
 # <!--slide 2 min
 # ## Training is a regression with fresh noise in every step
 #
-# - draw points, a level for each, noise; the loss; its gradient; one step of AdamW
-# - no chain, no sampling; the learning rate warms up, stays, falls to zero
-# - samples come from an average of the weights over time (EMA)
+# 1. draw some points, a level for each of them, and noise
+# 2. compute the loss of this batch, your `simple_loss`
+# 3. compute its gradient, cut it to norm 1, and make one step of AdamW
+# 4. average the weights over time (EMA): $\bar\theta\leftarrow d\,\bar\theta+(1-d)\,\theta$. Samples come from $\bar\theta$
+#
+# The learning rate warms up, stays, and falls to zero. There is no chain and no sampling.
 #
 # **Your turn, 2.6:** how small can this loss become? Sketch the smallest possible loss of the board at $t=1,\ 8,\ 64,\ 256,\ 512,\ 900$: six numbers between 0 and 1.5.
+#
+# Draw a curve through them, and say why yours rises, falls or stays.
 #
 # Notes:
 # Say: this is all of diffusion training; students write it in notebook 04. Let everybody draw a curve before the next slide; ask two of them to say why theirs rises, falls or stays.
@@ -798,7 +822,7 @@ sketch = check.written("2.6")  # None where nothing was written down
 # <!--slide 3 min
 # ## The loss cannot reach zero: each level has its floor
 #
-# Green: the exact denoiser, the floor on the points it knows. Orange: the network.
+# Green: the exact denoiser, the floor on the points it knows. Orange: the network. **Question:** at the lowest noise green is best on its own points and worst on fresh ones. Why?
 #
 # Notes:
 # Say: left, both losses fall fast and then hardly move, far above zero; that is not bad training, $x_t$ does not say where it came from. Right, the floor by level: near 1 at low noise (lower again at t = 1 and 2, where the known points give part of it away), near 0 at high noise. "Equally hard at all levels" is wrong.
@@ -1011,9 +1035,13 @@ posterior_variance = check("2.7", posterior_variance)
 #     ...
 # ```
 #
-# - at `t_next`: $\sqrt{\bar\alpha}\,x_0$, and noise of variance $1-\bar\alpha$, with the $\bar\alpha$ of `t_next`
+# $$x_s=\sqrt{\bar\alpha_s}\;x_0\;+\;\boxed{\;?\;}\;\epsilon\;+\;\sigma\,z,\qquad \sigma^2=\eta^2\times\text{posterior variance}$$
+#
+# - $s$ is `t_next`. There: $\sqrt{\bar\alpha}\,x_0$, and noise of variance $1-\bar\alpha$, with the $\bar\alpha$ of `t_next`
 # - `eta` squared times the posterior variance of it is fresh `noise`
 # - the rest is the noise we know, `eps`
+#
+# `eta = 1` draws anew all that is unknown, `eta = 0` draws nothing. The two noises are independent: what adds up, variances or standard deviations? **A test:** what must come out for `t_next = 0`?
 #
 # Notes:
 # Say: what is left for eps is found by subtracting variances. Give 12 minutes, then run the check cell. The two most common mistakes: fresh noise comes on top, without making the old noise weaker, and variances stand where their roots belong.
@@ -1224,6 +1252,8 @@ show.table(rows, ["right step, at every 20th level", "inside, clamped", "not cla
 # ## A number alone says little: beside it stands its floor
 #
 # Floor: the same measure for real data against other real data. Blue is real, orange sampled.
+#
+# **Question:** what would these numbers be for the exact denoiser of the training points? Would one of them alone give it away?
 #
 # Notes:
 # Say: 10,000 samples of each. The sliced Wasserstein distance is about one and a half times its floor for the moons and about twice for the board; the nearest training point is about as far as for fresh data, so the typical sample is no copy, unlike with the exact denoiser. What is wrong with the board sits at its edges and in a haze between the squares.
@@ -1728,6 +1758,8 @@ show.figure(fig, "Left: the share of samples whose estimate lies in their final 
 # - To skip levels, take a step that covers the distance.
 #
 # Next: notebook 03, the same walk for images of digits, with an attention U-Net.
+#
+# **Before you go:** why does the network generalise, although the minimum of its loss does not?
 #
 # Notes:
 # Say: the self-check list in the notebook is the homework reading; exercises 2.1, 2.5 and 2.7 are open, and so is the hunt.

@@ -31,6 +31,10 @@
 # - we build a small U-Net with attention, and train it in a minute and a half
 # - we find out whether what it draws is any good
 #
+# At the end you can write a residual block, attention and a U-Net, say why this network is asked for $v$, and name a test that a blurry average passes.
+#
+# **A guess to write down:** the network draws 48 digits. How many of them will a classifier read with confidence?
+#
 # Notes:
 # Say: notebook 02 moved points in the plane; today the points are pictures of 8 x 8 pixels, and the one thing that has to change is the network.
 # Ask: which parts of notebook 02 does the reverse loop need from the network? (Only its prediction for x_t and t. It does not care what is inside.)
@@ -135,6 +139,8 @@ print(f"pixels: mean {x.mean():.2f}, standard deviation {x.std():.2f}, from {x.m
 # - **GroupNorm**, not BatchNorm: in our batches every picture has another noise level.
 #
 # > **Your turn: 3.1**, 10 minutes. `forward(self, x, emb)`: `x` is (B, c_in, H, W), `emb` is (B, emb_dim); return (B, c_out, H, W)
+#
+# **Question:** why would BatchNorm hurt here, although it is fine in a classifier?
 #
 # Notes:
 # Say: the three points are the whole block; it is four lines of code. The formula comes with the U-Net, three slides on.
@@ -321,6 +327,8 @@ attention = check("3.3", attention)
 # ## Without $\sqrt d$ the softmax turns into a maximum
 #
 # $$A=\operatorname*{softmax}_{\text{over keys}}\left(\frac{Q K^{\top}}{\sqrt d}\right),\qquad \text{out}=A\,V$$
+#
+# In words: compare each query with every key, turn each row of scores into shares that sum to 1, and mix the values by these shares.
 #
 # - A score adds $d$ products of mean 0 and variance 1, so its standard deviation is $\sqrt d$.
 # - Scores that far apart leave the softmax **one winner**, and next to no gradient. Divided, the spread is 1 for every $d$.
@@ -633,9 +641,13 @@ for blocks in deep.up:
 # | $x_0$ | trivial: $x_t$ nearly is $x_0$ | hard, worth asking |
 # | the velocity $v$ | nearly $\epsilon$ | nearly $-x_0$ |
 #
-# With $\cos\varphi=\sqrt{\bar\alpha_t}$ and $\sin\varphi=\sqrt{1-\bar\alpha_t}$ noising is a quarter turn, $x_t=\cos\varphi\,x_0+\sin\varphi\,\epsilon$; $v$ is its derivative by the angle.
+# Noising is a quarter turn, and $v$ says how fast $x_t$ moves when the angle $\varphi$ grows:
+#
+# $$\cos\varphi=\sqrt{\bar\alpha_t},\quad \sin\varphi=\sqrt{1-\bar\alpha_t},\qquad x_t=\cos\varphi\;x_0+\sin\varphi\;\epsilon,\qquad v=\frac{dx_t}{d\varphi}=\;?$$
 #
 # > **Your turn: 3.6**, 6 minutes. Differentiate; then `v_target(x0, t, noise, schedule)`: `t` is (B,); return $v$, shaped like `x0` and `noise`
+#
+# **Question:** a network that is asked for $\epsilon$ copies its input at $t = 1000$ and has almost no loss there. Why is that bad?
 #
 # Notes:
 # Say: noising is a quarter turn from data to noise; v is how fast x_t moves when the angle grows, hence the name velocity.
@@ -870,10 +882,13 @@ show.figure(fig, "Two scores for both schedules and targets, a dot a seed, real 
 # ## Draw with an average of the weights, and warm it up
 #
 # - Weights jitter from batch to batch; an average jitters less, and usually draws better.
+# - After each update $\bar\theta\leftarrow d\,\bar\theta+(1-d)\,\theta$: keep the share $d$ of the average, and add $1-d$ of the current weights.
 # - Always keeping 0.999 of it: after 1,000 steps $0.999^{1000}\approx 0.37$ of the average would still be the random first weights.
 # - So the share that is kept grows: $1+n$ of $10+n$ parts after $n$ updates, never more than the decay 0.999.
 #
 # > **Your turn: 3.8**, 6 minutes. `ema_update(average, current, n, decay)`: two lists in, a new one out
+#
+# **A test for yours:** how much of the old average is kept at the first update, $n = 0$?
 #
 # Notes:
 # Say: the weights jitter from batch to batch; their average jitters less. "Samples are noise although the loss is low" is often just a missing warm-up.
@@ -979,6 +994,8 @@ show.figure(fig, "Loss by batch: noisy, a steep fall, then a long slow one; by e
 # ## The samples are digits, and most of them are clear
 #
 # Drawn with the averaged weights at 50 of the 1,000 levels: DDIM with $\eta=1$, fresh noise in every step.
+#
+# Take half a minute to find the bad ones. Without the titles, which side would you call real?
 #
 # Notes:
 # Say: no picture on the left existed before. Give the room half a minute to look for bad ones.
@@ -1171,6 +1188,8 @@ show.figure(fig, "Left: ten samples, ten blurry averages that look like no digit
 # - Top: the walk, at eleven of its 1,000 levels. Bottom: the guess $\hat x_0$ from which that state was made.
 # - At first the mean image of all digits; then a blend of those still possible; then one.
 # - An early guess is a blurry average: it only serves to take **one small step**.
+#
+# **Look for** the first column in which you can name the digit, above and below. And why is the very first guess a blur, and not some digit?
 #
 # Notes:
 # Say: read the bottom row: a grey blur, then a soft digit, then the sharp one. The network never draws in one go.
@@ -1579,6 +1598,10 @@ show.figure(fig, "Eight histograms of grey values. At t = 1000 a bell; by t = 20
 # - Before you trust a test, try it on something bad.
 #
 # **Next**, notebook 04: handwritten digits of 28 x 28 pixels, and one more resolution.
+#
+# **Before you go:** which score would notice copying, and which one a missing class?
+#
+# **At home:** the self-check at the end of the notebook, and one of the further exercises.
 #
 # Notes:
 # Say: the parts of today are those of the large image models; they differ in size and in what they are conditioned on.

@@ -32,6 +32,13 @@
 #
 # Handwritten digits come out of noise before our eyes, and numbers say how good they are.
 #
+# - write a step of training, and tell from a few samples whether a network learns
+# - write the walk from noise to digits, with 50 steps or with 1,000
+# - judge the samples: all together, one by one, by their classes, against copying
+# - name the cause when samples are bad
+#
+# **A guess to write down:** we draw 64 digits in 50 steps. How many of them will you not be able to read?
+#
 # Notes:
 # Say: the U-Net of notebook 03 and the step of notebook 02 meet real pictures. First we train and load a network, then we walk, then we judge.
 # Ask: what do you need besides a trained network to draw a digit? (A schedule, a step rule and pure noise to start from.)
@@ -78,6 +85,8 @@ own = my.Schedule(my.cosine_betas(1000))
 # - 10,000 test images stay apart, for the judging
 #
 # $$x_0 = \frac{\text{byte}}{127.5} - 1$$
+#
+# In words: the bytes 0 to 255 become numbers from $-1$ (black) to 1 (white). **Question:** is then the mean of the data 0?
 #
 # Notes:
 # Say: most of a picture is background, and the background is -1, not 0. Whoever trains on 0 to 1 and samples to -1 to 1 gets dark or grey pictures.
@@ -225,6 +234,10 @@ show.grid(first, "24 handwritten digits in two rows, white on black, drawn by th
 #     """x0, noise: (B, ..); t: (B,). One update of the weights; returns the loss, a number."""
 #     # TODO 4.1: these seven things in the right order
 # ```
+#
+# - on paper first, in pairs: which of the seven comes first, which last?
+# - `target(x0, t, noise, schedule)` says what the network is asked for, $v$ in our case
+# - what happens if the old gradients are not cleared?
 #
 # Notes:
 # Say: until now the training loop was told in words. `target(x0, t, noise, schedule)` says what the network is asked for, v in our case. Give 12 minutes, on top of the 3 minutes for this slide.
@@ -378,6 +391,9 @@ check.truth("4.2", (0.999**350, "c"))
 # ## The first factor of five in training buys most
 #
 # The same sixteen noises in four snapshots of one training, and the Frechet distance of 1,000 samples:
+#
+# - Each place of the panels starts from one noise: follow a single digit from left to right. Which one ends as another digit?
+# - Real digits compared with other real digits have a distance, too. Why is it not zero?
 #
 # Notes:
 # Say: each place of the panels starts from one noise. Most pictures become clearer; the last of the third row is a 7 and ends as a ring. The distance is the Frechet distance of 1,000 samples from the test images, in the features of a small classifier. It is the mean over two seeds of the sampler; the table in the notebook has both.
@@ -540,6 +556,8 @@ show.figure(fig, "Error of the estimated clean picture over the noise level, log
 # def walk(model, schedule, x, levels, step, read, generator=None):
 #     """From x at levels[0] to the clean picture; yields (level reached, x, x0) after each round."""
 # ```
+#
+# **Before you write:** which levels does a walk of five steps visit? Two traps are to start at $T - 1$, as libraries do that count from 0, and to forget the last stride, to 0.
 #
 # Notes:
 # Say: the step rule of notebook 02 goes from any level to any lower one. What is left to choose is the levels, and to write the loop. Give 21 minutes for both exercises, on top of the 3 minutes for this slide.
@@ -740,7 +758,7 @@ else:
 #
 # $$x_{t-1} \sim q(x_{t-1} \mid x_t, \hat x_0), \qquad t = T, \dots, 1$$
 #
-# Three walks from the same eight noises. Do they draw the same digits?
+# In words: each step draws the next picture at random, given $x_t$ and the estimate of the clean picture. Three walks from the same eight noises. Do they draw the same digits?
 #
 # Notes:
 # Say: algorithm 2 of Ho et al., unchanged from notebook 02; only the data are new. One pass of the network a step, 1,000 steps a picture, and every step draws fresh noise.
@@ -807,6 +825,8 @@ check.truth("4.6", "yn")
 #
 # 64 samples each. Framed: the classifier is not sure.
 #
+# **Question:** is 8 against 5 of 64 a difference, or chance? Of three times 1,000 samples the classifier is sure of <!--r:mnist_samplers.samplers.ddim.confident.mean|.0%-->83%<!--/--> with DDIM and of <!--r:mnist_samplers.samplers.ancestral.confident.mean|.0%-->86%<!--/--> with fresh noise, 50 steps each.
+#
 # Notes:
 # Say: the middle panel costs what the left one costs, a twentieth of the right one. The classifier is not sure of 8, 7 and 5 of 64, too close to tell. Of three times 1,000 samples it is sure of <!--r:mnist_samplers.samplers.ddim.confident.mean|.0%-->83%<!--/--> with DDIM and of <!--r:mnist_samplers.samplers.ancestral.confident.mean|.0%-->86%<!--/--> with fresh noise, 50 steps each.
 # Ask: how can fresh noise make a digit better? (The usual explanation: the network errs a little at each level. DDIM carries the error along, with 20 steps as with 50; fresh noise replaces a part of it, and later steps work on what is left.)
@@ -864,6 +884,7 @@ show.figure(fig, "Three grids of 64 digits each: DDIM with 50 steps, the same wi
 # Above, $x_t$ of one walk. Below, the estimate of $x_0$ that led there:
 #
 # - a blurred average of many digits, then *one* digit, then only sharper strokes
+# - read the lower row at $t = 900$: which digit is it?
 # - at $t = 800$ the estimate is a 4, while $x_t$ still looks like noise
 #
 # Notes:
@@ -1002,7 +1023,15 @@ def mixed_root(c_a, c_b):
 #
 # $$(\mu_a-\mu_b)^2+(\sigma_a-\sigma_b)^2$$
 #
-# **Your turn: exercise 4.7, 13 minutes.** In many dimensions: multiply the second bracket out, let means be vectors and variances covariance matrices (their trace counts); the product is the given `mixed_root(c_a, c_b)`.
+# In words: how far apart are the middles, and how different are the widths?
+#
+# **Your turn: exercise 4.7, 13 minutes.** From one feature to many:
+#
+# 1. multiply the second bracket out: three terms
+# 2. means become vectors, variances become covariance matrices; of a matrix its trace counts
+# 3. for the product that is left take the given `mixed_root(c_a, c_b)`
+#
+# **To test yours:** what is the distance of a set from itself? And of two samples of the same thing?
 #
 # Notes:
 # Say: no person has to look. We fit a Gaussian to the features of each set and measure how far apart the two are. Give 13 minutes for exercise 4.7, on top of the 3 minutes for this slide.
@@ -1069,6 +1098,8 @@ show.table(distances, ["real images", "distance from the other real images"])
 # ## Four questions, each beside what real digits score
 #
 # $$|\mu_a - \mu_b|^2 + \operatorname{tr}\big(C_a + C_b - 2\,(C_a C_b)^{1/2}\big)$$
+#
+# In words: the squared distance of the means, and how much the spreads differ.
 #
 # 1. **Like the data as a whole?**<br>Frechet distance of 1,000 samples: <!--r:mnist_samplers.samplers.ddim.distance.mean|.1f-->5.8<!--/-->, with fresh noise <!--r:mnist_samplers.samplers.ancestral.distance.mean|.1f-->5.1<!--/-->, the floor <!--r:mnist.floor.mean|.1f-->3.0<!--/-->
 # 2. **Is each one a digit?**<br>A second classifier reads with confidence: <!--r:mnist_samplers.samplers.ddim.confident.mean|.1%-->83.4%<!--/-->, with fresh noise <!--r:mnist_samplers.samplers.ancestral.confident.mean|.1%-->85.8%<!--/-->, of real digits <!--r:mnist.real.confident|.1%-->97.0%<!--/-->
@@ -1260,6 +1291,8 @@ check.found("4.9", line)
 # | `timestep_spacing` (DDIM) | `"trailing"` | `"leading"` |
 # | `use_clipped_model_output` (DDIM) | `True` | `False` |
 #
+# A name alone, *DDIM*, says too little: two programs agree only when all of these settings do. **Question:** why do 1,000 ancestral steps (DDPM) differ more than 50 steps of DDIM?
+#
 # Same weights, same noise. One grey level of a byte is 0.008; what is left is rounding:
 #
 # Notes:
@@ -1313,6 +1346,8 @@ print(f"largest difference of any pixel ({where}): DDIM {gaps['ddim']:.1g}, DDPM
 #
 # - such a U-Net (64 base channels, two levels) of our blocks: 0.99 GFLOP a pass; ours: 0.16
 # - 64,000 passes in 30 seconds need 2.1 TFLOP/s. What does a CPU do?
+#
+# **Read** the last line of what this machine measured. What makes the same network twenty times cheaper?
 #
 # Notes:
 # Say: other blocks need somewhat less work, which does not save the promise. The work of a pass can be counted without a clock. Then compare with what this machine did. The times belong to this machine, the counts do not.
@@ -1381,6 +1416,10 @@ print(f"      64 x 1,000 in 30 s needs {wide * 64_000 / 30 / 1000:.1f} TFLOP/s; 
 # | all samples alike | one noise for all | draw noise for the whole batch |
 #
 # Look at samples early: the loss does not tell these apart.
+#
+# Good signs: the loss falls steeply and then creeps; strokes appear before digits; samples from one seed keep their layout while the training goes on.
+#
+# **Question:** your loss is fine and your samples are noise. What do you look at first?
 #
 # Notes:
 # Say: the notebook has the longer table. Good signs: the loss falls steeply and then creeps; strokes appear before digits; samples from one seed keep their layout from snapshot to snapshot.
@@ -1615,6 +1654,10 @@ show.loss_curve(losses, "Loss of every training step of the live minute and its 
 # - same weights, noise and configuration: same pictures in another library
 #
 # **Next, notebook 05:** fewer steps still, and quality against cost in one figure.
+#
+# **Before you go:** you get bad samples tomorrow. What are your first three looks?
+#
+# **At home:** exercises 4.1, 4.7, 4.8 and 4.9, and one of the further exercises.
 #
 # Notes:
 # Say: the course proper ends here: from adding noise to judged digits. Point to the self-check list in the notebook.

@@ -31,9 +31,20 @@
 #
 # A thousand network evaluations for a digit, or fifteen. The network stays the same.
 #
+# **The question of this lecture:** how few evaluations will do, and what do we lose?
+#
+# **You will be able to**
+#
+# - choose the levels and the step of a short walk, and say what each choice costs
+# - write DPM-Solver++(2M), a step of second order, in a few lines
+# - preview a picture, go from one to another, and take a real one back to its noise
+#
+# **Write down a guess:** how long does one evaluation of 64 digits take on two CPU cores?
+#
 # Notes:
 # Say: nothing is trained today. The network of notebook 04 stays as it is; only the way we walk back from noise changes.
 # Ask: where does the ancestral walk of notebook 04 spend its time? (In a thousand network evaluations, one after the other. All else is a few multiplications.)
+# Say: keep the guess; the next slide has the measured time.
 # Have run: the whole notebook, so that the pictures of ten seconds and more stand ready.
 # -->
 
@@ -71,6 +82,10 @@ my = mine.parts()  # your functions of the notebooks before, where they are righ
 # - they come one after the other: each needs the picture that the one before left
 # - everything else is a few multiplications a pixel
 # - **the aim:** 64 digits in about a second on two CPU cores
+#
+# Time of a walk = number of evaluations × time of one. The network is given, so the second factor is fixed, and today we work on the first.
+#
+# > How many evaluations fit into one second? Compare with your guess.
 #
 # Measured when this notebook was saved:
 #
@@ -140,11 +155,15 @@ show.grid(samples, alt, columns=16, title="64 digits from eight evaluations: dra
 #
 # $$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\;\epsilon$$
 #
+# In words: a share of the picture plus a share of noise, at one level.
+#
 # - the loss looks at one level at a time: find $\epsilon$ in $x_t$
 # - it never sees the chain of small steps that leads to $x_t$
 # - so **every** walk back that keeps these marginals may use the same network
 #
-# **Your turn:** exercise 5.1. From level 600 to 400 with $\eta=0,\ 0.5,\ 1$: does the standard deviation of $x$ change? Its correlation with $\epsilon$?
+# **Your turn:** exercise 5.1. From level 600 to 400 with $\eta=0,\ 0.5,\ 1$: what happens to the standard deviation of $x$, and to its correlation with $\epsilon$?
+#
+# **a** both stay · **b** only the correlation falls · **c** the deviation rises · **d** both fall
 #
 # Notes:
 # Say: all fast samplers rest on this. The network sees a picture and a level; it cannot know which walk led there.
@@ -211,11 +230,15 @@ check.truth("5.1", "ab"[apart] if steady else "cd"[spread[2] < spread[0]])
 #
 # $$x_s=\sqrt{\bar\alpha_s}\;x_0+\underbrace{\sqrt{1-\bar\alpha_s-\sigma^2}\;\epsilon}_{\text{old noise, kept}}+\underbrace{\sigma z}_{\text{fresh}}$$
 #
+# In words: the signal of level $s$, plus some of the old noise, plus some fresh noise.
+#
 # - variances of independent noises add: $(1-\bar\alpha_s-\sigma^2)+\sigma^2=1-\bar\alpha_s$
 # - $\eta=0$, $\sigma=0$: DDIM, to any lower level $s$, no fresh noise
 # - $\eta=1$: the ancestral step; exactly so for $s=t-1$, and for fewer levels with a lower $s$
 #
 # **Your turn:** exercise 5.2, `all_fresh`. Take $\sigma^2=1-\bar\alpha_s$: *all* noise fresh. What do 20 such steps draw?
+#
+# **a** pictures with noise in them · **b** plain digits, other ones than DDIM · **c** the digits of DDIM
 #
 # Notes:
 # Say: the picture at level s needs a given amount of noise. We choose how much of it is kept and how much is drawn anew.
@@ -425,7 +448,11 @@ show.table(table, ["levels", "steps", "naive", "DDIM", "ancestral"], "Frechet di
 # | linspace | 1000, 750, 501, 251, 1 |
 # | leading | 801, 601, 401, 201, 1 |
 #
-# **Your turn:** exercise 5.3. One of the three draws digits that are too bright. Which, and by how much?
+# - every walk starts from pure noise, whatever its first level is called
+# - linspace and leading spend their last evaluation at level 1, where hardly anything is left to do
+# - leading counts "every $k$-th level" from level 1 upwards, as many programs do
+#
+# **Your turn:** exercise 5.3. One of the three draws digits that are too bright. Which, and by how much? Real digits have a mean of <!--r:samplers.real.brightness|.2f-->-0.74<!--/-->; black is $-1$ and white is 1.
 #
 # Notes:
 # Say: leading is what you get if you count "every k-th level" from level 1 upwards. Linspace, like leading, spends its last evaluation at level 1, where there is hardly anything left to do.
@@ -491,6 +518,8 @@ check.truth("5.3", ("abc"[above.index(max(above))], round(max(above), 2)))
 #
 # - below the top, a trace of a **dark** picture should have pulled the mean below 0
 # - pure noise has mean 0: the network takes it for a brighter picture
+#
+# **Look** from left to right: with 20 steps leading is less wrong. Why?
 #
 # Notes:
 # Say: two errors at once, the wrong level and, from it, a wrong mean. The distances are for one seed.
@@ -648,12 +677,16 @@ show.figure(fig, alt + "takes a curve where the step starts, a line through two 
 # <!--slide 3 min
 # ## DDIM holds the estimate still during a step
 #
-# With $\sigma_t=\sqrt{1-\bar\alpha_t}$ and $\lambda_t=\log\big(\sqrt{\bar\alpha_t}/\sigma_t\big)$ the DDIM step reads
+# With $\sigma_t=\sqrt{1-\bar\alpha_t}$ and $\lambda_t=\log\big(\sqrt{\bar\alpha_t}/\sigma_t\big)$, divide both ends of a DDIM step by their $\sigma$:
+#
+# $$\frac{x_s}{\sigma_s}=e^{\lambda_s}\,\hat x_0+\hat\epsilon,\qquad \frac{x_t}{\sigma_t}=e^{\lambda_t}\,\hat x_0+\hat\epsilon$$
+#
+# Subtract, and let the steps become small:
 #
 # $$\frac{x_s}{\sigma_s}-\frac{x_t}{\sigma_t}=\left(e^{\lambda_s}-e^{\lambda_t}\right)\hat x_0\;\approx\;\int_{\lambda_t}^{\lambda_s}e^{\lambda}\,\hat x_0(\lambda)\,d\lambda$$
 #
 # - DDIM: $\hat x_0$ pulled out of the integral, at its value at the **start** of the step
-# - better: $D$, its value in the **middle**; a line through this estimate and the one before leads there
+# - better: $D$, its value in the **middle**, on a line through this estimate and the last
 # - using $D$: a DDIM step towards $\hat x_0+(1-e^{-h})(D-\hat x_0)$, with $h=\lambda_s-\lambda_t$
 #
 # **Your turn:** exercise 5.4 `dpm_step(x0, eps, t, t_next, noise, schedule, before=None)`
@@ -723,6 +756,8 @@ show.rows(rows, alt + "in all rows, which the eye can hardly rank")
 # $$D=\hat x_0+\frac{1}{2r}\left(\hat x_0-\hat x_0^\text{before}\right),\qquad r=\frac{\lambda_t-\lambda_\text{before}}{h},\quad h=\lambda_s-\lambda_t$$
 #
 # $$x_s=\frac{\sigma_s}{\sigma_t}\,x_t-\sqrt{\bar\alpha_s}\,\left(e^{-h}-1\right)D$$
+#
+# In words: $D$ is the estimate, carried on for half a step at the rate of its last change.
 #
 # - two estimates make a line; follow it half a step further
 # - **no further evaluation**: the old estimate is there already
@@ -856,6 +891,8 @@ print(f"seconds for 20 evaluations of 64 images: {seconds}")
 # - three of the five seeds; both samplers start from the **same noises**, so read along a row
 # - bars show how seeds scatter; the gain shows in the pairs
 # - recommended: DPM-Solver++ with fresh noise, 20 or 50 evaluations
+#
+# > With the bars alone, without this table: would you print "better"?
 #
 # Notes:
 # Say: when two runs share their chance, compare them in pairs. The scatter from seed to seed is common to both and drops out.
@@ -1234,7 +1271,7 @@ show.table(rows, header, "32 completions each way")
 # - the clean end: `set_alpha_to_one=True`, `final_sigmas_type="zero"`
 # - `algorithm_type="dpmsolver++"`, `solver_order=2`
 #
-# Same weights, same noise, both samplers against `diffusers`:
+# Same weights, same noise, both samplers against `diffusers`. A difference near 1e-07 is the rounding of float32:
 #
 # Notes:
 # Say: "DDIM with 10 steps" does not name a computation. These settings do.
@@ -1301,8 +1338,6 @@ else:
 #
 # <!--slide 3 min
 # ## Which line is wrong?
-#
-# One of the six lines. The pictures look like digits.
 #
 # Notes:
 # Say: in practice wrong samplers look like right ones. A number tells them apart, the distance to a walk of many steps from the same noises.
@@ -1554,6 +1589,8 @@ show.table(rows, header, "Distance of DPM-Solver++, one seed")
 # - DPM-Solver++ with fresh noise: 20 evaluations, or 50 if you can afford them
 # - without fresh noise: previews, paths, inversion
 # - put known pixels back at every level, and half a digit becomes a whole one
+#
+# > "Sampled with 50 steps" stands in a paper. What else must you know to repeat it?
 #
 # **Next:** we have digits in a second. Now ask for a 7.
 #

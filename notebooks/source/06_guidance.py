@@ -32,9 +32,12 @@
 #
 # Ask for a 7, get a 7. Then turn the knob, and measure what it costs.
 #
+# **Write down a guess:** we only tell the network the digit. How often does it draw the digit asked for?
+#
 # Notes:
 # Say: so far the network drew whatever the noise led to. Today we tell it which digit we want, and then learn to ask louder.
 # Ask: how would you tell the network of notebook 04 which digit to draw? (Collect ideas; the one of this notebook is a learned vector added to that of the noise level.)
+# Say: keep the guess; section 9 measures it.
 # Have run: the whole notebook; live are only the short cells named in these notes.
 # -->
 
@@ -91,12 +94,18 @@ show.grid(pictures["s_2"][:20], "Twenty new handwritten digits in two rows; each
 # <!--slide 3 min
 # ## A label is one more vector, added to that of the noise level
 #
+# $$e(t, y) = \mathrm{layers}\big(\gamma(t)\big) + E_y, \qquad y \in \{0, \dots, 9, \varnothing\}$$
+#
+# In words: the level goes through its layers, and the label's row of the table $E$ is added.
+#
 # - a table: one row a class, learned like any weight
 # - the last row is $\varnothing$, "no label"
 # - looked up, not put through sines: classes have no order
 # - cheap: ten classes cost eleven rows; nothing else in the network changes
 #
 # **Your turn:** exercise 6.1, `Labelled.embed(t)`, with the labels in `self.y`
+#
+# > The table starts at zero. What does a label change then, and what is that good for?
 #
 # Notes:
 # Say: every block is told the noise level as a vector. We add the label to that vector.
@@ -265,11 +274,15 @@ print(f"{steps} steps, mean loss of the last 100: {sum(losses[-100:]) / len(loss
 # - $s = 1$: the answer with label
 # - all else on the **straight line** through the two, and beyond them
 #
+# In words: the difference of the two answers is what the label adds, and the dial says how much of it we take.
+#
+# > Draw the two answers as two points. Where on their line do 0.5, 2 and -1 stand?
+#
 # **Your turn:** exercise 6.3, `guide(out_u, out_c, s)`
 #
 # Notes:
 # Say: the difference of the two answers is what the label adds. The dial takes more of it, or less.
-# Ask: what should s = 2 do? (Go past the answer with label, as far again as it is from the one without.)
+# Ask: where is s = 2? (Past the answer with label, as far again as it is from the one without. 0.5 is half-way; -1 is as far on the other side of the answer without label.)
 # Exercise: 5 minutes. Common mistakes: the two outputs swapped, and starting from the conditional output with factor s, which is another convention.
 # -->
 
@@ -325,11 +338,13 @@ guide = check("6.3", guide)
 #
 # $$\tilde\epsilon = \epsilon_u + s\,(\epsilon_c - \epsilon_u)$$
 #
+# In words: start at the answer without label and go $s$ times the way to the one with it.
+#
 # - Ho & Salimans: $(1+w)\,\epsilon_c - w\,\epsilon_u$, the same line with $w = s-1$. Our $s=3$ is their $w=2$
 # - guide $\epsilon$, $v$ or $x_0$: at one $x_t$ each is linear in the others, and the weights $1-s$ and $s$ add up to 1
 # - the **clamp** on $x_0$ is not linear: it comes once, after guiding
 #
-# Both conventions and all three choices, on 500 points at $s=3$:
+# Both conventions and all three choices, on 500 points at $s=3$. All differences are rounding:
 #
 # Notes:
 # Say: this is the line you have just written: below 0 away from the label, at 0 without it, at 1 the plain conditional model, above 1 exaggerated. Papers that guide the noise and programs that guide v do the same thing.
@@ -382,16 +397,20 @@ print("largest difference:", ", ".join(f"{name} {gap.abs().max():.0e}" for name,
 # <!--slide 3 min
 # ## The difference of the two answers is a classifier nobody trained
 #
+# **1.** Bayes' rule at level $t$: $\ \log p_t(x \mid y) = \log p_t(x) + \log p_t(y \mid x) + \text{const}$
+#
+# **2.** Take gradients in $x$; the constant has none. Predicted noise is a score (notebook 02):
+#
 # $$\nabla_x \log p_t(y \mid x) = \nabla_x \log p_t(x \mid y) - \nabla_x \log p_t(x) = -\frac{\epsilon_c - \epsilon_u}{\sqrt{1 - \bar\alpha_t}}$$
 #
-# - Bayes' rule at level $t$, then gradients; predicted noise is a score (notebook 02)
-# - a classifier that looks at the **noisy** picture, implied by two denoisers
-# - so at level $t$ the guided prediction is the score of $p_t(x)\,p_t(y \mid x)^s$
+# **3.** Divide the guided prediction by $-\sqrt{1-\bar\alpha_t}$ as well:
 #
-# The classifier's opinion counts $s$ times. Nobody trained it: *classifier-free*.
+# $$-\frac{\tilde\epsilon}{\sqrt{1 - \bar\alpha_t}} = \nabla_x \log p_t(x) + s\,\nabla_x \log p_t(y \mid x) = \nabla_x \log\big(p_t(x)\,p_t(y \mid x)^s\big)$$
+#
+# In words: a classifier that looks at the **noisy** picture gives its opinion, and it counts $s$ times. Nobody trained it; it follows from two denoisers. Hence *classifier-free*.
 #
 # Notes:
-# Say: hence the name, classifier-free. The third point is exact at each level, and it misleads many people about the samples. We test that in a moment.
+# Say: hence the name, classifier-free. The third step is exact at each level, and it misleads many people about the samples. We test that in a moment.
 # Ask: what is the density for s = 0 and for s = 1? (The one without label, and, up to a constant, the conditional one.)
 # -->
 # <!--slide 3 min
@@ -672,9 +691,13 @@ said = check.truth("6.6", "b")
 #
 # - at **each level** the guided prediction is the score of $p_t(x)\,p_t(y \mid x)^s$: exact
 # - but these densities belong to no one diffusion: noising averages, and the power of an average is not the average of powers
+# $$p_t(x)\,p_t(y \mid x)^s\ \ne\ \text{what noising makes of }\ p_0(x)\,p_0(y \mid x)^s \qquad (s\ne 0,\ 1)$$
+#
 # - at high noise the moons overlap: every point is pushed away from the other class
 # - when they have parted, the points are already at the far end
 # - off the data the network errs, and guidance multiplies its errors
+#
+# > Why the far end of the moon, and not its middle, the most typical place?
 #
 # Notes:
 # Say: go through the argument with the figure of the slide before. The popular explanation is right at one level and wrong about the samples: guidance goes where a class differs most from the rest.
@@ -746,9 +769,13 @@ mine.credit("draw_digits", "Labelled", "guided", "TwoStep")
 #
 # - within a class, the distance of each picture to each **other**; then the mean over classes
 # - distance of two pictures: root of the mean squared difference of their pixels
+# $$d(a, b) = \sqrt{\tfrac1P \textstyle\sum_p (a_p - b_p)^2}$$
+#
 # - one perfect 7, drawn again and again: accuracy perfect, diversity 0. So accuracy is never shown alone
 #
 # **Your turn:** exercise 6.7, `diversity(x, y)`
+#
+# > The table of all distances of $n$ pictures has $n^2$ entries. Which of them say nothing about diversity?
 #
 # Notes:
 # Say: on pixels this is a plain distance; with the features of a classifier in place of pixels it hears more about shape.
@@ -804,6 +831,8 @@ diversity = check("6.7", diversity)
 #
 # Read as asked: <!--r:guidance.settings.s_1.accuracy.mean|.1%-->93.8%<!--/--> at $s=1$, <!--r:guidance.settings.s_2.accuracy.mean|.1%-->99.8%<!--/--> at $s=2$; real digits <!--r:guidance.real_all|.1%-->99.2%<!--/-->.
 #
+# Dashed: real digits. Which scale would you take for a poster, and which to stand in for the data?
+#
 # Notes:
 # Say: guided digits are easier to read than real ones. That is a compliment and a warning. Diversity of features falls with every step; that of pixels stops falling, since bold strokes that miss each other differ in many pixels. Below 1 the features look more diverse than real ones, because wrong digits count in the class asked for.
 # Ask: which scale is best? (It depends on the use. A legible digit: 2 or more. Samples that stand in for the data: about 1. No single score says which.)
@@ -857,6 +886,8 @@ show.figure(fig, "Curves over the scale s from 0 to 8, dashed lines for real ima
 # <!--slide 3 min
 # ## The same noise, a growing scale: plainer, then bolder
 #
+# Follow one column down. From which scale on is it the digit asked for, and what stays of the noise?
+#
 # Notes:
 # Say: four twos, four fours, four sevens; one noise a column. At s = 0 any digit comes, at 1 the class in many hands, at 8 bold ones that resemble each other.
 # Ask: pick a column. From which scale on does it show the class asked for, and what of the noise is left at 8? (Most have it at 1, nearly all at 2. Some slant and size remain.)
@@ -886,8 +917,18 @@ show.rows({f"s = {s}": pictures[f"s_{s}"][columns] for s in (0, 1, 2, 4, 8)},
 #
 # - the larger $s$, the more pixels of the estimate of $x_0$ leave $[-1, 1]$, mostly at high noise
 # - the clamp cuts them off at every step
-# - at $s=8$, without the clamp: equally bold, less diverse, distance <!--r:guidance.settings.s_8_unclamped.distance.mean|.1f-->37.1<!--/--> instead of <!--r:guidance.settings.s_8.distance.mean|.1f-->28.1<!--/-->
-# - at $s=2$ it hardly matters
+# - at $s=2$ it hardly matters; at $s=8$ it does (one seed without the clamp):
+#
+# <table>
+# <tr><th>at s = 8</th><th>with the clamp</th><th>without</th></tr>
+# <tr><td>mean pixel (black is -1)</td><td><!--r:guidance.settings.s_8.ink.mean|.2f-->-0.64<!--/--></td><td><!--r:guidance.settings.s_8_unclamped.ink.mean|.2f-->-0.65<!--/--></td></tr>
+# <tr><td>diversity of pixels</td><td><!--r:guidance.settings.s_8.diversity.mean|.3f-->0.571<!--/--></td><td><!--r:guidance.settings.s_8_unclamped.diversity.mean|.3f-->0.500<!--/--></td></tr>
+# <tr><td>Frechet distance</td><td><!--r:guidance.settings.s_8.distance.mean|.1f-->28.1<!--/--></td><td><!--r:guidance.settings.s_8_unclamped.distance.mean|.1f-->37.1<!--/--></td></tr>
+# </table>
+#
+# Without it: equally bold, less diverse, farther from the data.
+#
+# > What would this clamp do to a photograph?
 #
 # Notes:
 # Say: guidance adds to a prediction, so nothing keeps the estimate in the range of pixels but the clamp. "Looking inside" has the curves.
@@ -1017,6 +1058,8 @@ show.figure(fig, "Diversity over accuracy. A line for guidance everywhere falls 
 #
 # $$\tilde\epsilon = \epsilon_\text{weak} + s\,(\epsilon_\text{strong} - \epsilon_\text{weak})$$
 #
+# Right: more legible. Up: more of the real data covered; above the star is no merit.
+#
 # Notes:
 # Say: both networks learned the same task from the same pictures, so we hope that they make the same kind of errors, the weak one larger ones. Then from weak to strong is the way that more learning leads, and we go on in that direction. Legibility confirms the hope, the Frechet distance does not. One mark is one sampler; filled marks ask the networks about fifty times an image.
 # Ask: why must the weak network have learned from the same pictures? (The difference is to show what more learning changes. With other data it would show how the data differ.)
@@ -1113,6 +1156,14 @@ show.figure(fig, "Recall over the share of confident samples, one mark a sampler
 # 5 x0, eps = from_v(out, x, t, schedule)
 # 6 x0, eps = clamp_x0(x, t, x0, schedule)
 # ```
+#
+# These are the right lines. In your notebook one of them is changed, and yet every digit is read as asked (in all cases but one). So accuracy will not find it.
+#
+# - at which scale must the result equal the answer **without** label?
+# - at which scale must it equal the answer **with** label?
+# - what must happen when $s$ goes from 1 to 3?
+#
+# **Your turn:** exercise 6.10, 9 minutes, in pairs. Measure first, then name the line.
 #
 # Notes:
 # Say: one of these lines was changed; the lines on the slide are the right ones. In all cases but one every digit is read as asked: accuracy does not find a wrong guidance. In the notebook everybody gets a case of their own; for a common one, `check.hunt("6.10", seed=your_number)`.
@@ -1382,6 +1433,8 @@ show.rows(strips, "Rows that begin with one digit and end with another, from one
 # - its samples are **not** those of a sharpened density: they pile up where a class differs most from the rest
 # - it buys accuracy, and pays with diversity, distance and twice the work
 # - within a band of levels it costs less work
+#
+# > Somebody reports a perfect accuracy at $s=8$. What do you ask to see?
 #
 # **Next:** notebook 07 draws clothes with the parts you have written.
 #

@@ -28,9 +28,17 @@
 # <!--slide 2 min
 # # 07 The Fashion-MNIST lab
 #
-# Your parts, other pictures: train, draw, judge, repair.
+# Your parts, other pictures: train, draw, judge, repair. Eight tasks, 80 minutes, two CPU cores.
 #
-# Eight tasks, 80 minutes, two CPU cores.
+# **The question of this lab:** your functions draw digits. Can they draw clothes?
+#
+# **You will be able to**
+#
+# - put a diffusion model together from your own parts, and write the loop that trains it
+# - find out why samples are full of specks, and cure them
+# - tell whether the samples are copies, and get the same pictures from `diffusers`
+#
+# **Write down:** which parts does a diffusion model need, at least?
 #
 # Notes:
 # Say: the functions of notebooks 01 to 04 draw digits. Today they draw clothes. This is a lab: before each task there is a short briefing, then you work, then we look together at what came out. The network and the training settings are given; what somebody has not written before, the reference stands in for.
@@ -137,6 +145,10 @@ show.rows({"real": images[:12], "drawn": load_images("fashion")[f"{DATA}_final"]
 #
 # - sampling asks the network once a level, so we take 300 levels instead of 1,000
 # - $\beta_1, \dots, \beta_{400}$ on the line from 0.0001 to 0.02, which was made for 1,000
+#
+# $$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\;\epsilon,\qquad \bar\alpha_t=\prod_{i=1}^{t}(1-\beta_i)$$
+#
+# In words: each step keeps a share $1-\beta$ of the picture's variance, and the shares multiply. A logarithm turns the product into a sum.
 #
 # **Your turn: 7.1, 4 minutes.** Which share of the picture's amplitude is left at $t=400$? In your head: $\ln(1-\beta)\approx-\beta$
 #
@@ -293,7 +305,7 @@ class LabUNet(Layers):
 # <!--slide 3 min
 # ## Debriefing: three convolutions see 7 pixels across, the U-Net all 28
 #
-# What one output pixel depends on, bright where strongly (norms taken out)
+# What one output pixel depends on, bright where strongly (norms taken out). Look at the corners: dark on the left, so a sleeve cannot be related to a hem.
 #
 # Notes:
 # Say: bright pixels are those that the output pixel in the middle depends on, measured by the gradient. The norms are taken out for this look: they pass brightness from everywhere to everywhere, but no shapes. The textbook's "U-Net" is the left one: it cannot relate a sleeve to a hem.
@@ -395,6 +407,8 @@ def rate(i):
 #
 # **Your turn: 7.3, 13 minutes.** `fit(model, optimizer, schedule, images, steps, rate, target, generator, batch=64)`, a generator
 #
+# > The last layer starts at zero. So how large is the loss at the first step, and why?
+#
 # Notes:
 # Say: the step is yours from notebook 04; today you write what stands around it. The moving average of the weights stays outside.
 # Ask: why does the loss start at 1? (The last layer starts at zero, so the first answer is 0, and the noise has variance 1.)
@@ -467,6 +481,8 @@ mine.credit("fit", "Schedule", "linear_betas", verb="trained")
 # <!--slide 4 min
 # ## Briefing: one line of this training is wrong. Which?
 #
+# These are the right lines. The loss below comes from a copy in which one of them was changed.
+#
 # ```python
 # 1 x0 = images[pick]
 # 2 t = torch.randint(1, T + 1, (32,), generator=g)
@@ -523,11 +539,15 @@ check.found("7.4", line)
 # ## Briefing: your walk needs to know how to read the answer
 #
 # - the network of notebook 04 answers with $v$: `from_v` reads it
-# - this one answers with the noise: `read_eps(output, x_t, t, schedule)` returns `(x0, eps)`
+# - this one answers with the noise, and `read_eps` has to find $x_0$ in the mixture:
+#
+# $$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\;\epsilon$$
+#
+# **Your turn: 7.5, 4 minutes.** `read_eps(output, x_t, t, schedule)` returns `(x0, eps)`
 #
 # Then `my.walk(model, schedule, x_T, range(T, 0, -1), my.ancestral_step, read_eps, g)` draws clothes.
 #
-# **Your turn: 7.5, 4 minutes.**
+# > Should the reader clamp $\hat x_0$ to $[-1, 1]$? Who else could do it?
 #
 # Notes:
 # Say: everything else is there. The schedule and the walk are yours, the network is given.
@@ -665,6 +685,10 @@ show.table(rows, ["pictures", "how many", "lonely pixels in a thousand", "pictur
 # - **(c)** without fresh noise every error of the network is carried to the end
 #
 # **Your turn: 7.6, 8 minutes.** Change one thing, so that the specks go; still 30 evaluations. Then say why
+#
+# Vote for a letter before you change anything. The check counts *lonely* pixels, brighter or darker than all their neighbours, and tells you what your change did.
+#
+# > Which levels does this walk visit, and which one comes first?
 #
 # Notes:
 # Say: thirty evaluations instead of three hundred, but some pictures are full of specks. The check counts lonely pixels and says what a change does.
@@ -904,6 +928,7 @@ show.rows(cousins, "Six real garments, and what becomes of them from t = 60, 120
 #
 # - the root of the mean squared difference, in units of a pixel
 # - the same for real pictures that the network has never seen
+# - copies would lie near zero, far below the distances of unseen real pictures
 #
 # **Your turn: 7.8, 10 minutes.** `nearest(samples, training)` returns `(index, distance)`, both `(N,)`
 #
@@ -1146,6 +1171,10 @@ if ddpm:
 # | cost of a sample | one evaluation | one evaluation | tens to a thousand |
 # | copies its images | can, with few | memorises some | can, with few |
 #
+# This is what is typical, and every entry has exceptions. *Quality, coverage, speed*: each of the three gives up one of them.
+#
+# > Whose loss tells you how far the training is?
+#
 # Notes:
 # Say: Xiao et al. call it a trilemma: quality, coverage, speed. The table says what is typical; every entry has exceptions, and the notebook has the sources. Distilled diffusion models need few evaluations.
 # Ask: whose loss tells how far the training is? (Not the GAN's in its original form. The diffusion loss only partly: it hardly moves while the samples improve.)
@@ -1158,8 +1187,11 @@ if ddpm:
 # - **for:** rare kinds survive, since the loss asks for every image
 # - **against:** it may copy; look at the nearest training images
 # - **against:** it cannot invent a defect that nobody photographed
+# - **the test:** does a detector get better on real, held-out images? Does plain augmentation do as well?
 #
 # > "The loss went down to zero on our 200 images, so the model is excellent." What is the reply?
+#
+# In pairs, two minutes: one sentence of reply, and the one measurement that you would ask for.
 #
 # Notes:
 # Say: judge it by one number: does the detector, tested on real held-out images, get better? If plain augmentation does as well, take that.
@@ -1336,6 +1368,8 @@ print(f"with the library: {kept}; removed: {sum(written.values()) - kept}")
 # - A small loss may mean an easy question; when it hardly moves, the samples still improve
 # - Without fresh noise, errors stay in the picture
 # - Two programs agree only with the same betas, variance, clamp, spacing
+#
+# **At home:** train for five minutes, set `WEIGHTS = "mine"`, and compare your grid with the table of minutes.
 #
 # **Next:** notebook 08 asks which of our choices matter: prediction, schedule, weights.
 #

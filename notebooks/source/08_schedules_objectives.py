@@ -29,7 +29,14 @@
 #
 # Which of our choices matter, and how large must a difference be before it means anything?
 #
-# Prediction, schedule, weights: take them apart, measure each.
+# **You will be able to**
+#
+# - say what an error of $\epsilon$, of $x_0$ or of $v$ means in another unit
+# - build a schedule from the SNR you like, repair another, and write the min-SNR weights
+# - read a table with error bars, compare in pairs, and tell a difference from luck
+# - test three claims that are often repeated about diffusion models
+#
+# **Write down a vote:** prediction, schedule or weighting, which one matters most?
 #
 # Notes:
 # Say: most networks of this course used the cosine schedule, predicted v and weighted all levels alike. Each of these was a choice. Today we learn what each is worth, and to read such measurements.
@@ -111,6 +118,8 @@ show.rows(four | {"D": drawn["v_cosine_uniform"]}, "Ten samples each of four net
 # | $x_0$ | the output | $\big(x_t-\sqrt{\bar\alpha_t}\,x_0\big)/\sqrt{1-\bar\alpha_t}$ |
 # | $v$ | $\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ | $\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t$ |
 #
+# In words: the mixture $x_t$ is known. Whichever part the network tells us, we can work out the other.
+#
 # **Your turn: 8.1, 3 minutes.** A perfect answer, rounded to seven digits: which reading comes out worst, and at which end?
 #
 # Notes:
@@ -180,10 +189,17 @@ show.table(off_by, ["read from", "level 1: off by up to", "level 1000: off by up
 # <!--slide 3 min
 # ## An error in one part is an error in the other
 #
+# **1.** $x_t$ is known: the true parts add up to it, and so do the estimated ones.
+#
+# $$\sqrt{\bar\alpha_t}\;x_0+\sqrt{1-\bar\alpha_t}\;\epsilon\;=\;x_t\;=\;\sqrt{\bar\alpha_t}\;\hat x_0+\sqrt{1-\bar\alpha_t}\;\hat\epsilon$$
+#
+# **2.** Subtract. With $\Delta$ for estimate minus truth:
+#
 # $$\sqrt{\bar\alpha_t}\;\Delta x_0+\sqrt{1-\bar\alpha_t}\;\Delta\epsilon=0, \qquad \mathrm{SNR}_t=\frac{\bar\alpha_t}{1-\bar\alpha_t}$$
 #
-# - $x_t$ is known: the true parts add up to it, and so do the estimated ones
-# - what is a squared error of $x_0$ as one of $\epsilon$? As one of $v$?
+# In words: the two errors cancel in $x_t$, so the part with the smaller factor has the larger error.
+#
+# **3.** What is a squared error of $x_0$ as one of $\epsilon$? As one of $v$?
 #
 # **Your turn: 8.2, 11 minutes.** `in_unit(loss, given, wanted, snr)`
 #
@@ -663,7 +679,7 @@ said = check.truth("8.6", [judged[k] for k in (0, 5, 10, 15, 19)])
 # <!--slide 3 min
 # ## Away from the ends all three networks are equally good
 #
-# Held-out digits, three seeds, each network judged in all three units
+# Held-out digits, three seeds, each network judged in all three units. Look at the ends: asked for $\epsilon$ it fails in $x_0$ at the top, asked for $x_0$ it fails in $\epsilon$ at the bottom.
 #
 # Notes:
 # Say: the same cosine schedule and uniform weights; the three curves lie on each other over most levels. They part where section 2 said: the network asked for eps fails in x_0 at the top, the one asked for x_0 fails in eps at the bottom. The loss of eps falls from <!--r:objectives.settings.eps_cosine_uniform.levels.eps.0|.2f-->0.63<!--/--> to <!--r:objectives.settings.eps_cosine_uniform.levels.eps.19|.4f-->0.0047<!--/--> over the levels; v stays within a factor of three.
@@ -795,6 +811,8 @@ show.figure(fig, "Frechet distance and confident share of the 22 settings by sch
 # ## Believe a difference when seeds alone cannot make it
 #
 # $$\text{threshold} = 2\,s\,\sqrt{\tfrac{2}{n}} \qquad (s: \text{standard deviation of single trainings},\ n \text{ seeds})$$
+#
+# In words: by chance two means of $n$ trainings differ by about $s\sqrt{2/n}$; we ask for twice that.
 #
 # - one comparison in twenty passes by chance; rows with one seed share its luck
 #
@@ -948,6 +966,8 @@ print(f"All eight pairs, three seeds: from x_0 to v the distance changes by {gai
 # <tr><td>$v$</td><td><!--r:objectives.settings.v_cosine_uniform.confident.mean|.0%-->74%<!--/--></td><td><!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->72%<!--/--></td></tr>
 # </table>
 #
+# **Look** at the first row: the clamp hides how little $\epsilon$ says about $x_0$ at the top.
+#
 # Notes:
 # Say: the schedule was changed in training and in sampling: 8 of the 20 steps lie between SNR 10 and 0.1 on linear, 13 on cosine. But the stops hardly matter: the notebook samples all networks at the same SNRs, and for v cosine keeps its lead (<!--r:same_snr.rows.v_cosine.cosine.frechet.mean|.0f-->11<!--/--> against <!--r:same_snr.rows.v_linear.cosine.frechet.mean|.0f-->17<!--/-->). So it comes from the training. Without the clamp the predictions part. One seed is the worst in most rows, since all rows share its first weights, batches and starting noise: paired differences remove that.
 # Ask: does this say that cosine is better than linear? (As a schedule to train v on with uniform weights, yes, for one small network, one data set, one short budget, one sampler. Change the sampler and the numbers move as much as from row to row: with fresh noise at each step the base falls from 11.6 to 8.4, with seed 0.)
@@ -1017,8 +1037,6 @@ print(f"the two differ by {abs(one_distance - other_distance):.1f}, {abs(one_sha
 #
 # <!--slide 4 min
 # ## A curve of losses: which line is wrong?
-#
-# Held-out error of $x_0$ by level; one of the seven lines is wrong
 #
 # Notes:
 # Say: nearly every curve of today came from these seven lines. In the notebook each copy has its own case; in the room take this one, or `check.hunt("8.10", seed=1)` and so on.
@@ -1165,6 +1183,10 @@ show.table(lines, [*header, "by the threshold"], caption)
 # - **average with 0.9999, no warm-up:** distance <!--r:knobs.knobs.ema.9999_cold.frechet.mean|.0f-->271<!--/-->, and the training loss does not show it
 # - **network:** half the channels are too few; more blocks or channels raise the confident share
 #
+# Compare two settings at equal length only, and say what is equal: steps or images.
+#
+# > $0.9999^{600}\approx 0.94$. What does that say about the average with 0.9999, after 600 steps without warm-up?
+#
 # Notes:
 # Say: the strongest ordinary knob is the length of the training. Compare other settings only at equal length, and say what you keep equal: steps or images.
 # Ask: why does the average of weights with 0.9999 and no warm-up ruin the samples after 600 steps? (0.9999 to the power 600 is 0.94: the random first weights still make up most of the average.)
@@ -1173,7 +1195,7 @@ show.table(lines, [*header, "by the threshold"], caption)
 # <!--slide 3 min
 # ## Every class is drawn from the start
 #
-# Share of each class among 1,000 samples, for five lengths of training; grey: means of three fair draws
+# Share of each class among 1,000 samples, for five lengths of training; grey: means of three fair draws. Look: no class is missing even after 150 steps. Follow the nine from panel to panel.
 #
 # Notes:
 # Say: the word mode collapse comes from GANs. A diffusion model is trained to denoise every training picture; it gains nothing by leaving one out. No class is missing even after 150 steps. The shares get more even, but after 2,400 steps they are not yet those of a fair draw: the nine is the most frequent class or next to it at every length, and the rarest class hardly moves from 300 steps on.
@@ -1289,6 +1311,8 @@ show.figure(fig, "Distance to the nearest and share of copies by training size; 
 #
 # $$\sigma_t^2=\exp\big(\nu\ln\beta_t+(1-\nu)\ln\tilde\beta_t\big), \quad \nu\in[0,1] \text{ from the network}, \quad \tilde\beta_t=\tfrac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\beta_t$$
 #
+# In words: on a scale of logarithms the network picks a place between two extremes.
+#
 # Notes:
 # Say: two extremes for the variance of a reverse step: beta if the data were pure noise, beta tilde if they were a single point. With 1,000 levels they agree nearly everywhere, with 50 the band is open much longer. The mean squared error does not contain sigma; a small part of the likelihood bound teaches it.
 # Ask: which samplers have no variance to choose? (DDIM without fresh noise and DPM-Solver++, which have since taken over the short chains.)
@@ -1353,6 +1377,12 @@ show.figure(fig, "Left: the band between both variances by level, thin except at
 # | flow matching | straight lines from data to noise, learn the velocity |
 # | distillation, consistency | a student takes one step for many of its teacher's |
 # | transformers | patches as tokens instead of a U-Net |
+#
+# Nearly every line keeps three things: noise, a level, a network that denoises.
+#
+# What came before: score matching (2005, 2011), nonequilibrium thermodynamics (2015), scores at many levels (2019), DDPM (2020), one equation for both (2021).
+#
+# > Prediction, schedule, weights: which of our three choices does flow matching change?
 #
 # Notes:
 # Say: noise, a level, a network that denoises: nearly every line keeps these three. The notebook's table has the sources, and the history before: score matching 2005 and 2011, nonequilibrium thermodynamics 2015, scores at many levels 2019, DDPM 2020, one equation 2021.
@@ -1467,6 +1497,9 @@ print(f"c_skip y + c_out (-v) is x_0: off by {(c_skip * y - c_out * v - x0).abs(
 # - prediction, schedule and weighting all decide how much each SNR counts
 # - a difference counts when it is larger than what seeds alone make
 # - claims can be tested: levels differ, classes can be counted, copies looked up
+# - the strongest ordinary knob is the length of the training; compare others at equal length
+#
+# > A table has one number in each row. What is your first question?
 #
 # **Next:** the further exercises, with two seeds each, or your own data in the lab of notebook 07.
 #
