@@ -402,6 +402,18 @@ def test_without_motion_nothing_moves_by_itself(open_page):
 
 
 @needs_browser
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_while_the_tour_rests_the_button_says_and_does_play_again(open_page, key):
+    with open_page(POINTS.format("data-steps='2'")) as tab:
+        tab.wait_for_function(f"{STAGE}.arrived", timeout=20_000)
+        assert tab.inner_text(".live-first") == "Play again"
+        tab.focus(".live-first")
+        tab.keyboard.press(key)
+        tab.wait_for_function(f"{STAGE}.playing && !{STAGE}.paused && !{STAGE}.arrived", timeout=5_000)
+        assert tab.inner_text(".live-first") == "Pause"
+
+
+@needs_browser
 def test_play_pause_and_step_by_keyboard(open_page):
     with open_page(POINTS.format("data-autoplay='no' data-data='moons' data-steps='10'")) as tab:
         assert mean_move(tab, 600) == 0
@@ -416,6 +428,7 @@ def test_play_pause_and_step_by_keyboard(open_page):
         tab.get_by_role("button", name="Play").focus()
         tab.keyboard.press("Space")
         tab.wait_for_function(f"{STAGE}.t === 0 && !{STAGE}.playing", timeout=30_000)
+        assert tab.inner_text(".live-first") == "Play again"
         home = torch.tensor(tab.evaluate(f"[...{STAGE}.x]")).view(-1, 2)
         real = torch.tensor(tab.evaluate(f"[...{STAGE}.data]")).view(-1, 2)
         assert float((torch.cdist(home, real).min(1).values < 0.15).float().mean()) > 0.9
@@ -459,6 +472,7 @@ def test_a_drawing_becomes_the_data(open_page, pointer):
         assert abs(float(drawn[:, 0].max()) - 100 / scale) < 0.12 and float(drawn[:, 1].abs().max()) < 0.15
         tab.wait_for_function(f"{STAGE}.t > 0")
         tab.wait_for_function(f"{STAGE}.t === 0 && !{STAGE}.playing", timeout=30_000)
+        assert tab.inner_text(".live-first") == "Play again"
         home = torch.tensor(tab.evaluate(f"[...{STAGE}.x]")).view(-1, 2)
         assert float(home[:, 1].abs().max()) < 0.25 and float(home[:, 0].std()) > 0.2
 
@@ -477,6 +491,7 @@ def test_every_control_has_a_label_and_a_line_of_explanation(open_page):
             tab.get_by_label("Schedule").select_option(schedule)
             tab.get_by_label("Sampler").select_option(sampler)
             tab.get_by_label("Arrows").check()
+            tab.locator(".live-canvas").first.scroll_into_view_if_needed()  # it rests where nobody sees it
             tab.wait_for_function(
                 f"{STAGE}.t < 990 && {STAGE}.schedule.name === '{schedule}'", timeout=30_000
             )

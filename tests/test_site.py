@@ -30,6 +30,7 @@ from builder import npm, pages, site
 from builder.course import BuildError, Course, read_notebook
 from builder.editions import notebook_of, write_editions
 from builder.links import Links, read_links
+from builder.source import kind_of
 
 ROOT = Path(__file__).parent.parent
 COURSE = Course(ROOT)
@@ -125,6 +126,34 @@ def test_pictures_become_files_with_their_words_and_sizes(tmp_path):
     assert 'alt="A &quot;grey&quot; &lt;b&gt;"' in shown and 'width="4" height="2"' in shown
     (file,) = (tmp_path / "extra" / "pictures" / "01").iterdir()
     assert file.read_bytes() == png.getvalue() and f'src="pictures/01/{file.name}"' in shown
+
+
+SHOWN = [("", "the solution"), ("predict", "what the course guessed"), ("answer", "the wrong line")]
+
+
+@pytest.mark.parametrize("kind, shown", SHOWN)
+def test_a_task_shows_the_readers_stub_and_folds_the_courses_answer_with_its_verdict(tmp_path, kind, shown):
+    verdict = new_output("display_data", {"text/html": "<b>right</b>"})
+    cell = new_code_cell("f = 1", metadata={"exercise": "1.1", "kind": kind}, outputs=[verdict])
+    stub, answer = site._page_task(cell, "f = ...", NAMES[1], tmp_path)
+    assert (stub.source, stub.outputs, stub.metadata) == ("f = ...", [], {})
+    assert answer.source == "f = 1" and answer.metadata["tags"] == ["hide-cell"]
+    assert answer.metadata["mystnb"]["code_prompt_show"] == f"Show {shown}"
+    assert "the check says" in answer.outputs[0].data["text/html"] and answer.outputs[1] == verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_no_guess_and_no_verdict_of_a_task_lies_open(folder, name):
+    """Between the stub and the end of the fold below it: every answer of the course is inside the fold."""
+    text = (folder / f"{name}.html").read_text(encoding="utf-8")
+    cells = read_notebook(COURSE.complete_path(name)).cells
+    tasks = [cell for cell in cells if "of" in cell.metadata or "exercise" in cell.metadata]
+    tasks = [cell for cell in tasks if kind_of(cell) != "hunt"]
+    assert sum(text.count(f"Show {shown}") for _, shown in SHOWN) == len(tasks) > 0
+    without = re.sub(r'(?s)<details class="admonition hide.*?</details>', "", text)
+    assert "written down: " not in without and "found, line" not in without
+    assert without.count("TODO") >= len(tasks)
 
 
 def test_the_workflow_publishes_what_make_site_leaves():
@@ -461,6 +490,72 @@ def test_on_a_phone_wide_formulas_and_code_scroll_in_their_own_boxes_by_keyboard
     page.locator("mjx-container[display][tabindex]").first.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("() => document.activeElement.scrollLeft > 0")
+
+
+@browser.needs_browser
+def test_the_first_page_says_what_it_is_and_shows_its_first_controls_at_once(visitor):
+    page = visitor("index")
+    page.wait_for_selector(".live-first")
+    assert "A free course" in page.inner_text("p.lead")
+    assert page.get_attribute("a.start", "href") == f"{NAMES[0]}.html"
+    bottoms = page.evaluate("""() => ['a.start', '.live-first', '.live-bar', '.live-choice']
+        .map((name) => document.querySelector(name).getBoundingClientRect().bottom)""")
+    assert max(bottoms) <= 800, bottoms
+
+
+@browser.needs_browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_figure_opens_large_and_closes_by_escape(visitor, width):
+    page = visitor(NAMES[2], width)
+    link = page.locator("a.enlarge").nth(1)
+    small = link.bounding_box()["width"]
+    link.focus()
+    page.keyboard.press("Enter")
+    large = page.locator("dialog.large img")
+    large.wait_for()
+    assert large.bounding_box()["width"] > 1.3 * small
+    assert page.evaluate("() => document.activeElement.textContent") == "Close"
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !document.querySelector('dialog.large')")
+    assert page.evaluate("() => document.activeElement.className") == "enlarge"
+    assert page.url.endswith(f"{NAMES[2]}.html")
+
+
+@browser.needs_browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_bar_on_top_says_where_one_is_and_covers_no_target(visitor, width):
+    page = visitor(NAMES[2], width)
+    assert page.inner_text(".page-where") == ""
+    page.evaluate("() => { location.hash = '#how-good-is-it'; }")
+    page.wait_for_function("() => /8\\. How good/.test(document.querySelector('.page-where').textContent)")
+    assert page.inner_text(".page-where") == "02 · 8. How good is it?"
+    places = page.evaluate("""() => ['.bd-header-article', '#how-good-is-it h2', '.page-progress']
+        .map((name) => document.querySelector(name).getBoundingClientRect())
+        .map((box) => [box.top, box.bottom, box.width])""")
+    assert places[0][1] <= places[1][0] and 0 < places[2][2] < 0.9 * width
+
+
+@browser.needs_browser
+def test_code_that_goes_on_to_the_right_says_so(visitor):
+    page = visitor(NAMES[2])
+    page.wait_for_function("() => document.querySelectorAll('.highlight.more > pre[tabindex]').length > 1")
+    before = page.locator(".highlight.more").count()
+    page.locator(".highlight.more > pre").first.evaluate("(el) => { el.scrollLeft = el.scrollWidth; }")
+    page.wait_for_function(f"() => document.querySelectorAll('.highlight.more').length === {before - 1}")
+    assert page.evaluate("() => document.querySelectorAll('ul.options > li').length") > 3
+
+
+@browser.needs_browser
+def test_options_have_no_bullets_and_formulas_stay_where_they_belong(visitor):
+    page = visitor(NAMES[3])
+    page.wait_for_selector("ul.options mjx-container svg")
+    styles = page.evaluate("""() => ['ul.options', 'ul.options mjx-container']
+        .map((name) => getComputedStyle(document.querySelector(name)))
+        .map((style) => [style.listStyleType, style.textIndent])""")
+    assert styles[0][0] == "none" and styles[1][1] == "0px"
+    page.wait_for_selector(".kept")
+    kept = page.locator(".kept").all_text_contents()
+    assert kept and all(re.search(r"[.,;:?!)]$", text.strip()) for text in kept)
 
 
 @browser.needs_browser

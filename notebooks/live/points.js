@@ -20,7 +20,8 @@
     const panel = Live.pointPanel(place, settings, {
       play: () => {
         if (!stage.data) return tell("Draw something first: the points need a home.");
-        if (stage.playing && !stage.paused) stage.pause();
+        if (stage.arrived) stage.start();
+        else if (stage.playing && !stage.paused) stage.pause();
         else stage.resume();
         tell(stage.paused ? "Paused. Step takes one step." : undefined);
       },
@@ -66,7 +67,7 @@
     function tell(sentence) {
       panel.say.setAttribute("aria-live", touring ? "off" : "polite");
       if (sentence) panel.say.textContent = sentence;
-      panel.play.textContent = stage.playing && !stage.paused ? "Pause" : "Play";
+      panel.play.textContent = stage.arrived ? "Play again" : stage.playing && !stage.paused ? "Pause" : "Play";
       const now = stage.data ? `${Live.plural(settings.points, "point")} at noise level ${stage.t} of 1,000. ` : "";
       panel.canvas.setAttribute("aria-label", `${panel.dataName()}. ${now}${panel.say.textContent}`);
     }

@@ -39,6 +39,9 @@ globalThis.Live = globalThis.Live || {};
     const element = Live.element, toSteps = (value) => Math.round(10 ** (value / 100)); // 0 .. 300 to 1 .. 1,000
     const canvas = element("canvas", { class: "live-canvas", role: "img" });
     const where = element("span", { class: "live-where", "aria-hidden": "true" });
+    const spot = (name) => element("i", { class: `live-is-${name}` });
+    const key = element("div", { class: "live-key" }, element("span", {}, spot("data"), "the data"),
+      element("span", {}, spot("noise"), spot("model"), "points that walk: grey in noise, orange at home"));
     const hint = element("span", { class: "live-hint", "aria-hidden": "true" }, "Draw here with mouse or finger");
     const say = element("p", { class: "live-say", "aria-live": "polite" });
     const play = Live.button("Play", on.play, { class: "live-button live-first" });
@@ -96,7 +99,7 @@ globalThis.Live = globalThis.Live || {};
     });
     const more = element("details", { class: "live-more" }, element("summary", {}, "More"),
       element("div", { class: "live-grid" }, sampler, steps, eta, schedule, points, field, trails));
-    place.append(element("div", { class: "live-stage" }, canvas, where, hint), say, bar, data,
+    place.append(element("div", { class: "live-stage" }, canvas, key, where, hint), say, bar, data,
       element("div", { class: "live-extra" }, word, clear), denoiser, about, training, more);
 
     function update({ drawn }) {

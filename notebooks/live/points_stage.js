@@ -11,7 +11,7 @@ globalThis.Live = globalThis.Live || {};
 (function (Live) {
   const T = 1000, SHOW = 2400, PART = 200; // ms to look at the finished points; points a model does at once
   const HOME = {
-    exact: "Home. The exact average leads back to the data points themselves. A network finds places between them.",
+    exact: "Home: every point has landed on a piece of the data. A trained network finds new places between them.",
     learned: "Home. Each point has become a new piece of data.",
     trained: "Home, as far as the network has learned the way. Train longer, and the shape gets sharper.",
     naive: "This should be home. The levels left out took their share of the noise with them: it was never removed.",
@@ -37,7 +37,7 @@ globalThis.Live = globalThis.Live || {};
   // onpaint(stage) after every picture, onstate(sentence) when something begins or ends; after(): is there
   // another round? (it may give the stage other data)
   Live.pointStage = function (canvas, settings, { onpaint, onstate, after }) {
-    const stage = { t: 0, run: 0, seed: 6, frames: 0, playing: false, paused: false, grants: 0, strokes: [] };
+    const stage = { t: 0, run: 0, seed: 6, frames: 0, playing: false, paused: false, arrived: false, grants: 0, strokes: [] };
     const view = Live.pointView(canvas, { onchange: () => stage.x && stage.redraw() }), frame = Live.frames(canvas);
     let waiting = false, painted = null, lastPaint = 0, arrows = null, trail = null;
     stage.frame = frame;
@@ -110,7 +110,7 @@ globalThis.Live = globalThis.Live || {};
 
     stage.stop = function () {
       stage.run++;
-      Object.assign(stage, { playing: false, paused: false, grants: 0 });
+      Object.assign(stage, { playing: false, paused: false, arrived: false, grants: 0 });
       trail = null;
     };
 
@@ -173,9 +173,11 @@ globalThis.Live = globalThis.Live || {};
       const run = stage.run;
       Object.assign(stage, { playing: true, paused, grants: paused ? 1 : 0 });
       do {
+        stage.arrived = false;
         if (stage.t === 0) await scatter(run);
         if (going(run)) await walkHome(run);
         if (!going(run)) return;
+        stage.arrived = true; // and so until the next round, or until somebody starts something
         onstate(HOME[settings.sampler === "naive" && settings.steps < T ? "naive" : settings.denoiser]);
         for (const end = performance.now() + SHOW; going(run) && after(true) && performance.now() < end; ) await paint();
       } while (going(run) && after(false));
@@ -207,7 +209,7 @@ globalThis.Live = globalThis.Live || {};
     stage.pause = () => Object.assign(stage, { paused: true, grants: 0 });
     stage.resume = () => (stage.playing ? Object.assign(stage, { paused: false }) : stage.start());
     stage.step = function () {
-      if (stage.playing) Object.assign(stage, { paused: true, grants: 1 });
+      if (stage.playing && !stage.arrived) Object.assign(stage, { paused: true, grants: 1 });
       else if (stage.t === 0) stage.again({ paused: true });
       else stage.start({ paused: true });
     };

@@ -61,6 +61,12 @@ PAGES = {
     "TEACHING": "teaching",
     "HELP": "help",
 }  # the pages beside the notebooks, and their names in the site
+# by the kind of a task: the label of the fold with the course's answer, and of what the check says of it
+SOLUTION = "Show the solution", "To the course's own solution the check says:"
+ANSWERS = {
+    "predict": ("Show what the course guessed", "To this guess the check says:"),
+    "answer": ("Show the wrong line", "To this answer the check says:"),
+}
 LATER = "05"  # the first notebook of those that come after the course
 FONT = "dist/theme/fonts/source-sans-pro"  # below assets/: the decks' typeface is the site's too
 NOT_NEEDED = ("_static/**/*.map", "_static/scripts/fontawesome.js*", "_static/vendor", "_static/locales",
@@ -256,7 +262,15 @@ def _mounted(text: str) -> list[str]:
 
 def page_notebook(course: Course, links: Links, name: str, notebook, folder: Path):
     """The notebook as its page shows it: pictures as files of folder/extra, folded code, links on top."""
-    cells = [_page_cell(cell, name, folder) for cell in pageparts.transform(notebook.cells, name, course)]
+    student = read_notebook(course.student_path(name))
+    stubs = {cell.id: cell.source for cell in student.cells if cell.cell_type == "code"} if student else {}
+    cells = []
+    for cell in pageparts.transform(notebook.cells, name, course):
+        task = "exercise" in cell.metadata or "of" in cell.metadata
+        if task and stubs.get(cell.id, cell.source) != cell.source:
+            cells += _page_task(cell, stubs[cell.id], name, folder)
+        else:
+            cells.append(_page_cell(cell, name, folder))
     cells[0].source = _with_links(cells[0].source, _link_bar(course, links, name, folder))
     return notebook_of(cells)
 
@@ -266,6 +280,7 @@ def _page_cell(cell, name: str, folder: Path):
         text = re.sub(r"<!--r:.*?-->|<!--/-->", "", cell.source)
         # exercises keep their address when their title changes
         text = re.sub(r"(?m)^(#{2,4} Exercise (\d+)\.(\d+)\b)", r"(exercise-\2-\3)=\n\1", text)
+        text = re.sub(r"(?m)^(?=- \(a\) )", "\n{.options}\n", text)  # a list that needs no bullets
         return new_markdown_cell(mount(text), id=cell.id)
     outputs = [_page_output(output, name, folder) for output in cell.outputs]
     if BOOTSTRAP in tags(cell) or "setup" in tags(cell):
@@ -276,6 +291,24 @@ def _page_cell(cell, name: str, folder: Path):
         folded = "Show the code" if cell.metadata.get("jupyter", {}).get("source_hidden") else ""
     about = {"tags": ["hide-input"], "mystnb": _prompts(folded)} if folded else {}
     return new_code_cell(cell.source, id=cell.id, metadata=about, outputs=outputs, execution_count=None)
+
+
+def _page_task(cell, stub: str, name: str, folder: Path) -> list:
+    """A task as the reader has it, and in a closed fold what the course wrote there and what check said."""
+    closed, said = ANSWERS.get(kind_of(cell), SOLUTION)
+    heard = new_output("display_data", {"text/html": f'<p class="check-about">{said}</p>'})
+    outputs = [_page_output(output, name, folder) for output in cell.outputs]
+    about = {"tags": ["hide-cell"], "mystnb": _prompts(closed)}
+    return [
+        new_code_cell(stub, id=f"{cell.id[:58]}-stub", metadata={}, outputs=[], execution_count=None),
+        new_code_cell(
+            cell.source,
+            id=cell.id,
+            metadata=about,
+            outputs=[heard, *outputs] if outputs else [],
+            execution_count=None,
+        ),
+    ]
 
 
 def _prompts(closed: str) -> dict:
@@ -291,6 +324,7 @@ def _page_output(output, name: str, folder: Path):
         place = _keep_picture(base64.b64decode(data["image/png"]), "png", name, folder)
         alt = html.escape(about.get("alt", ""))
         shown = f'<img alt="{alt}" src="{place}"{sizes} loading="lazy" decoding="async">'
+        shown = f'<a class="enlarge" href="{place}" title="Show it large">{shown}</a>'
         return new_output("display_data", {"text/html": shown})
     if "text/html" in data:
 
@@ -318,22 +352,23 @@ def _with_links(text: str, bar: str) -> str:
 
 
 def _link_bar(course: Course, links: Links, name: str, folder: Path) -> str:
-    """Links to run the notebook elsewhere, and to files, which are copied below folder/extra."""
+    """A button to run the notebook, and a fold with all else: links, and files copied below folder/extra."""
     student = course.student_path(name)
     path = student.relative_to(course.root).as_posix()
-    entries = [("Open in Colab", links.colab(path)), ("Open in Binder", links.binder(path))]
+    more = [("Open in Binder", links.binder(path), "")]
+    about = {"student": "to fill in", "complete": "with solutions"}
     for edition, source in (("student", student), ("complete", course.complete_path(name))):
         if source.exists():
             target = folder / "extra" / "notebooks" / edition / source.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
-            entries.append((f"Download: {edition} edition", f"notebooks/{edition}/{source.name}"))
-    entries.append(("Slides", f"slides/{name[:2]}.html"))
-    shown = "".join(
-        f'<a href="{html.escape(url)}"{" download" if "Download" in words else ""}>{words}</a>'
-        for words, url in entries
-    )
-    return f'<nav class="page-links" aria-label="This notebook elsewhere">{shown}</nav>'
+            words = f"Download the {edition} edition, {about[edition]}"
+            more.append((words, f"notebooks/{edition}/{source.name}", " download"))
+    more.append(("Slides", f"slides/{name[:2]}.html", ""))
+    shown = "".join(f'<li><a href="{html.escape(url)}"{extra}>{words}</a></li>' for words, url, extra in more)
+    colab = f'<a class="start" href="{html.escape(links.colab(path))}">Open in Colab</a>'
+    fold = f"<details><summary>Download and more</summary><ul>{shown}</ul></details>"
+    return f'<nav class="page-links" aria-label="This notebook elsewhere">{colab}{fold}</nav>'
 
 
 # The other pages ------------------------------------------------------------------------------------------

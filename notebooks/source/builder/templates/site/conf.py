@@ -16,7 +16,7 @@ suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_number_source_lines = False
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["attrs_block", "dollarmath"]
 myst_dmath_double_inline = True
 myst_dmath_allow_labels = False
 myst_heading_anchors = 3
@@ -34,7 +34,7 @@ else:
 mathjax3_config = {
     "tex": {"inlineMath": [["\\(", "\\)"]], "displayMath": [["\\[", "\\]"]]},
     "options": {"enableMenu": False, "ignoreHtmlClass": ".*", "processHtmlClass": "math"},
-    "svg": {"fontCache": "global"},
+    "svg": {"fontCache": "global", "scale": 0.93},
 }
 
 html_theme = "sphinx_book_theme"
@@ -48,7 +48,7 @@ html_context = {"default_mode": "auto"}
 html_theme_options = {
     "home_page_in_toc": True,
     "show_navbar_depth": 1,
-    "show_toc_level": 1,
+    "show_toc_level": 2,
     "toc_title": "On this page",
     "use_download_button": False,
     "use_fullscreen_button": False,
