@@ -351,7 +351,8 @@ def test_clean_does_not_follow_a_link(folder, tmp_path, name):
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
 def test_an_interrupt_reaches_the_builder_and_make_ends(folder, sent):
-    program(folder, "trap 'echo told >> told; exit 130' INT TERM; touch began; sleep 30 > /dev/null 2>&1 & wait")
+    waiting = "sleep 30 > /dev/null 2>&1 & wait"  # it would hold our end of the pipe
+    program(folder, f"trap 'echo told >> told; exit 130' INT TERM; touch began; {waiting}")
     words = ["make", f"PYTHON={sys.executable}", "run"]
     kept = {k: v for k, v in os.environ.items() if k not in OWN and not k.startswith(("MAKE", "MFLAGS"))}
     running = subprocess.Popen(words, cwd=folder, env=kept, start_new_session=True, stdout=subprocess.PIPE,
