@@ -26,7 +26,7 @@ from PIL import Image
 
 import browser
 import toy_course
-from builder import npm, pages, site
+from builder import assets, npm, site
 from builder.course import BuildError, Course, read_notebook
 from builder.editions import notebook_of, write_editions
 from builder.links import Links, read_links
@@ -238,7 +238,7 @@ def built(tmp_path_factory):
     """The folder out/ of a build, its seconds of CPU, its warnings; what pip and npm bring stays in out/."""
     out, kept = tmp_path_factory.mktemp("built"), ROOT / "out" / "assets"
     try:
-        pages.fetch_assets(kept)
+        assets.fetch_assets(kept)
     except BuildError as err:
         pytest.skip(str(err))
     (out / "assets").symlink_to(kept)

@@ -9,7 +9,7 @@ import browser
 import build
 import deck_page
 import toy_course
-from builder import pages, slides
+from builder import assets, slides
 from builder.course import BuildError, Course
 from builder.source import Slide, read_source, take_slides
 
@@ -162,7 +162,7 @@ def decks(tmp_path_factory):
     """A folder with reveal.js and MathJax; kept in out/, so that only the first run needs pip's index."""
     folder = COURSE.root / "out" / "slides"
     try:
-        pages.fetch_assets(folder / "assets")
+        assets.fetch_assets(folder / "assets")
     except BuildError as err:
         pytest.skip(str(err))
     return folder

@@ -21,7 +21,7 @@ from packaging.version import Version
 
 import browser
 import toy_course
-from builder import pages, site
+from builder import assets, site
 from builder.course import BuildError
 from builder.editions import write_editions
 
@@ -258,7 +258,7 @@ def test_the_page_names_what_is_shipped_and_downloaded_besides():
     for name in ("data/MNIST", "data/FashionMNIST", "data/checkpoints", "flower.jpg",
                  "8x8 digits", "reveal.js", "MathJax", "Source Sans Pro", "DejaVu"):  # fmt: skip
         assert name in text, name
-    for wheel in re.findall(r"(?m)^([\w-]+)==([\w.]+)", pages.WHEELS.read_text(encoding="utf-8")):
+    for wheel in re.findall(r"(?m)^([\w-]+)==([\w.]+)", assets.WHEELS.read_text(encoding="utf-8")):
         assert " ".join(wheel) in text, wheel
 
 
@@ -301,12 +301,12 @@ def make_wheels(folder: Path) -> str:
     """Two wheels with the names and files that slides need, other content; returns their pins with hashes."""
     folder.mkdir()
     listed = ""
-    versions = re.findall(r"(?m)^([\w-]+)==([\w.]+)", pages.WHEELS.read_text(encoding="utf-8"))
+    versions = re.findall(r"(?m)^([\w-]+)==([\w.]+)", assets.WHEELS.read_text(encoding="utf-8"))
     for name, version in versions:
         stem = f"{name.replace('-', '_')}-{version}"
         wheel = folder / f"{stem}-py3-none-any.whl"
         with zipfile.ZipFile(wheel, "w") as archive:
-            for member in pages.ASSETS[name.replace("-", "_")]:
+            for member in assets.ASSETS[name.replace("-", "_")]:
                 archive.writestr(member + ("font.woff" if member.endswith("/") else ""), "made up")
             archive.writestr(
                 f"{stem}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
@@ -331,30 +331,30 @@ def test_a_changed_wheel_is_refused(wheels, tmp_path):
     with pytest.raises(
         BuildError, match="its SHA-256 is not the one in .*wheels.txt.*nothing of it was used"
     ) as told:
-        pages.fetch_assets(tmp_path / "assets", wheels[1])
+        assets.fetch_assets(tmp_path / "assets", wheels[1])
     assert "\n" not in str(told.value) and not (tmp_path / "assets").exists()
 
 
 def test_the_right_wheels_are_taken(wheels, tmp_path, monkeypatch):
-    monkeypatch.setattr(pages, "WHEELS", wheels[0])
-    pages.fetch_assets(tmp_path / "assets", wheels[1])
-    for files in pages.ASSETS.values():
+    monkeypatch.setattr(assets, "WHEELS", wheels[0])
+    assets.fetch_assets(tmp_path / "assets", wheels[1])
+    for files in assets.ASSETS.values():
         for place in files.values():
             assert (tmp_path / "assets" / place).exists(), place
 
 
 def test_one_wrong_wheel_of_two_and_nothing_is_taken(wheels, tmp_path, monkeypatch):
     known, pip_args = wheels
-    monkeypatch.setattr(pages, "WHEELS", known)
+    monkeypatch.setattr(assets, "WHEELS", known)
     known.write_text(re.sub(r"[0-9a-f]{64}\n\Z", f"{'0' * 64}\n", known.read_text()))
     with pytest.raises(BuildError, match="nothing of it was used"):
-        pages.fetch_assets(tmp_path / "assets", pip_args)
+        assets.fetch_assets(tmp_path / "assets", pip_args)
     assert not (tmp_path / "assets").exists()
 
 
 def test_without_the_wheels_the_message_says_what_is_wanted(wheels, tmp_path):
     with pytest.raises(BuildError, match="could not download sphinx-revealjs and sphinx-mathjax-offline"):
-        pages.fetch_assets(tmp_path / "assets", ["--no-index"])
+        assets.fetch_assets(tmp_path / "assets", ["--no-index"])
 
 
 def foreign_tags(text: str) -> list[str]:
@@ -416,7 +416,7 @@ def mathjax():
     """MathJax as the wheel has it; kept in out/, as test_slides keeps it."""
     folder = ROOT / "out" / "slides" / "assets"
     try:
-        pages.fetch_assets(folder)
+        assets.fetch_assets(folder)
     except BuildError as err:
         pytest.skip(str(err))
     return (folder / "mathjax" / "tex-svg.js").read_bytes()

@@ -25,6 +25,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from builder.assets import fetch_assets
 from builder.course import (
     BuildError,
     Course,
@@ -43,7 +44,6 @@ from builder.links import write_links
 from builder.new import write_skeleton
 from builder.numbers import refill
 from builder.pageparts import unrecorded
-from builder.pages import fetch_assets
 from builder.saved import problems as saved_problems
 from builder.site import serve, write_site
 from builder.slides import write_deck

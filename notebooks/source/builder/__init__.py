@@ -10,7 +10,7 @@ saved.py        what a saved notebook must not contain
 slides.py       the lecture: decks for a browser
 site.py         the course as a site, built by Sphinx from saved notebooks
 pageparts.py    what the site adds to notebooks: recorded sliders, explained words, references, exercises
-pages.py        the scripts and fonts that site and decks need; templates/ has their look
+assets.py       the scripts and fonts that site and decks need; templates/ has their look
 npm.py          what the site takes from npm, where there is npm
 numbers.py      numbers typed in prose, tied to data/results
 new.py          the skeleton of a new notebook, and the lists that name it

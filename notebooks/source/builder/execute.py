@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbclient.output_widget import OutputWidget
 
 from helpers.files import restore_hint
+from helpers.sliders import RECORD as RECORD_FRAMES
 
 from .course import BuildError, Course, make_folder, read_json, write_text
 from .editions import LANGUAGE, RECORD
@@ -66,7 +67,7 @@ def run(
         recording.append(extra)  # no reader waits for it
 
     settings = {"NOISE_TO_DIGITS_MODE": mode, "NOISE_TO_DIGITS_OUT": str(out.resolve()), "TQDM_DISABLE": "1"}
-    settings["NOISE_TO_DIGITS_RECORD"] = str(record.resolve() / name[:2]) if record is not None else ""
+    settings[RECORD_FRAMES] = str(record.resolve() / name[:2]) if record is not None else ""
     settings["NOISE_TO_DIGITS_MINE"] = ""  # nothing of what runs here is somebody's answer
     client = Client(
         notebook,

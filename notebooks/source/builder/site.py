@@ -27,6 +27,7 @@ from pathlib import Path
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from . import pageparts
+from .assets import FOLDER, fetch_assets
 from .course import (
     BuildError,
     Course,
@@ -40,7 +41,6 @@ from .course import (
 from .editions import notebook_of
 from .links import BOOTSTRAP, Links, read_links
 from .npm import RUNTIME, fetch_runtime
-from .pages import FOLDER, fetch_assets
 from .slides import write_deck
 from .source import kind_of, tags
 
@@ -57,10 +57,7 @@ SCRIPTS = {
 }
 LIVE = re.compile(r"<!--\s*live:([a-z]+)\s*(\{.*?\})?\s*-->", re.DOTALL)
 DATA_URI = re.compile(r'"data:image/(png|gif|webp|jpeg);base64,([\w+/=\s]+)"')
-PAGES = {
-    "TEACHING": "teaching",
-    "HELP": "help",
-}  # the pages beside the notebooks, and their names in the site
+PAGES = {"TEACHING": "teaching", "HELP": "help"}  # the pages beside the notebooks: their names in the site
 # by the kind of a task: the label of the fold with the course's answer, and of what the check says of it
 SOLUTION = "Show the solution", "To the course's own solution the check says:"
 ANSWERS = {
@@ -286,7 +283,7 @@ def _page_cell(cell, name: str, folder: Path):
     if BOOTSTRAP in tags(cell) or "setup" in tags(cell):
         folded = "Show the set-up"
     elif "exercise" in cell.metadata and kind_of(cell) == "write":
-        folded = "Show the solution"
+        folded, _ = SOLUTION
     else:
         folded = "Show the code" if cell.metadata.get("jupyter", {}).get("source_hidden") else ""
     about = {"tags": ["hide-input"], "mystnb": _prompts(folded)} if folded else {}

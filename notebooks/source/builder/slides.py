@@ -24,9 +24,9 @@ from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from .assets import FOLDER
 from .course import BuildError, Course, read_notebook, write_text
 from .editions import complete_edition
-from .pages import FOLDER, TEMPLATES
 from .saved import is_picture
 from .source import first_line, read_source, tags
 
@@ -135,7 +135,7 @@ def write_deck(course: Course, name: str, folder: Path, draft=False, say=print) 
     from nbconvert import SlidesExporter
 
     notebook = deck(course, name, draft, say)
-    exporter = SlidesExporter(template_name="deck", **TEMPLATES)
+    exporter = SlidesExporter(template_name="deck", extra_template_basedirs=[str(FOLDER)])
     css = (FOLDER / "deck" / "deck.css").read_text(encoding="utf-8")
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": name}, "deck_css": css})
     write_text(folder / f"{name}.html", page)

@@ -13,8 +13,6 @@ from helpers.files import whole_or_not_at_all
 from .course import BuildError
 
 FOLDER = Path(__file__).parent / "templates"
-# how nbconvert finds our template deck/, and the parts of it in shared/
-TEMPLATES = dict(extra_template_basedirs=[str(FOLDER)], extra_template_paths=[str(FOLDER / "shared")])
 # The two wheels with their SHA-256, for pip.
 WHEELS = Path(__file__).parent / "wheels.txt"
 # wheel -> the files of it that decks need (a name that ends with / is a folder): their place in assets/
