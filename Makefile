@@ -11,7 +11,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 CONSTRAINTS ?= .ci/constraints.txt
 # What you type arrives as it stands there: make does not expand it, and recipes take it from the environment
 # ("$$ONLY"), so that a quote, a blank or a $ in it does no harm.
-TYPED := PYTHON VENV CONSTRAINTS PIP_ARGS TORCH ONLY REPO VERSION NN TITLE
+TYPED := PYTHON VENV CONSTRAINTS PIP_ARGS TORCH ONLY REPO VERSION NN TITLE FROM SEED TRUST
 $(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
 override VENV := $(if $(filter /%,$(VENV)),,./)$(VENV)
 export $(TYPED)
@@ -22,8 +22,8 @@ ONE := $(if $(ONLY),--only="$$ONLY")
 SMOKE := NOISE_TO_DIGITS_MODE=smoke NOISE_TO_DIGITS_OUT="$$PWD/out/smoke"
 
 .DEFAULT_GOAL := help
-.PHONY: help ready setup run test test-fast test-long new lab start site open slides train bench editions execute \
-        check numbers links clean
+.PHONY: help ready setup run test test-fast test-long new lab start site open slides report train bench editions \
+        execute check numbers links clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -88,6 +88,9 @@ open: ready  ## show the site in a browser, digits alive too; Ctrl-C ends it
 
 slides: ready  ## the lecture's slides for a browser, offline: out/slides (ONLY=02 for one)
 	@$(BUILD) slides $(ONE)
+
+report: ready  ## judge a class's submissions: FROM=folder, page and table in out/report (SEED=7, ONLY=02, TRUST=1)
+	@$(BUILD) report --from="$$FROM" $(if $(SEED),--seed="$$SEED") $(if $(TRUST),--trust) $(ONE)
 
 train: ready  ## train what is missing or out of date in data/, hours; run it again to resume
 	@$(PY) -m data.experiments

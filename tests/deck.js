@@ -24,7 +24,7 @@ function figures() {
     const scale = sharp * Math.min(box.width / img.naturalWidth, box.height / img.naturalHeight);
     const gif = img.src.startsWith("data:image/gif");
     return {scale, gif, alt: img.alt, width: scale * img.naturalWidth / sharp,
-      height: scale * img.naturalHeight / sharp};
+      height: scale * img.naturalHeight / sharp, cell: img.closest(".jp-Cell").id.replace("cell-id=", "")};
   });
 }
 
@@ -32,6 +32,7 @@ function describe() {
   const slide = Reveal.getCurrentSlide();
   const prose = [...slide.querySelectorAll("h1, h2, p, li, td, th")].map((el) => el.innerText).join(" ");
   const title = slide.querySelector("h1, h2")?.firstChild.textContent ?? "";
-  return {title, notes: Reveal.getSlideNotes() ?? "", words: slide.innerText.split(/\s+/).length,
+  const printed = [...slide.querySelectorAll(".jp-RenderedText")].map((el) => el.innerText);
+  return {title, printed, notes: Reveal.getSlideNotes() ?? "", words: slide.innerText.split(/\s+/).length,
           beyond: beyond(), figures: figures(), raw: (prose.match(/\$|\\\w+/g) ?? [])};
 }

@@ -81,13 +81,38 @@ def test_stubs_say_what_an_unfilled_cell_says(course):
     assert json.loads(course.stubs.read_text()) == {"1.1": stubs["1.1"], "2.1": "of another notebook"}
 
 
-def test_grading_edition_has_a_test_cell_and_no_solution(course):
+def graded(course):
+    """What `editions --grading` makes of the toy, cell by cell."""
     assert command(course, "editions", "--grading") == 0
-    notebook = read_notebook(course.root / "out" / "grading" / f"{NAME}.ipynb")
-    assert "return y + 1" not in nbformat.writes(notebook)
-    test = code(notebook, "exercise-1-1-test").metadata.nbgrader
+    path = course.root / "out" / "grading" / "source" / NAME / f"{NAME}.ipynb"
+    return {cell.id: cell for cell in read_notebook(path).cells}
+
+
+def test_grading_edition_has_a_test_cell_and_its_solution_between_the_markers(course):
+    """nbgrader empties a solution cell in which it finds no markers: the whole cell, `check` and all."""
+    cells = graded(course)
+    lines = cells["exercise-1-1"].source.splitlines()
+    inside = lines[lines.index("    ### BEGIN SOLUTION") + 1 : lines.index("    ### END SOLUTION")]
+    assert inside == ["    y = double(x)", "    return y + 1"] and lines[-1] == 'line = check("1.1", line)'
+    assert cells["exercise-1-1"].metadata.nbgrader.solution
+    test = cells["exercise-1-1-test"].metadata.nbgrader
     assert test.grade and test.locked and test.points == 1 and not test.solution
+    assert [*cells].index("exercise-1-1-test") == [*cells].index("exercise-1-1") + 1
+    assert not [name for name in cells if name.endswith("-solution")]
     assert not course.student_path(NAME).exists()
+
+
+def test_grading_edition_has_the_first_cell_and_no_badges(course):
+    cells = graded(course)
+    assert 'os.environ.setdefault("NOISE_TO_DIGITS_MINE"' in cells["bootstrap"].source
+    assert "colab" not in cells["a-toy-0"].source.lower()
+
+
+def test_the_settings_for_nbgrader_stand_beside_the_grading_editions(course):
+    assert command(course, "editions", "--grading") == 0
+    settings = (course.root / "out" / "grading" / "nbgrader_config.py").read_text()
+    names = {name for node in ast.walk(ast.parse(settings)) if (name := getattr(node, "attr", None))}
+    assert {"code_stub", "kernel_name", "timeout", "add_missing_cells"} <= names
 
 
 def test_two_solutions_in_one_cell(course):
@@ -169,11 +194,23 @@ def test_a_prediction_a_break_and_a_hunt_in_both_editions(tmp_path):
 
 
 def test_points_are_for_what_is_written(tmp_path):
+    """And nbgrader leaves alone what has none: predictions, breaks and hunts are as the student gets them."""
     course = toy_course.make_kinds(tmp_path)
-    assert command(course, "editions", "--grading") == 0
-    notebook = read_notebook(course.root / "out" / "grading" / f"{NAME}.ipynb")
-    assert [cell.id for cell in notebook.cells if cell.id.endswith("-test")] == ["exercise-1-1-test"]
-    assert "x > 1" not in nbformat.writes(notebook) and "guess = 3" not in nbformat.writes(notebook)
+    cells = graded(course)
+    assert [name for name in cells if name.endswith("-test")] == ["exercise-1-1-test"]
+    assert [name for name in cells if "nbgrader" in cells[name].metadata] == [
+        "exercise-1-1",
+        "exercise-1-1-test",
+    ]
+    assert command(course, "editions") == 0
+    student = {cell.id: cell.source for cell in read_notebook(course.student_path(NAME)).cells}
+    for name in ("exercise-1-2", "exercise-1-3", "exercise-1-10-answer"):
+        assert cells[name].source == student[name]
+
+
+def test_the_hunts_of_a_grading_edition_have_a_seed_for_all(tmp_path):
+    cells = graded(toy_course.make_kinds(tmp_path))
+    assert cells["exercise-1-10"].source == 'check.hunt("1.10", seed=1)'
 
 
 def test_what_mistakes_json_says_of_a_hunt_counts_in_the_fingerprint(tmp_path):

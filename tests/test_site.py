@@ -26,7 +26,7 @@ from PIL import Image
 
 import browser
 import toy_course
-from builder import assets, npm, site
+from builder import assets, npm, site, teachpages
 from builder.course import BuildError, Course, read_notebook
 from builder.editions import notebook_of, write_editions
 from builder.links import Links, read_links
@@ -35,7 +35,8 @@ from builder.source import kind_of
 ROOT = Path(__file__).parent.parent
 COURSE = Course(ROOT)
 NAMES = [path.stem for path in COURSE.source_paths()]
-PAGES = ["index", *NAMES, "exercises", "references", "teaching", "help", "search"]
+TEACHING = list(teachpages.pages(COURSE).values())
+PAGES = ["index", *NAMES, "exercises", "references", *TEACHING, "search"]
 SHOTS = ROOT / "out" / "browser" / "site"  # a picture of every page, which CI keeps
 SECONDS = 60  # of one core: to build the site
 LANDING, NOTEBOOK = (
@@ -114,6 +115,47 @@ def test_other_pages_lead_to_the_site_or_to_the_repository():
         "[a](./teaching.md#x) [b](https://github.com/ada/fork/blob/v9/data/README.md) "
         f"[c](./{NAMES[2]}.ipynb) [d](#y) [e](https://f.g/h)1"
     )
+
+
+def test_the_room_for_teachers_has_a_page_for_each_of_its_files():
+    course_pages = {"plans", "projects", "rubrics", "grading", *(name[:2] for name in NAMES)}
+    quizzes = {f"quiz_{name[:2]}" for name in NAMES}
+    assert set(TEACHING) >= {"teaching", "help"} | {f"teaching_{stem}" for stem in course_pages} | quizzes
+
+
+def test_a_slide_that_a_table_names_is_linked_and_files_for_moodle_are_copied(tmp_path):
+    course = toy_course.make(tmp_path / "course")
+    course.teaching.mkdir()
+    (course.teaching / "01.md").write_text(
+        "# Teaching 01: A toy\n\nOn slide 3 | slide 3 |\n\n<!--mistakes:01-->\n| a | slide 3 |\n"
+        "| b | debriefing, slide 1 |\n<!--/mistakes-->\n\n[x](quiz_01.gift) ![A <b>](../../shot.png)\n"
+    )
+    (course.teaching / "quiz_01.md").write_text("# Quiz 01: A toy\n\nTo be written.\n")
+    (course.teaching / "quiz_01.gift").write_text("1")
+    (course.root / "shot.png").write_bytes(b"2")
+    found = teachpages.pages(course)
+    assert list(found.values()) == ["teaching_01"], "a quiz without questions has no page"
+    path, extra = course.teaching / "01.md", tmp_path / "extra"
+    text = teachpages.text_of(course, path, [toy_course.NAME], extra)
+    text = teachpages.with_files(text, course, path, extra)
+    assert 'href="slides/01.html#/2">slide 3</a> |' in text and "On slide 3 | slide 3 |" in text
+    assert 'href="slides/01_debriefing.html#/0">debriefing, slide 1</a> |' in text
+    assert '<a href="moodle/quiz_01.gift" download>x</a>' in text and "toctree" not in text
+    assert '<img alt="A &lt;b&gt;" src="pictures/teaching/shot.png"' in text
+    assert (extra / "moodle" / "quiz_01.gift").read_text() == "1"
+    assert "<a href" not in teachpages.text_of(course, path, [], extra).partition("Quiz for Moodle")[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_quiz_folds_its_answers_and_comes_as_a_file(folder, name):
+    text = (folder / f"quiz_{name[:2]}.html").read_text(encoding="utf-8")
+    assert text.count("<details><summary>Answer</summary>") == 10
+    outside = re.sub(r"(?s)<details>.*?</details>", "", text.partition("<article")[2])
+    assert "Right. " not in outside and "[x]" not in text
+    gift = COURSE.teaching / f"quiz_{name[:2]}.gift"
+    assert (folder / "moodle" / gift.name).read_bytes() == gift.read_bytes()
+    assert f'href="moodle/{gift.name}" download' in text
 
 
 def test_pictures_become_files_with_their_words_and_sizes(tmp_path):
@@ -301,6 +343,9 @@ def test_every_link_and_anchor_inside_resolves_and_nothing_is_loaded_from_elsewh
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path.resolve()
             if target.is_dir() or not target.is_relative_to(folder.resolve()) or not target.exists():
                 wrong.append(f"{path.name}: {address} leads nowhere")
+            elif parts.fragment.startswith("/"):  # a slide: each is a section in a section
+                if int(parts.fragment[1:]) >= read_page(target).counts["section"] // 2:
+                    wrong.append(f"{path.name}: {address} has no such slide")
             elif parts.fragment and target.suffix == ".html":
                 if unquote(parts.fragment) not in read_page(target).ids | {"_"}:
                     wrong.append(f"{path.name}: {address} has no such place")

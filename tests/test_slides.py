@@ -9,9 +9,10 @@ import browser
 import build
 import deck_page
 import toy_course
-from builder import assets, slides
+from builder import assets, site, slides
 from builder.course import BuildError, Course
 from builder.source import Slide, read_source, take_slides
+from helpers import show
 
 COURSE = Course(Path(__file__).resolve().parents[1])
 NAMES = [path.stem for path in COURSE.source_paths()]
@@ -48,6 +49,11 @@ def test_a_block_without_text_leaves_it_to_its_cell():
     assert found == [Slide(3, "", "Ask: x? (y)")]
 
 
+def test_a_word_behind_the_minutes_names_the_deck():
+    _, found = take_slides("## A\n\n<!--slide 3 min debriefing\n## B\n\nNotes:\nAsk: x? (y)\n-->")
+    assert found == [Slide(3, "## B", "Ask: x? (y)", "debriefing")]
+
+
 def test_other_comments_stay():
     text = "94 <!--r:a.b|d-->94<!--/--> and <!-- slide 9 -->"
     assert take_slides(text) == (text, [])
@@ -62,9 +68,9 @@ OPTIONAL = '[markdown] tags=["optional"] '
 MARKED = "Inside: <!--r:toy.board.inside|.0%-->94%<!--/-->.\n"
 
 
-def slide(title, minutes=2, notes="Ask: what? (That.)"):
+def slide(title, minutes=2, notes="Ask: what? (That.)", deck=""):
     text = f"## {title}\n\nWords on {title}.\n\nNotes:\n{notes}"
-    lines = ["", f"<!--slide {minutes} min", *text.splitlines(), "-->"]
+    lines = ["", f"<!--slide {minutes} min {deck}".rstrip(), *text.splitlines(), "-->"]
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 
@@ -77,15 +83,26 @@ def lecture(count=12, **options):
     return source.replace(f'expected="1.1" {SKIP}', f'expected="1.1" {FIGURE}')
 
 
-@pytest.fixture
-def course(tmp_path):
-    made = toy_course.make(tmp_path, lecture())
+def executed(tmp_path, source):
+    made = toy_course.make(tmp_path, source)
     build.execute(made, None, stale_only=False, draft=False)
     return made
 
 
+@pytest.fixture
+def course(tmp_path):
+    return executed(tmp_path, lecture())
+
+
+def deck(course):
+    """The deck of the made-up notebook, which has only one."""
+    found = slides.decks(course, toy_course.NAME)
+    assert list(found) == [toy_course.NAME]
+    return found[toy_course.NAME]
+
+
 def test_a_deck_has_each_slide_with_its_notes_behind_it_and_the_figure(course):
-    cells = slides.deck(course, toy_course.NAME).cells
+    cells = deck(course).cells
     kinds = [cell.metadata.slideshow.slide_type for cell in cells]
     assert kinds == ["slide", "notes"] * 11 + ["slide", "-", "notes"]
     assert cells[1].source == "**2 min.** Ask: what? (That.)"
@@ -94,11 +111,51 @@ def test_a_deck_has_each_slide_with_its_notes_behind_it_and_the_figure(course):
 
 
 def test_a_page_shows_the_slides_and_takes_nothing_from_the_network(course, tmp_path):
-    assert slides.write_deck(course, toy_course.NAME, tmp_path / "decks") == 12
+    assert slides.write_deck(course, toy_course.NAME, tmp_path / "decks") == {toy_course.NAME: 12}
     page = (tmp_path / "decks" / f"{toy_course.NAME}.html").read_text()
     assert page.count('<aside class="notes">') == 12
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
     assert 'alt="A grey stripe [brighter to the right]"' in page
+
+
+def test_what_a_cell_prints_stays_in_the_notebook(tmp_path):
+    course = executed(tmp_path, lecture().replace("show.stripe(", 'print("a line")\nshow.stripe('))
+    assert "a line\\n" in course.complete_path(toy_course.NAME).read_text()
+    (figure,) = [cell for cell in deck(course).cells if cell.cell_type == "code"]
+    assert [list(output.data)[0] for output in figure.outputs] == ["image/png"]
+
+
+def test_a_slide_is_no_place_for_a_cell_that_only_prints(tmp_path):
+    source = lecture().replace('"slide-figure"', '"slide-output"')
+    source = re.sub(r"(?m)^show\.stripe\(.*$", 'print("a line")', source)
+    with pytest.raises(BuildError, match="only prints"):
+        deck(executed(tmp_path, source))
+
+
+def test_a_debriefing_is_a_deck_of_its_own_with_the_figures_below_its_slides(tmp_path):
+    both = "".join(slide(f"Slide {i}", deck="debriefing" if i % 2 else "") for i in range(12))
+    course = executed(tmp_path, lecture(count=0).replace(MARKED, f"{MARKED}{both}"))
+    assert slides.has_debriefing(course, toy_course.NAME)
+    first, second = slides.decks(course, toy_course.NAME).values()
+    titles = [cell.source.split("\n")[0] for cell in second.cells if "Words" in cell.source]
+    assert titles == [f"## Slide {i}" for i in (1, 3, 5, 7, 9, 11)]
+    kinds = [[cell.cell_type for cell in one.cells] for one in (first, second)]
+    assert "code" not in kinds[0] and kinds[1][-2:] == ["code", "markdown"]
+    counts = {toy_course.NAME: 6, f"{toy_course.NAME}_debriefing": 6}
+    assert slides.write_deck(course, toy_course.NAME, tmp_path / "decks") == counts
+
+
+def test_the_site_has_a_place_for_both_decks_even_without_reveal_js(tmp_path):
+    second = slide("Afterwards", deck="debriefing")
+    course = toy_course.make(tmp_path, lecture().replace(MARKED, f"{MARKED}{second}"))
+    bar = site._link_bar(course, site.read_links(course), toy_course.NAME, tmp_path / "page")
+    site._write_decks(course, [toy_course.NAME], tmp_path / "slides", None, lambda text: None)
+    written = {f"slides/{path.name}" for path in (tmp_path / "slides").iterdir()}
+    assert (
+        written
+        == set(re.findall(r'href="(slides/[^"]+)"', bar))
+        == {"slides/01.html", "slides/01_debriefing.html"}
+    )
 
 
 def test_neither_edition_shows_a_slide(course):
@@ -121,22 +178,24 @@ def test_a_slide_does_not_make_outputs_stale(course):
         (lecture(notes="Say it."), "no question for the room"),
         (lecture(minutes=0), "does not say how long"),
         (lecture().replace("# ## Slide 3", "# Slide 3"), "does not begin with a heading"),
+        (lecture().replace("min\n# ## Slide 3", "min encore\n# ## Slide 3"), "its deck is 'encore'"),
+        (lecture().replace("min\n# ## Slide 3", "min debriefing\n# ## Slide 3"), "1 slides in the deb"),
         (lecture().replace(OPTIONAL + SKIP, OPTIONAL + SLIDE), "has no <!--slide"),
         (lecture().replace('"slide-figure"', '"slide-figure", "slide-code"'), "more than one"),
         (lecture().replace('"slide_type": "-"', '"slide_type": "subslide"'), "code has"),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_a_broken_rule_is_named(tmp_path, source, said):
     course = toy_course.make(tmp_path, source)
     with pytest.raises(BuildError, match=said):
-        slides.deck(course, toy_course.NAME)
+        slides.decks(course, toy_course.NAME)
 
 
 def test_a_slide_without_outputs_says_what_to_run(tmp_path):
     course = toy_course.make(tmp_path, lecture())
     with pytest.raises(BuildError, match="make execute"):
-        slides.deck(course, toy_course.NAME)
+        slides.decks(course, toy_course.NAME)
 
 
 # The course's own -----------------------------------------------------------------------------------
@@ -168,28 +227,50 @@ def decks(tmp_path_factory):
     return folder
 
 
+BACK_ROW = 14  # pixels of a 1280 x 720 slide: the smallest letters of a figure
+SMALLEST = min(size for name, size in show.SIZES.items() if name != "figure.dpi")  # points
+
+
+def letters(figure, cell) -> float:
+    """The height in pixels of the smallest letters that a figure of helpers/show.py has on its slide.
+
+    figure: as deck.js measures it; cell: the one that draws it, which may set its own `fontsize=`.
+    """
+    points = min([SMALLEST, *map(float, re.findall(r"fontsize=(\d+)", cell.source))])
+    return points / 72 * show.SIZES["figure.dpi"] * figure["scale"]
+
+
 @browser.needs_browser
 @each_notebook
 def test_nothing_runs_off_a_slide_and_nothing_needs_the_network(name, decks, tmp_path):
-    count = slides.write_deck(COURSE, name, decks)
+    counts = slides.write_deck(COURSE, name, decks)
     wrong, asked = [], []
-    with browser.page(tmp_path) as page:
-        page.on("request", lambda request: asked.append(request.url))
-        shown = list(deck_page.slides(page, decks / f"{name}.html"))
-        page.screenshot(path=decks / f"{name}.png")
-    for each in shown:
-        where = f"slide {each['number']} ({each['title']})"
-        wrong += [f"{where}: {text}" for text in each["beyond"]]
-        wrong += [f"{where}: shows raw {text}" for text in each["raw"]]
-        wrong += [f"{where}: no speaker notes"] if "Ask:" not in each["notes"] else []
-        for figure in each["figures"]:
-            if figure["height"] < 90 or (figure["scale"] < 0.75 and not figure["gif"]):
-                wrong.append(f"{where}: a figure is shown only {figure['height']:.0f} px high")
-            wrong += [f"{where}: a figure without alt text"] if not figure["alt"] else []
+    for stem, notebook in slides.decks(COURSE, name).items():
+        with browser.page(tmp_path) as page:
+            page.on("request", lambda request: asked.append(request.url))
+            shown = list(deck_page.slides(page, decks / f"{stem}.html"))
+            page.screenshot(path=decks / f"{stem}.png")
+        cells = {cell.id: cell for cell in notebook.cells}
+        wrong += [f"{stem}, slide {each['number']}: {text}" for each in shown for text in faults(each, cells)]
+        assert len(shown) == counts[stem]
+        assert not page.errors, page.errors
     assert not wrong, "\n".join(wrong)
-    assert len(shown) == count
-    assert not page.errors, page.errors
     assert not [url for url in asked if not url.startswith(("file:", "data:"))]
+
+
+def faults(slide, cells) -> list[str]:
+    """What a room would complain about on a slide that deck_page.slides measured."""
+    said = slide["beyond"] + [f"shows raw {text}" for text in slide["raw"]]
+    said += [f"shows a printed line: {text[:60]}" for text in slide["printed"]]
+    said += [] if "Ask:" in slide["notes"] else ["no speaker notes"]
+    for figure in slide["figures"]:
+        cell = cells[figure["cell"]]
+        if figure["height"] < 90 or (figure["scale"] < 0.75 and not figure["gif"]):
+            said.append(f"a figure is shown only {figure['height']:.0f} px high")
+        if not figure["gif"] and "show." in cell.source and letters(figure, cell) < BACK_ROW:
+            said.append(f"a figure has letters of {letters(figure, cell):.1f} px, {BACK_ROW} are wanted")
+        said += [] if figure["alt"] else ["a figure without alt text"]
+    return [f"({slide['title']}) {text}" for text in said]
 
 
 @browser.needs_browser
@@ -215,7 +296,7 @@ DEPTHS = """() => [...document.querySelectorAll('.pdf-page')].map((page) => {
 @browser.needs_browser
 @pytest.mark.parametrize("name", [NAMES[1], NAMES[4]])
 def test_printed_every_slide_is_whole_on_a_page_of_its_own(name, decks, tmp_path):
-    count = slides.write_deck(COURSE, name, decks)
+    count = slides.write_deck(COURSE, name, decks)[name]
     with browser.page(tmp_path) as page:
         page.goto((decks / f"{name}.html").resolve().as_uri() + "?print-pdf")
         page.wait_for_function(f"() => document.querySelectorAll('.pdf-page').length === {count}")

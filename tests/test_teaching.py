@@ -1,51 +1,102 @@
-"""TEACHING.md: its tables are those of the notebooks, its plans name what exists."""
+"""Teaching pages: their tables are those of the notebooks, the plans name what exists and add up."""
 
+import ast
+import importlib
+import inspect
 import json
 import re
+from functools import cache
 from pathlib import Path
+
+import pytest
 
 import toy_course
 from builder import teaching
 from builder.course import Course
+from builder.source import exercises, read_source
 
 COURSE = Course(Path(__file__).resolve().parents[1])
-PAGE = COURSE.complete / "TEACHING.md"
+NUMBERS = [path.name[:2] for path in COURSE.source_paths()]
+PLANS = COURSE.teaching / "plans.md"
 
 
-def test_tables_are_those_of_the_notebooks():
-    text = PAGE.read_text(encoding="utf-8")
+def page_of(number: str) -> str:
+    return (COURSE.teaching / f"{number}.md").read_text(encoding="utf-8")
+
+
+# Tables -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_tables_are_those_of_the_notebooks(number):
+    text = page_of(number)
     assert text == teaching.filled(COURSE, text), "run `make numbers`"
 
 
-def test_every_notebook_has_its_tables():
-    found = set(teaching.MARK.findall(PAGE.read_text(encoding="utf-8")))
-    numbers = [path.name[:2] for path in COURSE.source_paths()]
-    assert found == {(kind, number) for kind in ("sections", "mistakes") for number in numbers}
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_notebook_has_its_tables(number):
+    assert teaching.MARK.findall(page_of(number)) == [("sections", number), ("mistakes", number)]
 
 
-def plans():
-    """The rows of the session plans, before the generated tables."""
-    text = PAGE.read_text(encoding="utf-8").split("## The sections")[0]
-    return [line for line in text.splitlines() if re.match(r"\| \d \|", line)]
+def test_nothing_stands_in_step_by_hand():
+    """No other page holds such a table, and what stands around one is left alone."""
+    marked = [path.stem for path in COURSE.markdown() if teaching.MARK.search(path.read_text("utf-8"))]
+    assert marked == NUMBERS
+    text = "before\n<!--sections:01-->\nold\n<!--/sections-->\nbehind\n"
+    filled = teaching.filled(COURSE, text)
+    assert filled.startswith("before\n") and filled.endswith("\nbehind\n") and "old" not in filled
 
 
-def test_the_plans_have_four_and_eight_sessions():
-    assert [line.split("|")[1].strip() for line in plans()] == [*"1234", *"12345678"]
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_task_has_a_slide_to_go_back_to(number):
+    cells = read_source(COURSE.source_paths(number)[0])
+    places, slides = teaching.slides_of(COURSE, number), teaching.lecture(COURSE, number)
+    assert list(places) == list(exercises(cells))
+    assert set(places.values()) <= {slide.place for slide in slides[:-1]}
+    for place in places.values():
+        deck, here = re.fullmatch(r"slides/(\w+)\.html#/(\d+)", place.link).groups()
+        assert int(here) + 1 == place.slide and deck in (number, f"{number}_debriefing") and place.title
 
 
-def test_the_plans_name_exercises_that_exist():
-    stubs = json.loads(COURSE.stubs.read_text(encoding="utf-8"))
-    named = {name for line in plans() for name in re.findall(r"\b\d{1,2}\.\d\b", line)}
-    assert named and named <= set(stubs)
+# Plans ------------------------------------------------------------------------------------------------------
 
 
+def plans() -> dict[str, list[dict[str, str]]]:
+    """Heading -> the rows of its plan: {name of the column, without its unit: text of the cell}."""
+    found = {}
+    for part in PLANS.read_text(encoding="utf-8").split("\n## ")[1:]:
+        table = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("|")]
+        names = [cell.partition(",")[0].strip() for cell in table[0]] if table else []
+        rows = [[cell.strip() for cell in row] for row in table[2:]]
+        found[part.splitlines()[0]] = [dict(zip(names, row, strict=True)) for row in rows]
+    return {heading: rows for heading, rows in found.items() if rows}
+
+
+FOUR, EIGHT, SEMESTER = plans().values()
+ROWS = [
+    pytest.param(row, id=f"{len(plan)}-{next(iter(row.values()))}")
+    for plan in plans().values()
+    for row in plan
+]
 PART = re.compile(r"(\d\d)(?: (up to|from|without|only) (.+?))? \((\d+)\)(?=;|$)")
+TASKS = re.compile(r"^([\d., ]+) \((\d+)\)")
+
+
+@cache
+def sections(number: str):
+    return teaching.sections(COURSE, number)
+
+
+@cache
+def minutes_of_tasks() -> dict[str, int]:
+    rows = [row for number in NUMBERS for row in sections(number)]
+    return {name: minutes for row in rows for name, minutes in row.exercises}
 
 
 def talk(part):
     """The minutes of one part of a session, from the decks: (said, found)."""
     number, way, names, said = part
-    rows = teaching.sections(COURSE, number)
+    rows = sections(number)
     titles, named = [row.title for row in rows], re.findall(r"\*(.+?)\*(?=, |$)", names)
     assert set(named) <= set(titles), f"{number} has no section {set(named) - set(titles)}"
     at = titles.index(named[0]) if named else len(titles)
@@ -57,17 +108,117 @@ def talk(part):
     return int(said), sum(row.talk for row in chosen)
 
 
-def test_the_plans_add_up_to_ninety_minutes():
-    minutes = {}
-    for path in COURSE.source_paths():
-        minutes |= {name: m for row in teaching.sections(COURSE, path.name[:2]) for name, m in row.exercises}
-    for line in plans():
-        session, parts, tried, free = (cell.strip() for cell in line.split("|")[1:5])
-        parts = PART.findall(parts)
-        assert parts and all(said == found for said, found in map(talk, parts)), (session, parts)
-        names, said = re.match(r"([\d., ]+) \((\d+)\)", tried).groups()
-        assert sum(minutes[name] for name in names.split(", ")) == int(said), (session, tried)
-        assert sum(int(part[3]) for part in parts) + int(said) + int(free) == 90, session
+def tasks(text: str) -> list[str]:
+    """The tasks that a cell begins with; their minutes must be those of the notebooks."""
+    found = TASKS.match(text)
+    if not found:
+        return []
+    names, minutes = found[1].split(", "), minutes_of_tasks()
+    assert sum(minutes[name] for name in names) == int(found[2]), text
+    return names
+
+
+def test_the_plans_have_four_and_eight_sessions_and_a_semester_of_twelve_to_fourteen_weeks():
+    assert [row["session"] for row in FOUR] == [*"1234"]
+    assert [row["session"] for row in EIGHT] == [*"12345678"]
+    assert [int(row["week"]) for row in SEMESTER] == list(range(1, len(SEMESTER) + 1))
+    assert 12 <= len(SEMESTER) <= 14
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_plans_add_up_to_ninety_minutes(row):
+    parts = PART.findall(row["talk"])
+    assert row["talk"].count("(") == len(parts), row["talk"]
+    assert all(said == found for said, found in map(talk, parts)), [talk(part) for part in parts]
+    tasks(row["in class"])
+    timed = " ".join([row["talk"], row["in class"], row.get("also", "")])
+    assert sum(map(int, re.findall(r"\((\d+)\)", timed))) + int(row["free"]) == 90
+
+
+def test_the_plans_name_exercises_that_exist():
+    cells = [cell for plan in plans().values() for row in plan for cell in row.values()]
+    named = {name for cell in cells for name in re.findall(r"\b\d{1,2}\.\d{1,2}\b", cell)}
+    assert named and named <= set(minutes_of_tasks())
+
+
+def test_a_semester_has_every_task_and_every_quiz_once():
+    done = [name for row in SEMESTER for key in ("in class", "exercises") for name in tasks(row[key])]
+    assert sorted(done) == sorted(minutes_of_tasks())
+    asked = re.findall(r"quiz (\d\d) \(10\)", " ".join(row["also"] for row in SEMESTER))
+    assert asked == NUMBERS
+
+
+def test_every_table_says_which_minutes_are_estimated():
+    assert (
+        PLANS.read_text(encoding="utf-8").count("| talk, min (estimated) | in class, min (estimated) |") == 3
+    )
+    head = teaching.sections_table(COURSE, "01").partition("\n")[0]
+    assert head.count("(estimated)") == 2 and head.endswith("machine (timed) |")
+
+
+# Projects ---------------------------------------------------------------------------------------------------
+
+PROJECTS = (COURSE.teaching / "projects.md").read_text(encoding="utf-8")
+FIRST_STEPS = re.findall(r"```python\n(.*?)```", PROJECTS, re.DOTALL)
+
+
+def imported(tree) -> dict:
+    """Name -> module, of those of helpers/ that a piece of code imports."""
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "helpers"]
+    names = [alias.name for node in froms for alias in node.names]
+    return {name: importlib.import_module(f"helpers.{name}") for name in names}
+
+
+def test_there_are_six_projects_each_with_a_first_step():
+    assert len(re.findall(r"(?m)^## \d\. ", PROJECTS)) == len(FIRST_STEPS) == 6
+    for words in ("Question.", "Data.", "First step.", "A good result measures", "It fails when"):
+        assert PROJECTS.count(f"**{words}**") == 6, words
+
+
+@pytest.mark.parametrize("code", FIRST_STEPS, ids=range(1, len(FIRST_STEPS) + 1))
+def test_what_a_first_step_calls_exists_and_takes_what_it_is_given(code):
+    tree = ast.parse(code)
+    modules, calls = imported(tree), 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = modules.get(ast.unparse(node.func.value))
+            if owner:
+                keywords = dict.fromkeys(word.arg for word in node.keywords)
+                inspect.signature(getattr(owner, node.func.attr)).bind(*node.args, **keywords)
+                calls += 1
+    assert calls > 3
+    for name in re.findall(r'load_model\("(\w+)"', code):
+        assert (COURSE.root / "data" / "checkpoints" / f"{name}.safetensors").exists()
+
+
+def test_what_the_text_of_the_projects_names_exists():
+    for module, name in re.findall(r"`(data|metrics|classifiers|sampling|models)\.(\w+)", PROJECTS):
+        assert hasattr(importlib.import_module(f"helpers.{module}"), name), f"{module}.{name}"
+    named = set(re.findall(r"exercise (\d\.\d+)", PROJECTS))
+    assert named and named <= set(minutes_of_tasks())
+
+
+# Links ------------------------------------------------------------------------------------------------------
+
+ROOM = [COURSE.complete / "TEACHING.md", *sorted(COURSE.teaching.glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", ROOM, ids=lambda path: path.stem)
+def test_every_link_to_a_file_leads_somewhere(path):
+    text = re.sub(r"(?s)```.*?```|`[^`\n]*`", "", path.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\((?!https?:|mailto:|#)([^)\s#]+)", text):
+        assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_entrance_leads_to_every_page_and_has_a_row_a_notebook():
+    text = (COURSE.complete / "TEACHING.md").read_text(encoding="utf-8")
+    assert text == teaching.filled(COURSE, text), "run `make numbers`"
+    targets = set(re.findall(r"\]\((teaching/[\w.]+)\)", text))
+    there = {f"teaching/{path.name}" for path in COURSE.teaching.glob("*") if path.suffix in (".md", ".gift")}
+    assert targets == there
+
+
+# A made-up notebook -----------------------------------------------------------------------------------------
 
 
 SOURCE = """\

@@ -5,6 +5,7 @@ import torch
 from .compare import form, plain
 from .exercise import Complaint, Mistake
 from .exercise import Exercise as Plain
+from .hidden import generator
 from .patches import Exercise
 from .predict import Prediction
 
@@ -20,7 +21,7 @@ def say_spread(got, want):
 
 
 def to_range_cases():
-    g = torch.Generator().manual_seed(0)
+    g = generator(0)
     grey = torch.randint(0, 256, (2, 3, 5), generator=g).float()
     grey[0, 0, :2] = torch.tensor([0.0, 255.0])
     return [
@@ -32,7 +33,7 @@ def to_range_cases():
 
 def add_noise_cases():
     points, images = torch.full((4000, 2), 0.3), -torch.ones(3000, 1, 2, 3)
-    return [(points, 0.5, torch.Generator().manual_seed(0)), (images, 2.0, torch.Generator().manual_seed(1))]
+    return [(points, 0.5, generator(0)), (images, 2.0, generator(1))]
 
 
 def call_add_noise(f, x, sigma, generator):

@@ -5,13 +5,14 @@ import torch
 from helpers import data, show
 from helpers.schedule import at, cosine, linear
 
+from .hidden import generator, pick
 from .hunt import Hunt, Measurement
 from .patches import Break, Exercise, solve
 from .predict import Prediction
 
 
 def draw(seed, *shape):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, generator=generator(seed))
 
 
 def quote_error(got, want):
@@ -154,7 +155,11 @@ EXERCISES = [
     Prediction("1.3", "2 numbers", near=0.03),
     Exercise(
         "1.4",
-        lambda: [(linear(1000).betas,), (linear(40).betas,), (cosine(7).betas,)],
+        lambda: [
+            (linear(pick(1000, 900)).betas,),
+            (linear(pick(40, 45)).betas,),
+            (cosine(pick(7, 8)).betas,),
+        ],
         "it is 1 at level 0 and the product of the alphas up to each level, for T = 1000, 40 and 7.",
     ),
     Exercise(
@@ -165,7 +170,7 @@ EXERCISES = [
     ),
     Exercise(
         "1.6",
-        lambda: [(1000,), (25, 0.1, 0.9)],
+        lambda: [(pick(1000, 900, 1100),), (pick(25, 28, 23), 0.1, 0.9)],
         "a 0, then T betas in (0, 1), cut at max_beta, with the squared cosine for alpha-bar; T = 1000 and "
         "25.",
         atol=1e-4,
@@ -173,7 +178,7 @@ EXERCISES = [
     Prediction("1.7", "4 numbers", right=lambda percent, truth: near_all(percent, truth, 15)),
     Exercise(
         "1.8",
-        lambda: [(100,), (1000,), (400, 2e-4, 0.01)],
+        lambda: [(pick(100, 120, 90),), (pick(1000, 900, 1100),), (pick(400, 350, 450), 2e-4, 0.01)],
         "a 0, then T betas on a straight line, scaled so that 100, 400 and 1000 steps leave the same signal.",
     ),
     Exercise(

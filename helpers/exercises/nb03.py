@@ -11,6 +11,7 @@ from helpers.sampling import ddim, last, reverse
 from helpers.schedule import cosine, linear
 
 from .exercise import as_module
+from .hidden import generator
 from .hunt import Hunt, Measurement
 from .patches import Exercise, solve
 from .predict import Prediction
@@ -18,7 +19,7 @@ from .predict import Prediction
 
 def make_draw(seed: int):
     """A function that draws standard normal tensors, each call the next ones."""
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     return lambda *shape: torch.randn(shape, generator=g)
 
 

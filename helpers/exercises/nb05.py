@@ -9,6 +9,7 @@ from helpers.checkpoints import load_model
 from helpers.sampling import dpm_solver, last, reverse, spaced
 from helpers.schedule import cosine, linear
 
+from .hidden import generator
 from .hunt import Hunt, Measurement
 from .patches import Break, Exercise
 from .predict import Prediction
@@ -16,7 +17,7 @@ from .predict import Prediction
 
 def draw(n, *rows):
     """Each row (shape, ...) with n tensors of that shape drawn in its place."""
-    g = torch.Generator().manual_seed(0)
+    g = generator(0)
     return [(*torch.randn(n, *shape, generator=g), *rest) for shape, *rest in rows]
 
 

@@ -12,13 +12,14 @@ from helpers.sampling import spaced
 from helpers.schedule import cosine
 
 from .exercise import as_module
+from .hidden import generator
 from .hunt import Hunt, Measurement
 from .patches import Break, Exercise, solve
 from .predict import Prediction
 
 
 def labelled_cases():
-    g = torch.Generator().manual_seed(0)
+    g = generator(0)
     t, y = torch.tensor([1, 3, 50, 200, 500, 999, 1000]), torch.randint(4, (7,), generator=g)
     x = torch.randn(7, 1, 8, 8, generator=g)
     one, two = ((8,), 4), ((8, 16), 10)
@@ -33,20 +34,20 @@ def embed(cls, init, x, t, y):
 
 
 def drop_cases():
-    g = torch.Generator().manual_seed(0)
+    g = generator(0)
     sizes = (40, 0.1, 10), (23, 0.3, 4), (12, 0.0, 10), (9, 1.0, 2), (30, 0.6, 10)
     return [(torch.randint(k, (n,), generator=g), p, k, torch.rand(n, generator=g)) for n, p, k in sizes]
 
 
 def guide_cases():
-    g = torch.Generator().manual_seed(0)
+    g = generator(0)
     each = torch.tensor([4.0, 1.0, 0.0]).reshape(3, 1, 1, 1)
     cases = ((5, 2), 3.0), ((3, 1, 6, 4), 1.0), ((4, 2), 0.0), ((2, 1, 5, 7), -1.0), ((3, 1, 4, 2), each)
     return [(*torch.randn(2, *shape, generator=g), s) for shape, s in cases]
 
 
 def guided_cases(scales=(3.0, 2.0, 0.5)):
-    g, made = torch.Generator().manual_seed(0), []
+    g, made = generator(0), []
     points = PointMLP(width=8, depth=1, features=2, time_dim=8, classes=3)
     images = UNet(channels=(8,), emb_dim=8, heads=2, classes=5)
     shapes = (points, (7, 2)), (images, (4, 1, 6, 5)), (points, (5, 2))
@@ -83,7 +84,7 @@ def is_turned(results):
 
 
 def diversity_cases():
-    g, made = torch.Generator().manual_seed(0), []
+    g, made = generator(0), []
     for counts, shape in (((4, 2, 7), (1, 5, 4)), ((3, 6), (2,)), ((5, 3, 2, 8), (1, 3, 7))):
         y = torch.arange(0, 2 * len(counts), 2).repeat_interleave(torch.tensor(counts))
         y = y[torch.randperm(len(y), generator=g)]

@@ -11,6 +11,7 @@ from ..checkpoints import load_model
 from ..models import LabUNet
 from ..schedule import cosine, linear
 from .exercise import Complaint, exhaust, kind
+from .hidden import generator
 from .hunt import Hunt, Measurement
 from .patches import Break, Exercise
 from .predict import Prediction
@@ -75,12 +76,12 @@ def v_target(x0, t, noise, schedule):
 
 
 def fit_cases():
-    g = seeded(0)
+    g = generator(0)
     pictures = [torch.rand(n, 1, 8, 6, generator=g) * 2 - 1 for n in (12, 200)]
     return [
-        (linear(40), pictures[0], 4, noise_target, seeded(1), dict(batch=5)),
-        (cosine(7), pictures[0], 3, v_target, seeded(2), dict(batch=12)),
-        (linear(300), pictures[1], 2, v_target, seeded(3), {}),
+        (linear(40), pictures[0], 4, noise_target, generator(1), dict(batch=5)),
+        (cosine(7), pictures[0], 3, v_target, generator(2), dict(batch=12)),
+        (linear(300), pictures[1], 2, v_target, generator(3), {}),
     ]
 
 
@@ -124,7 +125,7 @@ def other_count(got, want, args):
 
 
 def read_cases():
-    g = seeded(0)
+    g = generator(0)
     rows = (
         ((3, 1, 8, 6), [2, 150, 200], linear(200)),
         ((5, 2), [1, 10, 500, 700, 990], cosine(1000)),
@@ -218,14 +219,14 @@ def from_v(v, x_t, t, schedule):
 
 
 def half_cases():
-    g = seeded(0)
+    g = generator(0)
     rows = (
         ((3, 1, 4, 5), linear(40), [25, 14, 6], half_fresh, from_eps),
         ((2, 1, 6, 3), cosine(100), [60, 40, 20], ddim_step, from_v),
         ((2, 1, 3, 3), linear(40), [9], half_fresh, from_eps),
     )
     return [
-        (schedule, torch.rand(shape, generator=g) * 2 - 1, levels, step, read, seeded(7))
+        (schedule, torch.rand(shape, generator=g) * 2 - 1, levels, step, read, generator(7))
         for shape, schedule, levels, step, read in rows
     ]
 
@@ -245,7 +246,7 @@ def asked_elsewhere(got, want, args):
 
 
 def nearest_cases():
-    g = seeded(0)
+    g = generator(0)
     shapes = (4, 9, (1, 6, 5)), (7, 3, (1, 4, 8)), (5, 6, (2,)), (3, 8, (2, 4, 4))
     cases = [(torch.randn(n, *s, generator=g), torch.randn(m, *s, generator=g)) for n, m, s in shapes]
     faint = 0.2 * cases[0][0], 2 * cases[0][1]  # of other contrast: an angle is no distance

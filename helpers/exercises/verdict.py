@@ -47,25 +47,38 @@ class Outcome:
     gradients: list | None = None
 
 
+@dataclass(frozen=True)
+class Observed:
+    """What was seen of a function: all that `weigh` needs, wherever it ran.
+
+    unfit: (mistake, message, state) of what is no function, before anything ran. arguments: a sentence where
+    its signature does not fit. again: (number of a case) -> what `ask_again` returns of it, or None.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    printed: str = ""
+    stub: bool = False
+    unfit: tuple[str, str, str] | None = None
+    arguments: str | None = None
+    again: Callable | None = None
+
+
 def decide(exercise: Exercise, function, stub: str | None = None) -> Verdict:
     """The verdict on ``function``; only a broken exercise raises (SpecError). Global generators are kept."""
     with as_before():
-        return _decide(exercise, function, stub)
+        return weigh(exercise, observe(exercise, function, stub), function)
 
 
-def _decide(exercise, function, stub):
-    reference, printed = exercise.reference, ""
-
-    def decline(mistake, message, state="wrong"):
-        return Verdict(state, reference, message, mistake, printed)
-
+def observe(exercise: Exercise, function, stub: str | None = None) -> Observed:
+    """Run ``function`` on the cases. Of the reference, only the signature is asked."""
+    reference = exercise.reference
     if type(function) is sandbox.Crash:
-        return decline(function.name, compare.cap(str(function)), "crashed")
+        return Observed(unfit=(function.name, compare.cap(str(function)), "crashed"))
     if _is_class(reference) != _is_class(function) or not callable(function):
         what = "a class" if _is_class(reference) else "a function"
         given = "a class" if _is_class(function) else f"a value of type {name_of(type(function))}"
         given = "a function" if type(function) is FunctionType else given
-        return decline("type", f"The exercise asks for {what}, `check` got {given}.")
+        return Observed(unfit=("type", f"The exercise asks for {what}, `check` got {given}.", "wrong"))
     nodes, seen = _trust(exercise, "its part of stubs.json", parse_stub, stub), {}
 
     def look(cases):
@@ -74,11 +87,27 @@ def _decide(exercise, function, stub):
         return not (seen["stub"] or seen["message"])
 
     outcomes, printed = run_watched(exercise, function, look)
-    if seen.get("stub"):
+    again = partial(ask_again, exercise, function)
+    return Observed(outcomes, printed, bool(seen.get("stub")), None, seen.get("message"), again)
+
+
+def weigh(exercise: Exercise, seen: Observed, function=None) -> Verdict:
+    """The verdict on what was seen of ``function``, by the reference and the mistakes, which run here.
+
+    Raises SpecError where the exercise is broken. The caller keeps the global generators.
+    """
+    reference, outcomes, printed = exercise.reference, seen.outcomes, seen.printed
+
+    def decline(mistake, message, state="wrong"):
+        return Verdict(state, reference, message, mistake, printed)
+
+    if seen.unfit:
+        return decline(*seen.unfit)
+    if seen.stub:
         return decline("", "", "not attempted")
     expected = run_trusted(exercise, reference, "the reference")
-    if seen.get("message"):
-        return decline("arguments", seen["message"])
+    if seen.arguments:
+        return decline("arguments", seen.arguments)
     number, crash = next(((i, o.crash) for i, o in enumerate(outcomes) if o.crash), (0, None))
     pairs = list(zip(outcomes, expected, strict=False))
     complete = not crash and len(outcomes) == len(expected)
@@ -109,7 +138,7 @@ def _decide(exercise, function, stub):
         lacking = _find_lacking(exercise, expected, outcomes)
         return decline(*lacking) if lacking else Verdict("right", function, exercise.verified, "", printed)
     cases = [(e.args, e.result, o.result) for o, e in pairs]
-    again = partial(sandbox.attempt, _ask_again, exercise, function)
+    again = partial(sandbox.attempt, _compare_again, exercise, seen.again)
     return decline(*_trust(exercise, "a property", clues.diagnose, exercise, cases, again))
 
 
@@ -140,21 +169,28 @@ def _is_mistake(exercise, mistake, outcomes, expected):
     return not all(agree(exercise, e, v) for e, v in zip(expected, variant, strict=True))
 
 
-def _ask_again(exercise, function, number):
-    """[(argument, result of the reference, of the student)], with that argument of the case changed alone.
-
-    Both draw the random numbers they had before; what stops with an error is left out.
-    """
+def ask_again(exercise, function, number):
+    """Outcomes of one case with each of its arguments changed alone, in order; its random numbers stay."""
+    free = _free(exercise, number)
 
     def change():
         args = exercise.cases()[number]
         return [(*args[:i], clues.vary(args[i]), *args[i + 1 :]) for i in free]
 
+    return run_watched(replace(exercise, cases=change, time_limit=1.0), function, number=number)[0]
+
+
+def _free(exercise, number) -> list[int]:
+    """Which arguments of a case can be changed alone."""
     names = exercise.argument_names(exercise.cases()[number])
-    free = [i for i, name in enumerate(names) if name != "__init__"]
-    changed = replace(exercise, cases=change, time_limit=1.0)
-    ours, theirs = (run_watched(changed, f, number=number)[0] for f in (exercise.reference, function))
-    told = zip(free, ours, theirs, strict=False)
+    return [i for i, name in enumerate(names) if name != "__init__"]
+
+
+def _compare_again(exercise, again, number):
+    """[(argument, result of the reference, of the student)] of `ask_again`; what stops is left out."""
+    names = exercise.argument_names(exercise.cases()[number])
+    ours, theirs = ask_again(exercise, exercise.reference, number), again(number) if again else []
+    told = zip(_free(exercise, number), ours, theirs, strict=False)
     return [(names[i], r.result, o.result) for i, r, o in told if not (r.crash or o.crash)]
 
 

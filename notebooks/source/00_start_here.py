@@ -74,13 +74,20 @@ else:
 # | `smoke` | a few steps everywhere: shows that everything runs; the results mean nothing |
 # | `full` | ignores the shipped networks and trains everything: hours |
 #
+# Run both cells now.
+#
+# - The first lists ten packages with their versions. None may be *MISSING or broken*.
+# - The second says what is left to do, or **All is well: go on.** Above it stand your Python (3.11 to 3.13), the number of cores, and the mode.
+#
+# **Question:** what do you try first when a package is still reported as missing after you have installed it?
+#
 # Notes:
 # Live: everybody runs both cells now; the first lists what is there, the second says what to do and names the mode. Help those who do not read "All is well" while the others look at the table.
 # Say: leave the mode at read. Smoke is for a quick test of an installation, full for those who want to see every network learn. The variable is read when a notebook starts: restart the kernel after a change.
 # Ask: what is the first thing to try after an installation, when a package is still reported as missing? (Restart the kernel: a running kernel does not notice what was installed behind its back. Then see whether the notebook uses the environment one installed into.) Ask also: your samples look like grey mush and everything was very fast; what do you check? (The mode: in smoke mode no result means anything.)
 # -->
 
-# %% tags=["hide-input", "slide-output"] slideshow={"slide_type": "-"}
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
 needed = ["torch", "torchvision", "numpy", "scipy", "sklearn", "matplotlib", "seaborn", "PIL", "tqdm"]
 needed, missing = [*needed, "safetensors"], []
 for name in needed:
@@ -94,7 +101,7 @@ for name in needed:
         missing.append(name)
         print(f"{name:12s} MISSING or broken: {type(error).__name__}: {error}")
 
-# %% tags=["hide-input", "slide-output"] slideshow={"slide_type": "-"}
+# %% tags=["hide-input"] slideshow={"slide_type": "skip"}
 todo = []
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     todo.append("The course needs Python 3.11 to 3.13: make the environment anew with one of these.")

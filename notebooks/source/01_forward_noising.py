@@ -158,7 +158,7 @@ print(f"mean {images.mean():.2f}, variance {images.var():.2f}, share at -1: {pap
 # we are at level $T$, and almost only noise is left.
 #
 # <!--slide 2 min
-# ## A step fades the picture and adds noise: level 0 is clean, level T is noise
+# ## Level 0 is clean, level T is noise; a step fades and adds
 #
 # $$x_t = (\text{some factor})\; x_{t-1} + \sqrt{\beta_t}\;\epsilon, \qquad \epsilon \sim \mathcal N(0, I)$$
 #
@@ -1055,10 +1055,9 @@ for steps, yours in show.progress(list(zip(lengths, written, strict=True)), labe
     truth.append(round(100 * share))
     read.append([f"T = {steps}", f"{s.alpha_bar[s.T].sqrt():.3f}", f"{share:.1%} ± {error:.1%}", yours])
 header = ["betas up to 0.02", "amplitude left", "digits read", "you wrote"]
+read.append(["always the commonest digit", "", f"{counts.max() / len(labels):.1%}", ""])
 show.table(read, header, "Digits read from the last level")
 check.truth("1.7", truth)
-commonest = counts.max() / len(labels)
-print(f"a guesser that always names the commonest digit: {commonest:.1%}")
 
 # %% [markdown] exercise_text="1.8" slideshow={"slide_type": "skip"}
 # After 100 such steps even this weak reader gets most digits right, and after 300 it is still far above chance. Why does that matter? A network trained on such $x_T$ can use the digit that shines

@@ -81,7 +81,9 @@ from helpers.training import Run, train
 # | the same at half the resolution | the same everywhere | two pixels to each side |
 # | attention | from what is there | everything |
 #
-# Does a stroke close into a 0, or stay open as in a 6? That takes the whole picture: we need **all of the last three**. Some digits are **held out**, to see what was learned by heart.
+# Does a stroke close into a 0, or stay open as in a 6? That takes the whole picture: we need **all of the last three**.
+#
+# Of our 1,797 digits the network sees 1,437. The other 360 are **held out**, to see what was learned by heart.
 #
 # Notes:
 # Say: to a multilayer perceptron the 64 pixels are 64 unrelated numbers; shuffle them all alike and it learns just as well. A convolution would not.
@@ -89,7 +91,7 @@ from helpers.training import Run, train
 # Live: the cell that loads the digits, a second.
 # -->
 
-# %% slideshow={"slide_type": "-"} tags=["slide-output"]
+# %% slideshow={"slide_type": "skip"}
 x, labels = data.digits()
 held_out = torch.arange(len(x)) % 5 == 0
 x_train, x_test = x[~held_out], x[held_out]
@@ -332,10 +334,10 @@ attention = check("3.3", attention)
 #
 # - A score adds $d$ products of mean 0 and variance 1, so its standard deviation is $\sqrt d$.
 # - Scores that far apart leave the softmax **one winner**, and next to no gradient. Divided, the spread is 1 for every $d$.
-# - Several **heads**: one more leading dimension.
+# - Several **heads**: one more leading dimension. PyTorch agrees, up to rounding.
 #
 # Notes:
-# Say: each row is measured on random vectors: divided, the largest of 16 weights stays where it is; undivided, it runs towards 1. The last line says that our attention is PyTorch's.
+# Say: each row is measured on random vectors: divided, the largest of 16 weights stays where it is; undivided, it runs towards 1. In the notebook the last line says how far our attention is from PyTorch's: rounding.
 # Ask: which dimension must sum to 1, and what goes wrong when it is the other one? (The last, over the keys. Otherwise a popular key is forced to share itself out among the queries, and a query may get far less than one whole value.)
 # Ask: 16 equal weights would be 0.06 each; why is the largest 0.25 even with the scale? (Scores of standard deviation 1 still differ; e to the power of the largest of 16 is several times the average.)
 # Live: run the cell, it takes under a second.
@@ -1244,7 +1246,7 @@ show.gif(frames, out_dir() / "03_digits.gif", scale=6, alt="Moving: sixteen digi
 # </details>
 #
 # <!--slide 3 min
-# ## The samples may look fine, yet a line is wrong. Which of these twelve?
+# ## The samples may look fine, yet one of twelve lines is wrong
 #
 # ```python
 #  1  emb = network.embed(torch.zeros_like(t))

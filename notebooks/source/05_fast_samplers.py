@@ -113,8 +113,8 @@ tries = choose(8, 2)
 start = time.perf_counter()
 samples = draw(ddim(tries), noise)
 each = (time.perf_counter() - start) / tries
-print(f"one evaluation of 64 images, in bfloat16: {1000 * each:.0f} ms")
-print(f"in one second: {int(1 / each)} evaluations. A thousand take {1000 * each:.0f} s.")
+show.table([[f"{1000 * each:.0f} ms", f"{int(1 / each)}", f"{1000 * each:.0f} s"]],
+           ["one evaluation of 64 images", "evaluations in one second", "a thousand take"], "In bfloat16")
 
 # %% tags=["hide-input"] slideshow={"slide_type": "skip"}
 alt = "64 small pictures, drawn in eight evaluations: most are digits already, some are broken or blurred"
@@ -902,7 +902,7 @@ print(f"seconds for 20 evaluations of 64 images: {seconds}")
 # <!--slide 2 min
 # ## Without fresh noise the picture is a function of the noise
 #
-# Preview with few steps, draw the keeper with many: from about fifteen on, nearly every column keeps its digit.
+# From about fifteen steps on, nearly every column keeps its digit: preview with few, then draw.
 #
 # Notes:
 # Say: one noise a column. The number of steps only decides how precisely the function of the noise is computed.
@@ -1012,9 +1012,10 @@ mixed = torch.cat([blend(first, second, s) for s in shares])
 rows = {"straight": draw(dpm_solver(steps), straight), "blend": draw(dpm_solver(steps), mixed)}
 alt = "Nine pictures from a 6 to a 2, above along the straight line, below with blend. To the eye "
 show.rows(rows, alt + "the two rows differ little.", [f"{s:.2f}" for s in shares])
-print(f"length half-way: {straight[4].norm():.1f} on the straight line, {mixed[4].norm():.1f} with blend")
-for name, x_T in (("straight line", (a + b) / 2), ("blend", blend(a, b, 0.5))):
-    print(f"mean brightness half-way, 32 pairs, {name}: {draw(dpm_solver(steps), x_T).mean():.3f}")
+table = []
+for name, path, x_T in (("straight", straight, (a + b) / 2), ("blend", mixed, blend(a, b, 0.5))):
+    table.append([name, f"{path[4].norm():.1f}", f"{draw(dpm_solver(steps), x_T).mean():.3f}"])
+show.table(table, ["half-way", "length of the noise", "mean brightness, 32 pairs"])
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # With one pair you may not see a difference between the two paths, but the mean brightness of 32 pairs shows it. Half-way on the straight line the pictures are darker, because the noise that they start from is too weak. (The mean of real digits is <!--r:samplers.real.brightness|.2f-->-0.74<!--/-->.)
@@ -1158,8 +1159,7 @@ show.figure(fig, alt + "Right: the error of the round trip falls with the number
 # <!--slide 3 min
 # ## Half a digit, and a network that was never trained for it
 #
-# - walk down from noise as always
-# - after each step, put the known pixels back in their place
+# - walk down from noise as always; after each step, put the known pixels back in their place
 # - at level $t$ the network expects a picture of level $t$ **everywhere**
 #
 # **Your turn:** exercise 5.8 `keep_known(x, t, known, mask, noise, schedule)`
@@ -1313,8 +1313,8 @@ else:
     theirs = {"DDIM": with_diffusers(s, x_T, steps, use_clipped_model_output=True)}
     s = DPMSolverMultistepScheduler(T, **method, **clamp, **common)
     theirs["DPM-Solver++"] = with_diffusers(s, x_T, steps)
-    for name, x in theirs.items():
-        print(f"{name}, {steps} steps: relative difference {(ours[name] - x).norm() / x.norm():.0e}")
+    rows = [[name, f"{steps}", f"{(ours[name] - x).norm() / x.norm():.0e}"] for name, x in theirs.items()]
+    show.table(rows, ["sampler", "steps", "relative difference"])
 
 # %% [markdown] exercise_text="5.9" slideshow={"slide_type": "slide"}
 # The pictures agree to about seven digits. What is left is rounding: the library keeps its constants in float32, and we keep ours in float64.

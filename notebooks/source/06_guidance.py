@@ -367,7 +367,8 @@ w = s - 1
 paper = (1 + w) * eps_c - w * eps_u
 gaps = {"s or w": paper - guide(eps_u, eps_c, s), "guide v or eps": eps - guide(eps_u, eps_c, s)}
 gaps["guide v or x_0"] = x0 - guide(x0_u, x0_c, s)
-print("largest difference:", ", ".join(f"{name} {gap.abs().max():.0e}" for name, gap in gaps.items()))
+rows = [[name, f"{gap.abs().max():.0e}"] for name, gap in gaps.items()]
+show.table(rows, ["compared", "largest difference"])
 
 # %% [markdown] exercise_text="6.4" slideshow={"slide_type": "slide"}
 # Only rounding is left. (The clamp on $x_0$ is *not* linear. `reverse` applies it once, after guiding.)

@@ -41,9 +41,25 @@
 # **Write down:** which parts does a diffusion model need, at least?
 #
 # Notes:
-# Say: the functions of notebooks 01 to 04 draw digits. Today they draw clothes. This is a lab: before each task there is a short briefing, then you work, then we look together at what came out. The network and the training settings are given; what somebody has not written before, the reference stands in for.
+# Say: the functions of notebooks 01 to 04 draw digits. Today they draw clothes. This is a lab: the briefing says what each task asks, then you work at the keyboard, then we look together at what came out, with the second deck, the debriefing. The network and the training settings are given; what somebody has not written before, the reference stands in for.
 # Ask: which parts does a diffusion model need, at least? (A schedule, a network, a training step and the loop around it, a way to read the network's answer, a walk.)
 # Have run before class: the notebook once; what takes long is the training of section 4 (a minute or two) and the comparison with diffusers. The shipped weights draw the other pictures, so nobody waits for a training.
+# -->
+#
+# <!--slide 1 min debriefing
+# # 07 The lab, debriefing
+#
+# You have trained, drawn, judged and repaired. What came out?
+#
+# - how much of the picture is left at the top, and how far the network sees
+# - what took the specks away, and what longer training buys
+# - what becomes of a real garment; whether the samples are copies; whether clothes are harder than digits
+#
+# **Take out** what you wrote down at the start: which parts does a diffusion model need?
+#
+# Notes:
+# Say: this deck is for after the work. It shows what the tasks give, in their order; stop at a task that few have finished, and leave it for home.
+# Ask: what surprised you most? (Collect three answers on the board. Come back to them at the end.)
 # -->
 
 # %% tags=["setup"] slideshow={"slide_type": "skip"}
@@ -88,7 +104,7 @@ my = mine.parts()  # your functions of the notebooks before, where they are righ
 # Two switches: `DATA` chooses the pictures, and `WEIGHTS` chooses whose weights draw from section 5 on.
 #
 # <!--slide 3 min
-# ## Briefing: from a training picture to an honest look at the samples
+# ## From a training picture to an honest look at the samples
 #
 # | section | your task | minutes |
 # |---|---|---|
@@ -141,7 +157,7 @@ show.rows({"real": images[:12], "drawn": load_images("fashion")[f"{DATA}_final"]
 # </details>
 #
 # <!--slide 3 min
-# ## Briefing: how much is left at the top?
+# ## How much is left at the top?
 #
 # - sampling asks the network once a level, so we take 300 levels instead of 1,000
 # - $\beta_1, \dots, \beta_{400}$ on the line from 0.0001 to 0.02, which was made for 1,000
@@ -158,8 +174,8 @@ show.rows({"real": images[:12], "drawn": load_images("fashion")[f"{DATA}_final"]
 # Common mistakes: 0.02, the variance; 0.006, which is what 1,000 such steps leave.
 # -->
 #
-# <!--slide 2 min
-# ## Debriefing: with scaled betas the chain ends in noise
+# <!--slide 2 min debriefing
+# ## With scaled betas the chain ends in noise
 #
 # Without the factor $1000/T$ a fifth of the amplitude is left, and the network learns to look for a trace that is never there when it samples.
 #
@@ -208,7 +224,7 @@ check.truth("7.1", my.alpha_bar_of(line)[-1].sqrt().item())
 # One block of the code below is this: a convolution (with stride 2 it halves the picture), then the norm, **plus the level**, SiLU, and a second convolution. Its result is added to what came out of the first. GroupNorm looks at one picture at a time, so pictures at different noise levels do not mix. (`classes` in the code is for the optional part at the end: labels are embedded and added to the level.)
 #
 # <!--slide 4 min
-# ## Briefing: down, up, and three skips. How far does it see?
+# ## Down, up, and three skips. How far does it see?
 #
 # **Your turn: 7.2, 3 minutes.** How many pixels across does one output pixel depend on: after three 3x3 convolutions, and here?
 #
@@ -302,8 +318,8 @@ class LabUNet(Layers):
 #
 # </details>
 #
-# <!--slide 3 min
-# ## Debriefing: three convolutions see 7 pixels across, the U-Net all 28
+# <!--slide 3 min debriefing
+# ## Three convolutions see 7 pixels across, the U-Net all 28
 #
 # What one output pixel depends on, bright where strongly (norms taken out). Look at the corners: dark on the left, so a sleeve cannot be related to a hem.
 #
@@ -398,7 +414,7 @@ def rate(i):
 # </details>
 #
 # <!--slide 3 min
-# ## Briefing: the loop around a training step
+# ## The loop around a training step
 #
 # - set the rate, `rate(i)`
 # - draw what must be fresh: pictures, levels 1 .. $T$, noise, in this order, all from `generator`
@@ -479,7 +495,7 @@ mine.credit("fit", "Schedule", "linear_betas", verb="trained")
 # </details>
 #
 # <!--slide 4 min
-# ## Briefing: one line of this training is wrong. Which?
+# ## One line of this training is wrong. Which?
 #
 # These are the right lines. The loss below comes from a copy in which one of them was changed.
 #
@@ -536,7 +552,7 @@ check.found("7.4", line)
 # </details>
 #
 # <!--slide 3 min
-# ## Briefing: your walk needs to know how to read the answer
+# ## Your walk needs to know how to read the answer
 #
 # - the network of notebook 04 answers with $v$: `from_v` reads it
 # - this one answers with the noise, and `read_eps` has to find $x_0$ in the mixture:
@@ -555,8 +571,8 @@ check.found("7.4", line)
 # Give 4 minutes. Common mistake: the two results in the other order.
 # -->
 #
-# <!--slide 2 min
-# ## Debriefing: clothes from noise, by your own walk
+# <!--slide 2 min debriefing
+# ## Clothes from noise, by your own walk
 #
 # Notes:
 # Live: the walk of 64 pictures takes about six seconds on two cores. In the notebook, "Looking inside" has a slider that runs through eight stored walks, each state with the network's guess of the clean picture.
@@ -674,7 +690,7 @@ show.table(rows, ["pictures", "how many", "lonely pixels in a thousand", "pictur
 # </details>
 #
 # <!--slide 4 min
-# ## Briefing: thirty evaluations, and specks. What is to blame?
+# ## Thirty evaluations, and specks. What is to blame?
 #
 # ```python
 # levels, step = list(range(300, 0, -10)), my.ddim_step
@@ -716,8 +732,8 @@ draw_short = check.changed("7.6", draw_short, why)
 # tenth level, but each of its steps is the ancestral step from $t$ to $t-1$.
 # *Live, fresh* is *fresh noise* with the weights that you trained in section 4.
 #
-# <!--slide 3 min
-# ## Debriefing: the specks go with fresh noise, not with shorter strides
+# <!--slide 3 min debriefing
+# ## The specks go with fresh noise, not with shorter strides
 #
 # One change a row, the same starting noise. Numbers: how many of a thousand pixels are *lonely*, brighter or darker than all their neighbours
 #
@@ -787,8 +803,8 @@ show.table(rows, ["level t", "amplitude of the picture", "an error of 0.01 in ep
 #
 # The minutes are for two CPU cores. There was one training, so a small difference may be chance.
 #
-# <!--slide 3 min
-# ## Debriefing: the samples improve faster than the loss does
+# <!--slide 3 min debriefing
+# ## The samples improve faster than the loss does
 #
 # Distance: <!--r:fashion.fashion.snapshots.2.distance.mean|.0f-->144<!--/--> after 1,000 steps, <!--r:fashion.fashion.snapshots.4.distance.mean|.0f-->75<!--/--> after 3,000; last row, the same weights with 300 ancestral steps instead of 30: <!--r:fashion.fashion.final.distance.mean|.0f-->36<!--/-->
 #
@@ -854,15 +870,32 @@ show.rows(stages, "Twelve samples a snapshot, by every 10th level: blurs on top,
 #
 # </details>
 #
-# <!--slide 4 min
-# ## Briefing: noise a real garment half way, then walk down
+# <!--slide 2 min
+# ## Noise a real garment half way, then walk down
+#
+# A walk need not begin with pure noise. Take a real picture instead:
+#
+# 1. noise it to a level half way, in one jump
+# 2. walk down from there, as always
 #
 # **Your turn: 7.7, 9 minutes.** `half_way(model, schedule, pictures, levels, step, read, generator)`: `levels[0]` is where it starts
 #
+# > Write down before you look: from which level on will it be another garment?
+#
 # Notes:
 # Say: both halves exist, the jump and the walk. Draw the noise for the jump first, then hand the same generator to the walk.
-# Ask: (before the picture) from which level on is it another garment? (Look down the columns: at 60 it is the same one with other details, at 120 a cousin, from 180 on usually another garment.)
-# Give 9 minutes before showing the picture, which appears on a click. Common mistakes: noising to the top; walking from the clean picture.
+# Ask: the question on the slide. (The picture comes in the debriefing.)
+# Give 9 minutes. Common mistakes: noising to the top; walking from the clean picture.
+# -->
+#
+# <!--slide 2 min debriefing
+# ## The higher the start, the less of the garment is left
+#
+# Look down the columns. From which level on is it another garment?
+#
+# Notes:
+# Say: at 60 it is the same one with other details, at 120 a cousin, from 180 on usually another garment.
+# Ask: why does an outline survive where the pattern is gone? (Fine detail drowns at low levels, the coarse shape only at high ones. The walk invents what has drowned and keeps what can still be seen.)
 # -->
 
 # %% exercise="7.7" slideshow={"slide_type": "skip"}
@@ -880,7 +913,7 @@ def half_way(model, schedule, pictures, levels, step, read, generator):
 
 half_way = check("7.7", half_way)
 
-# %% expected="7.7" tags=["slide-figure"] slideshow={"slide_type": "fragment"}
+# %% expected="7.7" tags=["slide-figure"] slideshow={"slide_type": "-"}
 test_images, test_labels = load(train=False)
 places = [(test_labels == c).nonzero()[k].item() for c, k in ((6, 0), (0, 1), (1, 0), (9, 0), (8, 0), (2, 2))]
 real = test_images[places]
@@ -923,8 +956,8 @@ show.rows(cousins, "Six real garments, and what becomes of them from t = 60, 120
 #
 # </details>
 #
-# <!--slide 4 min
-# ## Briefing: are they copies? Look up the nearest training picture
+# <!--slide 2 min
+# ## Are they copies? Look up the nearest training picture
 #
 # - the root of the mean squared difference, in units of a pixel
 # - the same for real pictures that the network has never seen
@@ -932,10 +965,22 @@ show.rows(cousins, "Six real garments, and what becomes of them from t = 60, 120
 #
 # **Your turn: 7.8, 10 minutes.** `nearest(samples, training)` returns `(index, distance)`, both `(N,)`
 #
+# > Which copy would this distance miss?
+#
 # Notes:
 # Say: copying would show as distances near zero, far below those of unseen real pictures. This is evidence, not proof.
 # Ask: which copy would this distance miss? (One that is shifted by a pixel, or mirrored.)
-# Give 10 minutes before showing the picture. Common mistakes: forgetting to divide by the root of the number of pixels; returning distance and index in the order in which `min` gives them.
+# Give 10 minutes. Common mistakes: forgetting to divide by the root of the number of pixels; returning distance and index in the order in which `min` gives them.
+# -->
+#
+# <!--slide 2 min debriefing
+# ## The samples are no copies, as far as this distance can tell
+#
+# These ten come nearest to a training picture. Are they the same garment?
+#
+# Notes:
+# Say: even the nearest ten are similar garments, not the same ones, and the samples lie farther from the training set than real pictures that the network has not seen.
+# Ask: does that prove that nothing was memorised? (No. A copy that is shifted by a pixel is far away by this distance.)
 # -->
 
 # %% exercise="7.8" slideshow={"slide_type": "skip"}
@@ -951,7 +996,7 @@ def nearest(samples, training):
 
 nearest = check("7.8", nearest)
 
-# %% expected="7.8" tags=["slide-output"] slideshow={"slide_type": "fragment"}
+# %% expected="7.8" tags=["slide-output"] slideshow={"slide_type": "-"}
 def look_up(some, part=4_000):  # a few thousand training pictures at a time, to save memory
     found = [nearest(some, images[i : i + part]) for i in range(0, len(images), part)]
     distance, place = torch.stack([d for _, d in found]).min(0)
@@ -966,8 +1011,9 @@ order = distance.argsort()[:10]
 show.rows({"sample": drawn_64[order], "nearest": images[index[order]]}, "The ten samples that come nearest "
           "to the training set, above their nearest training pictures: similar garments, not the same",
           labels=[f"{d:.2f}" for d in distance[order]], title="The ten samples nearest to a training picture")
-print(f"middle distance: {len(distance)} samples {distance.median():.2f}, "
-      f"{len(unseen)} unseen real pictures {unseen.median():.2f}")
+sets = {"samples": distance, "unseen real pictures": unseen}
+show.table([[name, f"{len(d)}", f"{d.median():.2f}"] for name, d in sets.items()],
+           ["", "how many", "middle distance"])
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # These ten are the samples *most* like a training picture, and even these are similar garments, not the same ones. Copies would have distances near zero, far below those of real pictures that the network has not seen. Here the samples are farther away than those. That does not prove that nothing was memorised: by this distance, a copy that is shifted by a pixel is far away.
@@ -983,8 +1029,8 @@ print(f"middle distance: {len(distance)} samples {distance.median():.2f}, "
 #
 # The losses share a unit, so they can be compared. The distances cannot, because each is measured with the classifier of its own data set. But each data set has a floor: the distance of as many real images from the other real ones. So we ask how many times its own floor each distance is.
 #
-# <!--slide 3 min
-# ## Debriefing: harder in what? Loss and distance disagree
+# <!--slide 3 min debriefing
+# ## Harder in what? Loss and distance disagree
 #
 # One network, one recipe; the distance is counted in floors: real images among themselves have 1
 #
@@ -1042,10 +1088,10 @@ show.table(rows, ["", "loss at the end", "floor", "ancestral", "in floors", "eve
 #
 # The textbook lab draws with variance $\beta_t$ (`"fixed_large"`) and never clamps, and then asks its reader to confirm that the samples match those of the defaults. They cannot. The cells below take some ten seconds.
 #
-# <!--slide 4 min
-# ## Debriefing: the library agrees if its settings say so
+# <!--slide 4 min debriefing
+# ## The library agrees if its settings say so
 #
-# Give it your betas (`trained_betas`), `timestep_spacing="trailing"`, `use_clipped_model_output=True`.
+# It needs your betas, the spacing `"trailing"` and `use_clipped_model_output=True`.
 #
 # Notes:
 # Say: with these three settings, and its own defaults for variance and clipping, diffusers draws your pictures, to rounding. Every default that differs is a picture that differs. Five rows out of six look alike; the differences on the right say otherwise: nothing for the right settings; outlines without the clamp; grain with the larger variance; both together in the textbook's configuration. With the library's own betas the pictures are lost.
@@ -1160,8 +1206,8 @@ if ddpm:
 #
 # </details>
 #
-# <!--slide 3 min
-# ## Outlook: GAN, VAE, diffusion, each gives up something
+# <!--slide 3 min debriefing
+# ## GAN, VAE, diffusion, each gives up something
 #
 # | | GAN | VAE | diffusion |
 # |---|---|---|---|
@@ -1180,8 +1226,8 @@ if ddpm:
 # Ask: whose loss tells how far the training is? (Not the GAN's in its original form. The diffusion loss only partly: it hardly moves while the samples improve.)
 # -->
 #
-# <!--slide 4 min
-# ## Outlook: a few hundred images of defects, for and against
+# <!--slide 4 min debriefing
+# ## A few hundred images of defects, for and against
 #
 # - **for:** one regression loss, no opponent; the training ends
 # - **for:** rare kinds survive, since the loss asks for every image
@@ -1360,8 +1406,8 @@ print(f"with the library: {kept}; removed: {sum(written.values()) - kept}")
 # - Nichol & Dhariwal 2021, *Improved DDPM*, [arXiv:2102.09672](https://arxiv.org/abs/2102.09672): eq. 17. Song, Meng & Ermon 2021, *DDIM*, [arXiv:2010.02502](https://arxiv.org/abs/2010.02502): eq. 12.
 # - Xiao, Rasul & Vollgraf 2017, *Fashion-MNIST*, [arXiv:1708.07747](https://arxiv.org/abs/1708.07747). Ronneberger et al. 2015, *U-Net*, [arXiv:1505.04597](https://arxiv.org/abs/1505.04597).
 #
-# <!--slide 2 min
-# ## Debriefing: what we learned
+# <!--slide 2 min debriefing
+# ## What we learned
 #
 # - The same parts draw digits and clothes
 # - Fewer levels need larger betas, and a sampler starts at the top

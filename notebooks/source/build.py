@@ -4,13 +4,14 @@
     python notebooks/source/build.py mistakes         build the pages NN_mistakes.md and say what pairs
     python notebooks/source/build.py execute --stale  execute what is stale and save the outputs
     python notebooks/source/build.py check            name what is out of step or stale
-    python notebooks/source/build.py numbers          rewrite the marked numbers and tables in prose
+    python notebooks/source/build.py numbers          rewrite marked numbers and tables, quizzes for Moodle
     python notebooks/source/build.py slides           write the lecture's decks to out/slides
     python notebooks/source/build.py links            re-point badges and first cells to a repository
     python notebooks/source/build.py site             make the site of the saved notebooks, out/site
     python notebooks/source/build.py open             show the site in a browser; make it where there is none
     python notebooks/source/build.py run              execute everything into out/, the tree stays as it is
     python notebooks/source/build.py start            fill my-work/ with copies of the student edition
+    python notebooks/source/build.py report --from F  judge a folder of submissions and write the class report
     python notebooks/source/build.py new 09 "A title" write the skeleton of a new notebook
 
 `editions`, `mistakes`, `execute`, `check`, `slides`, `run` take `--only NN`. README.md says more, and so does
@@ -23,6 +24,7 @@ import argparse
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 from builder.assets import fetch_assets
@@ -44,6 +46,7 @@ from builder.links import write_links
 from builder.new import write_skeleton
 from builder.numbers import refill
 from builder.pageparts import unrecorded
+from builder.quiz import write_quizzes
 from builder.saved import problems as saved_problems
 from builder.site import serve, write_site
 from builder.slides import write_deck
@@ -194,14 +197,40 @@ def slides(course: Course, only: str | None, out: Path, draft: bool) -> None:
     fetch_assets(out / "assets", pip_args())
     for path in paths:
         try:
-            count = write_deck(course, path.stem, out, draft, say)
+            counts = write_deck(course, path.stem, out, draft, say)
         except BuildError as err:
             failed.append(path.stem)
             say(err)
             continue
-        say(f"{out / path.stem}.html: {count} slides")
+        for stem, count in counts.items():
+            say(f"{out / stem}.html: {count} slides")
     if failed:
         raise BuildError(f"no deck for {', '.join(failed)}")
+
+
+def report(course: Course, chosen) -> None:
+    """Judge a folder of submissions, each in a box of its own; write the page and the table to `out`."""
+    folder, out = Path(chosen.submissions), chosen.out or course.root / "out" / "report"
+    if not chosen.submissions or not folder.is_dir():
+        what = f"{folder} is no folder" if chosen.submissions else "FROM is empty"
+        raise BuildError(f"{what}: name a folder that holds a notebook, or a folder, for each student")
+    os.environ.pop("MPLBACKEND", None)
+    sys.path.insert(0, str(course.complete / "teaching"))
+    from class_report import judge_all, page  # they bring torch, which most commands do without
+    from class_report.box import Unboxed
+    from class_report.run import DEFAULT_SEED
+
+    seed, start = DEFAULT_SEED if chosen.seed is None else chosen.seed, time.monotonic()
+    make_folder(out)
+    try:
+        results = judge_all(course, folder, out, seed, chosen.trust, chosen.only, say)
+    except Unboxed as err:
+        raise BuildError(f"{err}") from err
+    if not results:
+        raise BuildError(f"there is no notebook and no mine.py in {folder}")
+    notes = dict(seed=seed, trust=chosen.trust, seconds=time.monotonic() - start)
+    for path in page.write_report(course, results, out, notes | {"from": str(folder)}):
+        say(path)
 
 
 def main(arguments=None) -> int:
@@ -211,9 +240,9 @@ def main(arguments=None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     names = ("editions", "mistakes", "execute", "check", "numbers", "slides", "site", "open", "links", "run",
-             "start", "new")  # fmt: skip
+             "start", "report", "new")  # fmt: skip
     made = {name: commands.add_parser(name) for name in names}
-    for name in ("editions", "mistakes", "execute", "check", "slides", "run"):
+    for name in ("editions", "mistakes", "execute", "check", "slides", "run", "report"):
         made[name].add_argument("--only", metavar="NN", help="this notebook alone")
     for name in ("editions", "execute", "slides"):
         made[name].add_argument("--draft", action="store_true", help="say which rules are broken, but go on")
@@ -229,6 +258,10 @@ def main(arguments=None) -> int:
     made["run"].add_argument("--mode", choices=MODES)
     made["open"].add_argument("--port", type=int, default=8000, help="default 8000, or a free one after it")
     made["start"].add_argument("--into", type=Path, help="the folder to fill, default my-work/")
+    made["report"].add_argument("--from", dest="submissions", metavar="FOLDER", required=True)
+    made["report"].add_argument("--seed", type=int, help="of the hidden numbers; 0: those of `check`")
+    made["report"].add_argument("--trust", action="store_true", help="without a box, with plain limits")
+    made["report"].add_argument("--out", type=Path, help="the folder to fill, default out/report")
     made["new"].add_argument("number", metavar="NN", help="two digits")
     made["new"].add_argument("title", metavar="TITLE", help="without the number")
     chosen = parser.parse_args(arguments)
@@ -263,7 +296,7 @@ def obey(course: Course, chosen) -> bool | None:
     elif command == "check":
         return check(course, chosen.only)
     elif command == "numbers":
-        changed = [*refill(course), *refill_tables(course)]
+        changed = [*refill(course), *write_quizzes(course), *refill_tables(course)]
         nothing = "every number and table is up to date"
     elif command == "links":
         changed = write_links(course, chosen.repository, chosen.version)
@@ -282,6 +315,8 @@ def obey(course: Course, chosen) -> bool | None:
             raise BuildError(f"NOISE_TO_DIGITS_MODE is {mode!r}: set it to {', '.join(MODES)}, or unset it")
         folder = chosen.out or Path(os.environ.get("NOISE_TO_DIGITS_OUT", out))
         run(course, chosen.only, folder, mode)
+    elif command == "report":
+        report(course, chosen)
     elif command == "new":
         write_skeleton(course, chosen.number, chosen.title, say)
     else:

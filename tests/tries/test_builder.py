@@ -17,7 +17,7 @@ from nbconvert import HTMLExporter
 import build
 import helpers.exercises
 import toy_course
-from builder import editions, pages, site, slides, teaching
+from builder import assets, editions, site, slides, teaching
 from builder.course import BuildError, notebook_text, read_notebook
 from builder.source import read_source
 from test_slides import lecture
@@ -389,7 +389,7 @@ ONLY = ["", " ", "7", "007", "1 ", "-1", "+1", "1.0", "01_toy", "01_toy.py", "no
     *[(command, only) for command in ("check", "run", "execute", "slides") for only in ONLY[:2]],
 ], ids=lambda word: ascii(word[:20]))  # fmt: skip
 def test_an_unknown_number_is_answered_and_nothing_is_done(capsys, monkeypatch, course, command, only):
-    monkeypatch.setattr(pages.subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr(assets.subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
     before = every_file(course.root)
     code, said = run_here(capsys, course, command, f"--only={only}")
     assert code == 1 and every_file(course.root) == before
@@ -640,7 +640,7 @@ def wheel(folder, members):
 def test_a_wheel_cannot_write_beside_its_folder(tmp_path, name):
     folder = tmp_path / "a" / "assets"
     with pytest.raises(BuildError, match="x-1.whl"):
-        pages._unpack(wheel(tmp_path, [name]), {"static/": "dist/"}, folder)
+        assets._unpack(wheel(tmp_path, [name]), {"static/": "dist/"}, folder)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["x-1.whl"]
 
 
@@ -650,14 +650,14 @@ def test_a_wheel_that_is_damaged_or_lacks_a_file_is_named(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BuildError, match="x-1.whl"):
-        pages._unpack(path, {"static/": "dist/"}, tmp_path / "assets")
+        assets._unpack(path, {"static/": "dist/"}, tmp_path / "assets")
 
 
 @pytest.mark.parametrize("words", ["'", '--find-links "x', "it's"])
 @pytest.mark.parametrize("command", ["slides", "run"])
 def test_a_quote_that_is_not_closed_is_named(capsys, monkeypatch, course, command, words):
     monkeypatch.setenv("PIP_ARGS", words)
-    monkeypatch.setattr(pages.subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr(assets.subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
     code, said = run_here(capsys, course, command)
     assert code == 1
     assert_sentence(said, f"PIP_ARGS={words}")

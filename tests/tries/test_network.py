@@ -17,7 +17,7 @@ import pytest
 import build
 import lab_page
 import toy_course
-from builder import editions, links, pages, slides
+from builder import assets, editions, links, slides
 from builder.course import BuildError, notebook_text, read_notebook
 from test_slides import lecture
 from toy_course import NAME
@@ -39,7 +39,7 @@ COMMANDS = [
 
 def fill_assets(folder):
     """Put files in the places of reveal.js and MathJax, as an earlier run did."""
-    for files in pages.ASSETS.values():
+    for files in assets.ASSETS.values():
         for place in files.values():
             path = folder / place
             (path / "x" if place.endswith("/") else path).parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def pip(monkeypatch, tmp_path):
         path = tmp_path / "python"
         path.write_text(pip_that(text))
         path.chmod(0o755)
-        monkeypatch.setattr(pages, "sys", SimpleNamespace(executable=str(path)))
+        monkeypatch.setattr(assets, "sys", SimpleNamespace(executable=str(path)))
 
     return give
 
@@ -255,8 +255,8 @@ def test_the_server_of_the_browser_tests_lets_nobody_in_without_its_token(monkey
 
 def test_a_wheel_with_the_wrong_name_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(
-        pages.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, stderr="")
+        assets.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, stderr="")
     )
     with pytest.raises(BuildError) as refused:
-        pages.fetch_assets(tmp_path)
+        assets.fetch_assets(tmp_path)
     assert_sentence(str(refused.value), "sphinx_revealjs")

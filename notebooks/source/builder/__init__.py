@@ -10,13 +10,15 @@ saved.py        what a saved notebook must not contain
 slides.py       the lecture: decks for a browser
 site.py         the course as a site, built by Sphinx from saved notebooks
 pageparts.py    what the site adds to notebooks: recorded sliders, explained words, references, exercises
+teachpages.py   the pages of the site that are text: help, and the room for whoever teaches
 assets.py       the scripts and fonts that site and decks need; templates/ has their look
 npm.py          what the site takes from npm, where there is npm
 numbers.py      numbers typed in prose, tied to data/results
 new.py          the skeleton of a new notebook, and the lists that name it
 start.py        the student's own copies in my-work/
 links.py        the repository's address and version, and everything that names them
-teaching.py     the tables of TEACHING.md, from slides, exercises and measured seconds
+teaching.py     the tables of notebooks/teaching, from slides, exercises and measured seconds
+quiz.py         ten questions a notebook: a page of markdown, and the same for Moodle
 """
 
 import sys

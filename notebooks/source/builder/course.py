@@ -32,6 +32,10 @@ class Course:
         return self.root / "notebooks"
 
     @property
+    def teaching(self) -> Path:
+        return self.root / "notebooks" / "teaching"
+
+    @property
     def student(self) -> Path:
         return self.root / "notebooks" / "student"
 
@@ -61,8 +65,8 @@ class Course:
         return chosen
 
     def markdown(self) -> list[Path]:
-        """The pages beside the notebooks: README.md, TEACHING.md, data/README.md."""
-        folders = (self.root, self.complete, self.root / "data")
+        """The pages beside the notebooks: README.md, TEACHING.md, teaching/*.md, data/README.md."""
+        folders = (self.root, self.complete, self.teaching, self.root / "data")
         return sorted(path for folder in folders for path in folder.glob("*.md"))
 
     def exercise_specs(self, number: str) -> Path:

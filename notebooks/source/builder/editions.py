@@ -12,6 +12,7 @@ import io
 import json
 import re
 from collections import defaultdict
+from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
@@ -23,6 +24,8 @@ from .source import answers, exercises, kind_of, problems, read_source, tags
 PNG = "data:image/png;base64,"
 RECORD = "noise_to_digits"  # the key of what we record in a notebook's metadata
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
+TEMPLATES = Path(__file__).parent / "templates"
+HUNT_SEED = 1  # of the hunts in the grading edition: student and grader meet the same wrong line
 FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # JupyterLab's word and Colab's
 PICTURE_WIDTH, PICTURE_COLOURS = 480, 96  # of an expected picture in the student edition
 
@@ -69,9 +72,13 @@ def _metadata(cell, **more) -> dict:
     return json.loads(json.dumps({**cell.metadata, **folded, **more}))
 
 
-def open_with(built: list, links: Links, path: str, execution_count=None, student=False) -> None:
-    """Put the links under the title of a notebook that will stand at `path`, and the first cell behind it."""
-    built[0].source += f"\n\n{links.line(path)}"
+def open_with(built: list, links: Links, path: str | None, execution_count=None, student=False) -> None:
+    """Put the links under the title of a notebook that will stand at `path`, and the first cell behind it.
+
+    path: None for a notebook that will not stand in the repository; it gets no links.
+    """
+    if path is not None:
+        built[0].source += f"\n\n{links.line(path)}"
     metadata = {"slideshow": {"slide_type": "skip"}, "tags": [BOOTSTRAP, "hide-input"], **FOLDED}
     code = links.bootstrap(student)
     cell = new_code_cell(code, id=BOOTSTRAP, metadata=metadata, execution_count=execution_count)
@@ -122,7 +129,8 @@ def student_edition(cells, complete, previous=None, grading=False, opening=None)
     A prediction and the answer of a hunt have no folded solution: one is measured below, the other is drawn.
 
     opening: as for the complete edition.
-    grading: leave the solutions out and put an nbgrader test cell behind each exercise instead.
+    grading: make the source for nbgrader instead. What is to be written has its solution between the markers,
+    from where `nbgrader generate_assignment` takes it out, and a test cell with a point stands behind it.
     complete: the complete edition built from the same cells; its saved pictures are the expected ones.
     previous: the student notebook as it stands; a picture made from the same original is taken from there,
     because two machines may compress one picture to different bytes.
@@ -140,20 +148,16 @@ def student_edition(cells, complete, previous=None, grading=False, opening=None)
         number, hunt = cell.metadata.get("exercise"), cell.metadata.get("of")
         kind = kind_of(cell)
         if hunt is None and (number is None or kind == "hunt"):
-            built.append(new_code_cell(cell.source, id=cell_id, metadata=_metadata(cell)))
+            code = _seeded(number, cell.source) if grading and kind == "hunt" else cell.source
+            built.append(new_code_cell(code, id=cell_id, metadata=_metadata(cell)))
             continue
-        metadata = _metadata(cell, nbgrader=nbgrader(cell_id))
         shown = parsed[number] if number else found[hunt]
-        built.append(new_code_cell(shown.student, id=cell_id, metadata=metadata))
-        if kind not in ("write", "break") or grading and kind == "break":
-            pass  # points and a test are for what is written; a prediction's truth is in the notebook
-        elif grading:
-            test = f'assert check.verdicts["{number}"].state == "right"'
-            # raises-exception: a Run All goes on behind it
-            metadata = {"slideshow": {"slide_type": "skip"}, "tags": ["raises-exception"]}
-            metadata["nbgrader"] = nbgrader(f"{cell_id}-test", points=1)
-            built.append(new_code_cell(test, id=f"{cell_id}-test", metadata=metadata))
-        else:
+        if grading and kind == "write":
+            built += _graded(cell, cell_id, number)
+        else:  # nbgrader would empty a solution cell without markers: no metadata of its own here
+            metadata = _metadata(cell) if grading else _metadata(cell, nbgrader=nbgrader(cell_id))
+            built.append(new_code_cell(shown.student, id=cell_id, metadata=metadata))
+        if kind in ("write", "break") and not grading:
             solution = f"```python\n{parsed[number].solution}\n```"
             built.append(_folded("Solution", solution, f"{cell_id}-solution"))
         if expected.get(number):
@@ -168,6 +172,23 @@ def nbgrader(grade_id: str, points: int | None = None) -> dict:
     test = points is not None
     kind = {"grade": test, "locked": test, "solution": not test, "task": False, "schema_version": 3}
     return {"grade_id": grade_id, **kind, **({"points": points} if test else {})}
+
+
+def _graded(cell, cell_id: str, number: str) -> list:
+    """The two cells of what is to be written, for nbgrader: with the marked solution, and its test."""
+    metadata = _metadata(cell, nbgrader=nbgrader(cell_id))
+    written = new_code_cell(cell.source, id=cell_id, metadata=metadata)
+    test = f'assert check.verdicts["{number}"].state == "right", (  # else the mistake, by its name\n'
+    test += f'    check.verdicts["{number}"].mistake or check.verdicts["{number}"].state)'
+    # raises-exception: a Run All goes on behind it
+    metadata = {"slideshow": {"slide_type": "skip"}, "tags": ["raises-exception"]}
+    metadata["nbgrader"] = nbgrader(f"{cell_id}-test", points=1)
+    return [written, new_code_cell(test, id=f"{cell_id}-test", metadata=metadata)]
+
+
+def _seeded(number: str, code: str) -> str:
+    """A hunt's cell with a seed in it."""
+    return code.replace(f'check.hunt("{number}")', f'check.hunt("{number}", seed={HUNT_SEED})')
 
 
 def _folded(title: str, text: str, cell_id: str, more: dict | None = None):
@@ -275,14 +296,22 @@ def write_editions(course: Course, only: str | None = None, draft=False, say=pri
 
 
 def write_grading_editions(course: Course, into, only: str | None = None, say=print) -> None:
-    """Write student notebooks without the folded solutions to the folder `into`."""
+    """Write what nbgrader's course folder begins with to `into`: source/NAME/NAME.ipynb, and its settings.
+
+    These notebooks hold the references; `nbgrader generate_assignment` makes from them what students get.
+    """
+    links = read_links(course)
     for path in course.source_paths(only):
         cells = read_source(path)
         complete = complete_edition(cells, read_notebook(course.complete_path(path.stem)))
         previous = read_notebook(course.student_path(path.stem))
-        student = student_edition(cells, complete, previous, grading=True)
-        write_text(into / f"{path.stem}.ipynb", notebook_text(student))
-        say(f"{into / path.stem}.ipynb")
+        graded = student_edition(cells, complete, previous, grading=True, opening=(links, None))
+        target = into / "source" / path.stem / f"{path.stem}.ipynb"
+        write_text(target, notebook_text(graded))
+        say(f"{target}")
+    settings = (TEMPLATES / "nbgrader_config.txt").read_text(encoding="utf-8")
+    if write_text(into / "nbgrader_config.py", settings):
+        say(f"{into / 'nbgrader_config.py'}")
 
 
 def stubs_text(course: Course, paths=None) -> str:

@@ -1,6 +1,6 @@
 """A new notebook: a skeleton that builds, runs and passes its tests, and every list that has to name it.
 
-templates/new/ holds the four files of the skeleton; @NN@, @N@ and @TITLE@ in them are the notebook's number
+templates/new/ holds the six files of the skeleton; @NN@, @N@ and @TITLE@ in them are the notebook's number
 ("09" and "9") and title.
 """
 
@@ -20,13 +20,14 @@ LISTED = re.compile(r"(?m)^( *)# notebooks\n(?:.*\n)*?\1# end of notebooks$")  #
 NEXT = """\
 What stands in it is a small working example. Replace it section by section; after each change:
   make editions execute ONLY={number}    build both editions, run, save the outputs
-  make numbers editions            its seconds and its tables in README.md and TEACHING.md
+  make numbers editions            its seconds in README.md, its tables in notebooks/teaching/{number}.md
   make check ONLY={number}               is everything in step?
-By hand: its row in README.md, its line in the table at the end of notebook 00, and one in CHANGELOG.md."""
+By hand: its row in README.md, its page and the ten questions of its quiz in notebooks/teaching, its line in
+the table at the end of notebook 00, and one in CHANGELOG.md."""
 
 
 def write_skeleton(course: Course, number: str, title: str, say=print) -> None:
-    """Write source, mistakes, exercises and test of a new notebook; name it wherever all of them are listed.
+    """Write source, mistakes, exercises, test and teaching pages of a new notebook; name it on every list.
 
     number: two digits, "09". title: without its number, "Straight paths".
     Raises BuildError in one sentence, before anything is written, for a number that is taken or not two
@@ -40,6 +41,8 @@ def write_skeleton(course: Course, number: str, title: str, say=print) -> None:
         course.sources / f"{number}_mistakes.md": "mistakes.md.txt",
         course.exercise_specs(number): "exercises.py.txt",
         course.root / "tests" / f"test_nb{number}_{short}.py": "test.py.txt",
+        course.teaching / f"{number}.md": "teaching.md.txt",
+        course.teaching / f"quiz_{number}.md": "quiz.md.txt",
     }
     if there := [path.relative_to(course.root).as_posix() for path in targets if path.exists()]:
         raise BuildError(f"{', '.join(there)} is there already: move it away, or take another number")
@@ -49,7 +52,7 @@ def write_skeleton(course: Course, number: str, title: str, say=print) -> None:
             text = text.replace(mark, word)
         write_text(target, text)
     source = next(iter(targets))
-    lists = [*add_row(course, source.stem, title), *add_tables(course, number, title), *list_in_forms(course)]
+    lists = [*add_row(course, source.stem, title), *list_in_forms(course)]
     for path in [*targets, *lists]:
         say(f"wrote {path.relative_to(course.root).as_posix()}")
     say(NEXT.format(number=number))
@@ -98,17 +101,6 @@ def add_row(course: Course, name: str, title: str) -> list[Path]:
     cells.append(f"[Colab]({links.colab(student)}) [Binder]({links.binder(student)})")
     write_text(page, f"{text[: rows[-1].end()]}| {' | '.join(cells)} |\n{text[rows[-1].end() :]}")
     return [page]
-
-
-def add_tables(course: Course, number: str, title: str) -> list[Path]:
-    """Put a heading and the two tables of a notebook, still empty, at the end of TEACHING.md."""
-    page, tables = course.complete / "TEACHING.md", ""
-    if not page.exists():
-        return []
-    for kind in ("sections", "mistakes"):
-        tables += f"\n<!--{kind}:{number}-->\n<!--/{kind}-->\n"
-    text = read_text(page).rstrip("\n")
-    return [page] if write_text(page, f"{text}\n\n### {number} {title}\n{tables}") else []
 
 
 def forms(course: Course) -> list[Path]:

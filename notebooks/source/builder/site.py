@@ -26,7 +26,7 @@ from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
-from . import pageparts
+from . import pageparts, teachpages
 from .assets import FOLDER, fetch_assets
 from .course import (
     BuildError,
@@ -41,7 +41,7 @@ from .course import (
 from .editions import notebook_of
 from .links import BOOTSTRAP, Links, read_links
 from .npm import RUNTIME, fetch_runtime
-from .slides import write_deck
+from .slides import DEBRIEFING, has_debriefing, write_deck
 from .source import kind_of, tags
 
 TEMPLATE = FOLDER / "site"
@@ -57,7 +57,6 @@ SCRIPTS = {
 }
 LIVE = re.compile(r"<!--\s*live:([a-z]+)\s*(\{.*?\})?\s*-->", re.DOTALL)
 DATA_URI = re.compile(r'"data:image/(png|gif|webp|jpeg);base64,([\w+/=\s]+)"')
-PAGES = {"TEACHING": "teaching", "HELP": "help"}  # the pages beside the notebooks: their names in the site
 # by the kind of a task: the label of the fold with the course's answer, and of what the check says of it
 SOLUTION = "Show the solution", "To the course's own solution the check says:"
 ANSWERS = {
@@ -194,7 +193,7 @@ def write_source(
     pages = {name: page_notebook(course, links, name, each, folder) for name, each in notebooks.items()}
     for name, each in pages.items():
         write_text(folder / f"{name}.ipynb", notebook_text(each))
-    texts = _markdown_pages(course, links, list(notebooks))
+    texts = _markdown_pages(course, links, list(notebooks), folder / "extra")
     mounted = {name: _mounted("\n".join(cell.source for cell in each.cells)) for name, each in pages.items()}
     texts["index.md"] = landing(course, read_text(folder / "index.md"), list(notebooks), texts)
     for file, text in texts.items():
@@ -361,7 +360,7 @@ def _link_bar(course: Course, links: Links, name: str, folder: Path) -> str:
             shutil.copy(source, target)
             words = f"Download the {edition} edition, {about[edition]}"
             more.append((words, f"notebooks/{edition}/{source.name}", " download"))
-    more.append(("Slides", f"slides/{name[:2]}.html", ""))
+    more += [(words, f"slides/{file}", "") for words, file in _decks(course, name)]
     shown = "".join(f'<li><a href="{html.escape(url)}"{extra}>{words}</a></li>' for words, url, extra in more)
     colab = f'<a class="start" href="{html.escape(links.colab(path))}">Open in Colab</a>'
     fold = f"<details><summary>Download and more</summary><ul>{shown}</ul></details>"
@@ -371,25 +370,25 @@ def _link_bar(course: Course, links: Links, name: str, folder: Path) -> str:
 # The other pages ------------------------------------------------------------------------------------------
 
 
-def _markdown_pages(course: Course, links: Links, names: list[str]) -> dict[str, str]:
-    """File name -> text of the pages that are no notebooks."""
+def _markdown_pages(course: Course, links: Links, names: list[str], extra: Path) -> dict[str, str]:
+    """File name -> text of the pages that are no notebooks; what they show or offer goes below `extra`."""
     found = {}
-    for stem, page in PAGES.items():
-        path = course.complete / f"{stem}.md"
-        if path.exists():
-            found[f"{page}.md"] = relink(read_text(path), course, links, path)
+    for path, page in teachpages.pages(course).items():
+        text = teachpages.text_of(course, path, names, extra)
+        found[f"{page}.md"] = relink(teachpages.with_files(text, course, path, extra), course, links, path)
     return found | pageparts.extra_pages(course)
 
 
 def relink(text: str, course: Course, links: Links, path: Path) -> str:
     """A page of the repository: its links lead to pages of the site, or else to the repository's address."""
     text = re.sub(r"<!--(?!live:).*?-->", "", text, flags=re.DOTALL)
+    pages = {file.resolve(): page for file, page in teachpages.pages(course).items()}
 
     def one(found) -> str:
         target, _, anchor = found[1].partition("#")
         file = (path.parent / target).resolve()
-        if file.parent == course.complete.resolve() and file.stem in PAGES:
-            return f"](./{PAGES[file.stem]}.md{'#' + anchor if anchor else ''})"
+        if file in pages:
+            return f"](./{pages[file]}.md{'#' + anchor if anchor else ''})"
         if file.suffix == ".ipynb" and course.complete_path(file.stem).exists():
             return f"](./{file.stem}.ipynb)"
         inside = file.relative_to(course.root.resolve()).as_posix()
@@ -404,12 +403,13 @@ def landing(course: Course, text: str, names: list[str], others) -> str:
     cards = "\n".join(
         _card(name, *rows.get(name[:2], (name[3:].replace("_", " "), "", ""))) for name in names
     )
-    known = [file for file in ("teaching.md", "help.md") if file in others]
+    teaching = [file for file in others if file.startswith("teaching")]
+    quizzes = [file for file in others if file.startswith("quiz_")]  # each stands below its notebook's page
     lists = [
         ("The course", [name for name in names if name[:2] < LATER]),
         ("What comes after it", [name for name in names if name[:2] >= LATER]),
-        ("To look up", sorted((f for f in others if f not in known), key=natural)),
-        ("Teaching and help", known),
+        ("To look up", sorted((f for f in others if f not in teaching + quizzes), key=natural)),
+        ("Teaching", teaching),
     ]
     trees = "".join(_toctree(caption, files) for caption, files in lists if files)
     # a page that is not there is only named
@@ -438,8 +438,16 @@ def way(course: Course) -> dict[str, tuple[str, str, str]]:
 # Decks ----------------------------------------------------------------------------------------------------
 
 
+def _decks(course: Course, name: str) -> list[tuple[str, str]]:
+    """The decks of a notebook: what their links say, and their files in the site's folder slides/."""
+    found = [("Slides", f"{name[:2]}.html")]
+    if has_debriefing(course, name):
+        found.append(("Slides of the debriefing", f"{name[:2]}_{DEBRIEFING}.html"))
+    return found
+
+
 def _write_decks(course: Course, notebooks, folder: Path, assets: Path | None, say) -> None:
-    """Write the decks to folder/NN.html; a page says so where there is none."""
+    """Write the decks to folder/NN.html (a debriefing's beside it); a page says so where there is none."""
     folder.mkdir()
     if assets:
         shutil.copytree(assets, folder / "assets", ignore=shutil.ignore_patterns("ort", "axe"))
@@ -447,11 +455,12 @@ def _write_decks(course: Course, notebooks, folder: Path, assets: Path | None, s
         reason = "" if assets else "reveal.js could not be fetched"
         try:
             if assets:
-                write_deck(course, name, folder, draft=True, say=lambda text: None)
-                (folder / f"{name}.html").rename(folder / f"{name[:2]}.html")
+                for stem in write_deck(course, name, folder, draft=True, say=lambda text: None):
+                    (folder / f"{stem}.html").rename(folder / f"{name[:2]}{stem.removeprefix(name)}.html")
         except BuildError as err:
             reason = str(err).splitlines()[0]
         if reason:
             say(f"{name}: no deck in the site ({reason})")
             text = read_text(TEMPLATE / "no_deck.html").replace("REASON", html.escape(reason))
-            write_text(folder / f"{name[:2]}.html", text)
+            for _, file in _decks(course, name):
+                write_text(folder / file, text)

@@ -23,22 +23,24 @@ CODE_LINES, LINE_LENGTH, CORE_CELLS, CORE_FIGURES = 15, 110, 45, 12
 
 @dataclass(frozen=True)
 class Slide:
-    """One slide of the lecture: how long it takes, its markdown ("": that of its cell), its speaker notes."""
+    """One slide of the lecture: how long it takes, its markdown ("": that of its cell), its speaker notes,
+    and of a notebook with two decks the one in which it stands ("": the first)."""
 
     minutes: int
     text: str
     notes: str
+    deck: str = ""
 
 
-SLIDE = re.compile(r"^<!--slide(?: (\d+) min)?[ ]*\n(.*?)^-->[ ]*$\n?", re.DOTALL | re.MULTILINE)
+SLIDE = re.compile(r"^<!--slide(?: (\d+) min)?(?: (\w+))?[ ]*\n(.*?)^-->[ ]*$\n?", re.DOTALL | re.MULTILINE)
 
 
 def take_slides(text: str) -> tuple[str, list[Slide]]:
     """A cell's text without its <!--slide blocks, and these (slides.py says how they are written)."""
     slides = []
-    for minutes, body in SLIDE.findall(text):
+    for minutes, deck, body in SLIDE.findall(text):
         shown, _, notes = body.partition("\nNotes:") if not body.startswith("Notes:") else ("", "", body[6:])
-        slides.append(Slide(int(minutes or 0), shown.strip(), notes.strip()))
+        slides.append(Slide(int(minutes or 0), shown.strip(), notes.strip(), deck))
     return SLIDE.sub("", text).rstrip("\n"), slides
 
 

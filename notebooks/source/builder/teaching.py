@@ -1,10 +1,11 @@
-"""The tables of notebooks/TEACHING.md: sections with their minutes, and each exercise's common mistakes.
+"""The tables of notebooks/teaching/NN.md: sections with their minutes, each exercise's common mistakes.
 
     <!--sections:01--> ... <!--/sections-->   what the sections of notebook 01 take, person and machine
-    <!--mistakes:01--> ... <!--/mistakes-->   the mistakes that its exercises recognise
+    <!--mistakes:01--> ... <!--/mistakes-->   the mistakes that its exercises recognise, and the slide to show
+    <!--pages--> ... <!--/pages-->            in TEACHING.md: the page and the quiz of each notebook
 
 Everything between two such marks is written from the sources' slides and exercises, helpers/exercises and
-data/results/notebook_seconds.json.
+data/results/notebook_seconds.json. What stands around the marks is left alone.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ from __future__ import annotations
 import importlib
 import re
 import traceback
+from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .course import BuildError, Course, read_text, write_text
 from .editions import cell_ids
 from .execute import read_seconds
 from .fingerprint import tasks
+from .slides import DEBRIEFING
 from .source import exercises, read_source
 
 MARK = re.compile(r"<!--(sections|mistakes):(\d\d)-->\n.*?<!--/\1-->", re.DOTALL)
+PAGES = re.compile(r"<!--pages-->\n.*?<!--/pages-->", re.DOTALL)
 MINUTES = re.compile(r"Difficulty: [●○]+[,·\s]+(\d+) minutes")
 LONG = 5  # seconds of one cell from which it is better run before class
 SHOWN = 4  # mistakes an exercise
@@ -36,6 +41,14 @@ class Section:
     exercises: list = field(default_factory=list)  # (id, minutes)
     seconds: float = 0.0
     slowest: float = 0.0  # seconds of its slowest cell
+
+
+class Place(NamedTuple):
+    """A slide of a deck: its number there, counted from 1; its title; its address from the site's root."""
+
+    slide: int
+    title: str
+    link: str
 
 
 def sections(course: Course, number: str) -> list[Section]:
@@ -60,7 +73,8 @@ def sections(course: Course, number: str) -> list[Section]:
 
 def sections_table(course: Course, number: str) -> str:
     """The table of what the sections take, as markdown."""
-    lines = ["| section | slides | talk, min | exercises, min | machine |", "|---|---|---|---|---|"]
+    head = "| section | slides | talk, min (estimated) | exercises, min (estimated) | machine (timed) |"
+    lines = [head, "|---|---|---|---|---|"]
     rows = sections(course, number)
     for row in rows:
         tried = ", ".join(f"{name} ({minutes})" for name, minutes in row.exercises)
@@ -83,7 +97,8 @@ def mistakes_table(course: Course, number: str) -> str:
     """
     cells = read_source(course.source_paths(number)[0])
     specs, built = _specs(course, number), tasks(course, number)
-    lines = ["| exercise | common mistakes, as its check names them |", "|---|---|"]
+    lines = ["| exercise | common mistakes, as its check names them | slide |", "|---|---|---|"]
+    places = slides_of(course, number)
     for exercise in exercises(cells).values():
         if exercise.id not in specs:
             raise BuildError(f"helpers/exercises/nb{number}.py has no exercise {exercise.id}")
@@ -100,8 +115,103 @@ def mistakes_table(course: Course, number: str) -> str:
             names = [mistake.name for mistake in specs[exercise.id].mistakes]
         shown = len(names) if exercise.kind == "hunt" else SHOWN
         more = f"; and {len(names) - shown} more" if len(names) > shown else ""
-        lines.append(f"| {exercise.id} {head} | {'; '.join(names[:shown])}{more} |")
+        slide = _name_place(places[exercise.id]) if exercise.id in places else ""
+        lines.append(f"| {exercise.id} {head} | {'; '.join(names[:shown])}{more} | {slide} |")
     return "\n".join(lines)
+
+
+def pages_table(course: Course) -> str:
+    """A row a notebook: its page here, minutes of talk and tasks, its quiz on paper and for Moodle."""
+    lines = [
+        "| page | talk, min (estimated) | tasks, min (estimated) | quiz | for Moodle |",
+        "|---|---|---|---|---|",
+    ]
+    for path in sorted(course.teaching.glob("[0-9][0-9].md")):
+        number, rows = path.stem, sections(course, path.stem)
+        title = read_text(path).partition("\n")[0].partition(": ")[2] or number
+        quiz, moodle = (course.teaching / f"quiz_{number}{kind}" for kind in (".md", ".gift"))
+        cells = [f"[{number} {title}](teaching/{path.name})", str(sum(row.talk for row in rows))]
+        cells.append(str(sum(minutes for row in rows for _, minutes in row.exercises)))
+        words = "ten questions" if moodle.exists() else "to be written"
+        cells.append(f"[{words}](teaching/{quiz.name})" if quiz.exists() else "")
+        cells.append(f"[{moodle.name}](teaching/{moodle.name})" if moodle.exists() else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+# Slides ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A slide of the lecture: its place, its own text, its notes, and the place of its cell in the source."""
+
+    place: Place
+    text: str
+    notes: str
+    cell: int
+
+
+def lecture(course: Course, number: str) -> list[Shown]:
+    """The slides of notebook `number` in the order of the lecture.
+
+    A slide is counted in its own deck, the lecture's or its debriefing's. Its address is what reveal.js puts
+    behind that of the deck: #/0 is the first one.
+    """
+    found, counts = [], Counter()
+    for at, cell in enumerate(read_source(course.source_paths(number)[0])):
+        for slide in cell.get("slides", []):
+            text, here = slide.text or cell.source, counts[slide.deck]
+            counts[slide.deck] += 1
+            title = re.match(r"#* *(.*)", text)[1]
+            deck = f"{number}_{slide.deck}" if slide.deck else number
+            place = Place(here + 1, title, f"slides/{deck}.html#/{here}")
+            found.append(Shown(place, text, slide.notes, at))
+    return found
+
+
+def slides_of(course: Course, number: str) -> dict[str, Place]:
+    """Exercise id -> the slide to go back to when its mistakes are spoken of; {} where there are no slides.
+
+    That is the slide whose notes say "Answers 1.4". Without such a note it is the one that gives the task, or
+    the next where that one only asks; else the first whose notes name the exercise; else the first one at or
+    behind the task in the notebook. The closing slide is never it.
+    """
+    cells, slides, found = read_source(course.source_paths(number)[0]), lecture(course, number), {}
+    at = {c.metadata["exercise_text"]: i for i, c in enumerate(cells) if "exercise_text" in c.metadata}
+    for exercise in exercises(cells).values() if len(slides) > 1 else ():
+        here = at.get(exercise.id, 0)
+        later = min((i for i in at.values() if i > here), default=len(cells))
+        found[exercise.id] = slides[_answered(exercise, slides[:-1], here, later)].place
+    return found
+
+
+def _answered(exercise, slides: list[Shown], here: int, later: int) -> int:
+    """Where in `slides` an exercise is answered; here, later: the cells of this task and of the next."""
+    word = rf"(?:[\d.]+(?:, | and ))*{re.escape(exercise.id)}(?!\.?\d)"
+    answers = re.compile(f"Answers {word}")
+    gives = re.compile(rf"(?:[Yy]our turn|Then|wrong line|^-)\W+(?:exercises? )?{word}", re.MULTILINE)
+    names = re.compile(f"(?:[Ee]xercises?|[Tt]ask|[Pp]rediction|That is) {word}[^\n]*")
+    for i, slide in enumerate(slides):
+        if answers.search(slide.notes):
+            return i
+    for i, slide in enumerate(slides):
+        if gives.search(slide.text):
+            asks = "Next, your turn" in slide.text or slide.place.title.startswith("Your turn")
+            shown = exercise.kind in ("predict", "break") and slides[i + 1 :] and slides[i + 1].cell < later
+            return min(i + 1, len(slides) - 1) if asks or shown else i
+    for i, slide in enumerate(slides):
+        if found := names.search(slide.notes):
+            return min(i + 1, len(slides) - 1) if "next slide" in found[0] else i
+    return next((i for i, slide in enumerate(slides) if slide.cell >= here), len(slides) - 1)
+
+
+# Writing --------------------------------------------------------------------------------------------------
+
+
+def _name_place(place: Place) -> str:
+    """ "slide 6", or "debriefing, slide 6" in the second deck."""
+    return f"{DEBRIEFING}, slide {place.slide}" if DEBRIEFING in place.link else f"slide {place.slide}"
 
 
 def _specs(course: Course, number: str) -> dict:
@@ -122,13 +232,15 @@ def filled(course: Course, text: str) -> str:
         kind, number = mark.groups()
         return f"<!--{kind}:{number}-->\n{tables[kind](course, number)}\n<!--/{kind}-->"
 
-    return MARK.sub(table, text)
+    text = MARK.sub(table, text)
+    return PAGES.sub(lambda mark: f"<!--pages-->\n{pages_table(course)}\n<!--/pages-->", text)
 
 
 def refill(course: Course) -> list[str]:
-    """Write the tables of notebooks/TEACHING.md; returns the names of changed files."""
-    path = course.complete / "TEACHING.md"
-    if not path.exists():
-        return []
-    text = read_text(path)
-    return [path.relative_to(course.root).as_posix()] if write_text(path, filled(course, text)) else []
+    """Write the tables of notebooks/teaching (and of any other page); returns the names of changed files."""
+    changed = []
+    for path in course.markdown():
+        marked = MARK.search(text := read_text(path)) or PAGES.search(text)
+        if marked and write_text(path, filled(course, text)):
+            changed.append(path.relative_to(course.root).as_posix())
+    return changed
