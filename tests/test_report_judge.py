@@ -201,7 +201,7 @@ def test_one_submission_from_right_to_crashed():
         solution("1.2").replace('"b")', '"a")'),
         'def cosine_betas(T, s=1):\n    return undefined\ncosine_betas = check("1.6", cosine_betas)',
         'def linear_betas(T:\nlinear_betas = check("1.8", linear_betas)',
-        'def q_step(x, t, noise, betas):\n    # TODO 1.1: x\n    ...\nq_step = check("1.1", q_step)',
+        'def q_step(x_prev, t, noise, betas):\n    # TODO 1.1: x\n    ...\nq_step = check("1.1", q_step)',
     ]
     result = judged(notebook(*cells), seed=0)
     rows = result["tasks"]

@@ -77,14 +77,14 @@ def test_every_state_of_a_result_has_its_group(tasks):
     states = {
         "right": "right", "found": "right", "mistake": "named", "wrong": "other", "crashed": "crashed",
         "not attempted": "open", "missing": "open", "reference": "unjudged", "contained": "unjudged",
-        "not found": "other", "a state of the future": "unjudged",
+        "not found": "off", "a state of the future": "unjudged",
     }  # fmt: skip
     found = {state: tally.cell_of(tasks["2.1"], dict(state=state)).group for state in states}
     assert found == states
     unknown = dict(state="not found", mistake="seed unknown")
     assert tally.cell_of(tasks["2.10"], unknown).group == "unjudged"
     guess = dict(state="written", fits=False, mistake="flat")
-    assert tally.cell_of(tasks["2.6"], guess).group == "named"
+    assert tally.cell_of(tasks["2.6"], guess).group == "off"
     assert tally.cell_of(tasks["2.6"], guess | {"fits": True}).group == "right"
     assert tally.cell_of(tasks["2.6"], guess | {"fits": None}).group == "unjudged"
 
@@ -185,12 +185,12 @@ def test_what_was_not_judged_is_said(tmp_path):
     assert "Ada, 2.1 exact_denoiser: stopped by the box. It took more than 2 GB of memory." in said
     assert "Bo, Bo.ipynb: It is no notebook." in said
     assert "Judged without a box" in said and "hidden cases of seed 5" in said
-    assert rows[1][:4] == ["Ada", "0", "10", "not judged: stopped by the box"] and len(rows) == 2
+    assert rows[1][:5] == ["Ada", "0", "1", "10", "not judged: stopped by the box"] and len(rows) == 2
 
 
 def test_nothing_handed_in_is_a_page_too(tmp_path):
     text, rows = write(tmp_path, [])
-    assert "Nothing was handed in." in text and rows == [["student", "right", "of"]]
+    assert "Nothing was handed in." in text and rows == [["student", "points (of 0)", "attempted", "of"]]
 
 
 def test_two_notebooks_are_two_parts_and_one_table(tmp_path):
@@ -201,7 +201,32 @@ def test_two_notebooks_are_two_parts_and_one_table(tmp_path):
     assert [row[0] for row in rows[1:]] == ["Ada", "Bo"]
     column = rows[0].index("4.1 train_step")
     assert rows[1][column] == "mistake: sum for mean" and rows[2][column] == "not handed in"
-    assert rows[1][1:3] == ["1", "19"]
+    assert rows[0][1:6] == ["points (of 11)", "02: points (of 6)", "04: points (of 5)", "attempted", "of"]
+    assert rows[1][1:6] == ["1", "1", "0", "2", "19"]
+
+
+def test_points_are_for_what_is_written_and_a_guess_costs_none(tmp_path, tasks):
+    """Of 6 points Ada has 6 with every guess off and no line found; Bo, who only guessed well, has none."""
+    off = dict(kind="predict", state="written", fits=False, mistake="flat", answer="a")
+    fits = off | dict(fits=True, mistake="")
+    hunts = dict(kind="hunt", state="not found", answer=1, seed=2), dict(kind="hunt", state="found", answer=1)
+    ada, bo = {}, {}
+    for id, task in tasks.items():
+        key = f"t{id.replace('.', '_')}"
+        if task.kind == "write":
+            ada[key] = ("right",)
+        elif task.kind == "predict":
+            ada[key], bo[key] = off, fits
+        elif task.kind == "hunt":
+            ada[key], bo[key] = hunts
+    text, rows = write(tmp_path, [result("Ada", **ada), result("Bo", **bo)])
+    assert rows[0][:4] == ["student", "points (of 6)", "attempted", "of"]
+    assert [row[:2] for row in rows[1:]] == [["Ada", "6"], ["Bo", "0"]]
+    assert rows[1][5] == "off: flat"  # 2.2, a prediction
+    row = tally.rows([result("Ada", **ada)], NUMBER, tasks)[0]
+    assert row.count("named", "other", "crashed") == 0 and row.points(tasks) == 6
+    assert [s.open for s in tally.stuck([row])] in ([], [row.count("open")])
+    assert re.search(r'class="sum">6</td>', text)
 
 
 def test_two_files_of_one_student_are_two_rows(tasks):

@@ -18,6 +18,7 @@ from builder.source import exercises, read_source
 COURSE = Course(Path(__file__).resolve().parents[1])
 NUMBERS = [path.name[:2] for path in COURSE.source_paths()]
 PLANS = COURSE.teaching / "plans.md"
+PROJECTS = (COURSE.teaching / "projects.md").read_text(encoding="utf-8")
 
 
 def page_of(number: str) -> str:
@@ -72,14 +73,15 @@ def plans() -> dict[str, list[dict[str, str]]]:
     return {heading: rows for heading, rows in found.items() if rows}
 
 
-FOUR, EIGHT, SEMESTER = plans().values()
+FOUR, EIGHT, SEMESTER, TERM = plans().values()
 ROWS = [
     pytest.param(row, id=f"{len(plan)}-{next(iter(row.values()))}")
     for plan in plans().values()
     for row in plan
 ]
 PART = re.compile(r"(\d\d)(?: (up to|from|without|only) (.+?))? \((\d+)\)(?=;|$)")
-TASKS = re.compile(r"^([\d., ]+) \((\d+)\)")
+QUIZ = re.compile(r"quiz (\d\d) \(15\)")
+TASKS = re.compile(r"^([\d., to]+) \((\d+)\)")
 
 
 @cache
@@ -108,12 +110,22 @@ def talk(part):
     return int(said), sum(row.talk for row in chosen)
 
 
+def span(text: str) -> list[str]:
+    """ "1.4 to 1.6" is 1.4, 1.5 and 1.6."""
+    first, _, last = text.partition(" to ")
+    if not last:
+        return [first]
+    number, low = first.split(".")
+    assert last.startswith(f"{number}."), text
+    return [f"{number}.{n}" for n in range(int(low), int(last.split(".")[1]) + 1)]
+
+
 def tasks(text: str) -> list[str]:
     """The tasks that a cell begins with; their minutes must be those of the notebooks."""
     found = TASKS.match(text)
     if not found:
         return []
-    names, minutes = found[1].split(", "), minutes_of_tasks()
+    names, minutes = [name for part in found[1].split(", ") for name in span(part)], minutes_of_tasks()
     assert sum(minutes[name] for name in names) == int(found[2]), text
     return names
 
@@ -131,8 +143,22 @@ def test_the_plans_add_up_to_ninety_minutes(row):
     assert row["talk"].count("(") == len(parts), row["talk"]
     assert all(said == found for said, found in map(talk, parts)), [talk(part) for part in parts]
     tasks(row["in class"])
+    assert int(row["free"]) >= 0
     timed = " ".join([row["talk"], row["in class"], row.get("also", "")])
     assert sum(map(int, re.findall(r"\((\d+)\)", timed))) + int(row["free"]) == 90
+
+
+def test_the_script_of_the_first_session_is_a_session_of_the_plan():
+    """Its minutes follow each other, end at 90, and are those of session 1 of the four."""
+    script = (COURSE.teaching / "first_session.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| (\d):(\d\d) \| (\d+) \| ([^|]+) \|", script)
+    starts = [60 * int(hour) + int(minute) for hour, minute, *_ in rows]
+    ends = [start + int(took) for start, (_, _, took, _) in zip(starts, rows, strict=True)]
+    assert starts == [0, *ends[:-1]] and ends[-1] == 90
+    named = set(
+        re.findall(r"\b1\.\d+\b", " ".join(what for *_, what in rows).replace("1.4 and 1.5 are for home", ""))
+    )
+    assert named == set(tasks(FOUR[0]["in class"]))
 
 
 def test_the_plans_name_exercises_that_exist():
@@ -144,13 +170,65 @@ def test_the_plans_name_exercises_that_exist():
 def test_a_semester_has_every_task_and_every_quiz_once():
     done = [name for row in SEMESTER for key in ("in class", "exercises") for name in tasks(row[key])]
     assert sorted(done) == sorted(minutes_of_tasks())
-    asked = re.findall(r"quiz (\d\d) \(10\)", " ".join(row["also"] for row in SEMESTER))
+    asked = re.findall(QUIZ, " ".join(f"{row['also']} {row['exercises']}" for row in SEMESTER))
     assert asked == NUMBERS
+
+
+def weeks_of_talk(plan) -> dict[str, int]:
+    """Notebook -> the week in which its last section is taught."""
+    return {part[0]: int(row["week"]) for row in plan for part in PART.findall(row["talk"])}
+
+
+@pytest.mark.parametrize("plan", [SEMESTER, TERM], ids=["semester", "term"])
+def test_a_quiz_stands_behind_all_that_it_asks(plan):
+    """In a later week, or in the exercise class of the same."""
+    taught = weeks_of_talk(SEMESTER[:10]) | weeks_of_talk(plan)
+    for row in plan:
+        assert all(taught[number] < int(row["week"]) for number in re.findall(QUIZ, row["also"]))
+        assert all(taught[number] <= int(row["week"]) for number in re.findall(QUIZ, row["exercises"]))
+
+
+def test_a_quiz_has_the_minutes_in_the_plans_that_it_says_itself():
+    for path in COURSE.teaching.glob("quiz_*.md"):
+        said = re.search(r"about (\w+)\s+minutes", path.read_text(encoding="utf-8").split("\n## ")[0])
+        assert said is None or said[1] == "fifteen", path.name
+    assert len(re.findall(r"quiz \d\d \(", PLANS.read_text("utf-8"))) == len(
+        re.findall(QUIZ, PLANS.read_text("utf-8"))
+    )
+
+
+@pytest.mark.parametrize("plan", [FOUR, EIGHT], ids=["four", "eight"])
+def test_a_plan_of_sessions_has_each_task_once_in_class_or_at_home(plan):
+    done = [
+        name for row in plan for key in ("in class", "at home before the next") for name in tasks(row[key])
+    ]
+    whole = {name.partition(".")[0] for name in done}
+    assert sorted(done) == sorted(name for name in minutes_of_tasks() if name.partition(".")[0] in whole)
+
+
+def test_a_project_begins_when_its_notebooks_have_been_taught():
+    """The first steps in the plan agree with the table of the projects, and that with the lectures."""
+    rows = re.findall(r"(?m)^\| (\d) \| [^|]+ \| ([^|]+) \| (\d+) \|", PROJECTS)
+    assert [row[0] for row in rows] == [*"123456"]
+    taught = weeks_of_talk(SEMESTER)
+    for _, needs, week in rows:
+        numbers = re.findall(r"\d\d", needs)
+        used = range(int(numbers[0]), int(numbers[1]) + 1) if " to " in needs else map(int, numbers)
+        # of 07 its first half is enough: the network and the training
+        last = [
+            taught["07"] - 1 if f"{n:02}" == "07" else taught[f"{n:02}"] for n in [*used, *map(int, numbers)]
+        ]
+        assert int(week) >= max(last), needs
+    begun = {}
+    for row in SEMESTER:
+        for words in re.findall(r"first step of projects? ([\d, and]+)", row["exercises"]):
+            begun |= dict.fromkeys(re.findall(r"\d", words), int(row["week"]))
+    assert all(begun[name] >= int(week) for name, _, week in rows) and len(begun) == 6
 
 
 def test_every_table_says_which_minutes_are_estimated():
     assert (
-        PLANS.read_text(encoding="utf-8").count("| talk, min (estimated) | in class, min (estimated) |") == 3
+        PLANS.read_text(encoding="utf-8").count("| talk, min (estimated) | in class, min (estimated) |") == 4
     )
     head = teaching.sections_table(COURSE, "01").partition("\n")[0]
     assert head.count("(estimated)") == 2 and head.endswith("machine (timed) |")
@@ -158,7 +236,6 @@ def test_every_table_says_which_minutes_are_estimated():
 
 # Projects ---------------------------------------------------------------------------------------------------
 
-PROJECTS = (COURSE.teaching / "projects.md").read_text(encoding="utf-8")
 FIRST_STEPS = re.findall(r"```python\n(.*?)```", PROJECTS, re.DOTALL)
 
 

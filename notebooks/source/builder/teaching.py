@@ -97,7 +97,7 @@ def mistakes_table(course: Course, number: str) -> str:
     """
     cells = read_source(course.source_paths(number)[0])
     specs, built = _specs(course, number), tasks(course, number)
-    lines = ["| exercise | common mistakes, as its check names them | slide |", "|---|---|---|"]
+    lines = ["| exercise | the first mistakes that its check names | slide to show |", "|---|---|---|"]
     places = slides_of(course, number)
     for exercise in exercises(cells).values():
         if exercise.id not in specs:
@@ -114,9 +114,8 @@ def mistakes_table(course: Course, number: str) -> str:
         else:
             names = [mistake.name for mistake in specs[exercise.id].mistakes]
         shown = len(names) if exercise.kind == "hunt" else SHOWN
-        more = f"; and {len(names) - shown} more" if len(names) > shown else ""
         slide = _name_place(places[exercise.id]) if exercise.id in places else ""
-        lines.append(f"| {exercise.id} {head} | {'; '.join(names[:shown])}{more} | {slide} |")
+        lines.append(f"| {exercise.id} {head} | {'; '.join(names[:shown])} | {slide} |")
     return "\n".join(lines)
 
 

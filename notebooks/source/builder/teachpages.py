@@ -16,7 +16,7 @@ from . import quiz
 from .course import Course, read_text
 from .teaching import MARK
 
-FIRST = ("plans", "projects", "rubrics", "grading")  # of notebooks/teaching, in this order
+FIRST = ("first_session", "plans", "projects", "rubrics", "grading")  # of notebooks/teaching, in this order
 NUMBERED = re.compile(r"(?:quiz_)?(\d\d)")
 SLIDE = re.compile(r"(?m)\| ((debriefing, )?slide (\d+)) \|$")
 FILE = re.compile(r"\[([^\]]+)\]\(([^)\s]+\.gift)\)")

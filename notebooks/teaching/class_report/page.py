@@ -18,7 +18,7 @@ from builder.course import Course, make_folder, write_text
 from . import charts, facts, table, tally
 
 TEMPLATES = Path(__file__).with_name("templates")
-SIGNS = {"right": "✓", "named": "✗", "other": "≠", "crashed": "!", "unjudged": "?", "open": "·"}
+SIGNS = {"right": "✓", "off": "○", "named": "✗", "other": "≠", "crashed": "!", "unjudged": "?", "open": "·"}
 NOTES = {"seed": None, "trust": False, "from": "", "when": ""}
 CARDS, LINES, STRUGGLING = 10, 30, 12  # mistakes with a card; lines of code on one; students in the list
 

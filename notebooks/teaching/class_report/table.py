@@ -19,26 +19,36 @@ def cell(text) -> str:
 
 
 def table(notebooks) -> str:
-    """The text of the CSV file. notebooks: [(number, tasks, rows)]; students of several are joined."""
+    """The text of the CSV file. notebooks: [(number, tasks, rows)]; students of several are joined.
+
+    Points have the functions and classes alone, one each; what was not judged has none. "attempted" counts
+    tasks of every kind, whether right or not.
+    """
     columns = [(number, id, task.title) for number, tasks, _ in notebooks for id, task in tasks.items()]
+    worth = {number: len(tally.written_ids(tasks)) for number, tasks, _ in notebooks}
     students = {}
     for number, _, rows in notebooks:
         for row in rows:
             students.setdefault(row.key, {})[number] = row
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow(["student", "right", "of", *(cell(f"{id} {title}") for _, id, title in columns)])
+    parts = [f"{number}: points (of {most})" for number, most in worth.items()] if len(worth) > 1 else []
+    head = ["student", f"points (of {sum(worth.values())})", *parts, "attempted", "of"]
+    writer.writerow([*head, *(cell(f"{id} {title}") for _, id, title in columns)])
     named = [(next(iter(mine.values())).student, mine) for mine in students.values()]
     for student, mine in sorted(named, key=lambda pair: tally.sort_key(pair[0])):
         cells = [mine[number].cells[id] if number in mine else None for number, id, _ in columns]
-        right = sum(c is not None and c.group == "right" for c in cells)
-        writer.writerow([cell(student), right, sum(c is not None for c in cells), *map(say, cells)])
+        points = [mine[number].points(tasks) if number in mine else 0 for number, tasks, _ in notebooks]
+        attempted = sum(c is not None and c.group != "open" for c in cells)
+        counted = [sum(points), *(points if parts else []), attempted, len(cells)]
+        writer.writerow([cell(student), *counted, *map(say, cells)])
     return out.getvalue()
 
 
 def say(found) -> str:
-    """What a cell of the table says: "right", "named: noise on top", "not handed in"."""
+    """What a cell of the table says: "right", "mistake: noise on top", "not handed in"."""
     if found is None:
         return "not handed in"
     group = {"named": "mistake", "other": "wrong", "unjudged": "not judged", "open": "not attempted"}
-    return cell(": ".join(filter(None, (group.get(found.group, found.group), found.label))))
+    label = "" if found.label == found.group else found.label
+    return cell(": ".join(filter(None, (group.get(found.group, found.group), label))))

@@ -12,6 +12,7 @@ from helpers.exercises import written
 
 GROUPS = {  # in the order of the bars: group -> what it is called
     "right": "right",
+    "off": "a guess or a line that is off: no fault",
     "named": "a mistake that check names",
     "other": "not right, without a name",
     "crashed": "stopped with an error",
@@ -48,6 +49,15 @@ class Row:
     def count(self, *groups) -> int:
         return sum(cell.group in groups for cell in self.cells.values())
 
+    def points(self, tasks) -> int:
+        """How many functions and classes are right: predictions, breaks and hunts have no points."""
+        return sum(self.cells[id].group == "right" for id in written_ids(tasks))
+
+
+def written_ids(tasks) -> list[str]:
+    """The tasks that have a point each: those to write."""
+    return [id for id, task in tasks.items() if task.kind == "write"]
+
 
 def cell_of(task, entry) -> Cell:
     """The cell of one entry of a result; anything unknown is not judged."""
@@ -63,7 +73,7 @@ def cell_of(task, entry) -> Cell:
             return Cell("unjudged", "no truth to compare with", **more)
         if fits:
             return Cell("right", **more)
-        return Cell("named" if mistake else "other", mistake or "off", **more)
+        return Cell("off", mistake or "off", **more)
     if state in DONE:
         return Cell("right", **more)
     if state in OPEN:
@@ -76,7 +86,7 @@ def cell_of(task, entry) -> Cell:
         return Cell("unjudged", mistake, **more)
     if state == "not found":
         line = entry.get("answer")
-        return Cell("other", f"not line {line}" if isinstance(line, int) else "another line", **more)
+        return Cell("off", f"not line {line}" if isinstance(line, int) else "another line", **more)
     if state == "wrong":
         return Cell("named" if mistake in REASONS else "other", mistake or "not right", **more)
     if state == "crashed":
@@ -187,7 +197,8 @@ def _mistake(id, group, label, students) -> Mistake:
 
 @dataclass(frozen=True)
 class Stuck:
-    """A student with open tasks. stopped: the first task from which on nothing was attempted, or None."""
+    """A student with open tasks; a guess that is off is not open. stopped: the first task from which on
+    nothing was attempted, or None."""
 
     row: Row
     open: int
@@ -205,8 +216,8 @@ def stopped_at(row: Row) -> str | None:
 
 
 def stuck(rows) -> list[Stuck]:
-    """Students with tasks that are not right, those with most first."""
-    found = [Stuck(row, len(row.cells) - row.count("right"), stopped_at(row)) for row in rows]
+    """Students with open tasks, those with most first."""
+    found = [Stuck(row, len(row.cells) - row.count("right", "off"), stopped_at(row)) for row in rows]
     return sorted((s for s in found if s.open), key=lambda s: -s.open)
 
 
