@@ -1,23 +1,15 @@
 """For the tests of the class report: notebooks that hand in what a test says, and how they are judged."""
 
 import json
-import shutil
-import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-for folder in (ROOT / "notebooks" / "teaching", ROOT / "notebooks" / "source"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+from builder.course import Course
+from class_report import box, judge
+from helpers.exercises import patches
 
-from builder.course import Course  # noqa: E402
-from class_report import box, judge  # noqa: E402
-from helpers.exercises import patches  # noqa: E402
-
-COURSE = Course(ROOT)
+COURSE = Course(Path(__file__).resolve().parents[1])
 needs_box = pytest.mark.skipif(bool(box.why_no_box()), reason=f"no box here: {box.why_no_box()}")
 
 
@@ -48,8 +40,3 @@ def mistaken(id: str, name: str) -> str:
 
 def judged(content: bytes, student="ann", file="ann.ipynb", seed=1, trust=False, only=None) -> dict:
     return judge.judge_file(COURSE, student, file, content, seed, trust, only)
-
-
-@cache
-def has_bwrap() -> bool:
-    return shutil.which("bwrap") is not None

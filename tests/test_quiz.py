@@ -88,8 +88,6 @@ def test_a_wrong_one_stops_no_other_and_an_empty_one_has_no_file(tmp_path):
 
 # GIFT, read back as Moodle reads it -----------------------------------------------------------------------
 
-CONTROL = "~=#{}:n"
-
 
 def hide(text: str) -> str:
     """The text with each escaped character as one of a private range: what is left of GIFT's are signs."""

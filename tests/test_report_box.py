@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import struct
 import subprocess
 import sys
 from dataclasses import make_dataclass
@@ -44,6 +43,9 @@ def test_tensors_keep_their_kind_and_numbers(tensor):
     assert again.dtype == tensor.dtype and again.shape == tensor.shape and again.learns
     assert torch.equal(again.view(torch.uint8) if again.ndim else again, tensor.contiguous().view(torch.uint8)
                        if again.ndim else tensor)  # fmt: skip
+
+
+def test_an_array_keeps_its_numbers():
     array = np.arange(6.0).reshape(2, 3).T
     assert (wire.read(wire.write(array)) == array).all()
 
@@ -204,7 +206,3 @@ def test_a_request_is_answered_and_the_box_ends_with_its_owner():
     assert process.poll() is not None
     assert not answer["dug"] and [o["crash"] for o in answer["outcomes"]] == [None] * 3
     assert answer["outcomes"][0]["result"].tolist() == [-1.0, -0.5, 0.0, 0.5, 1.0]
-
-
-def test_the_heads_of_requests_and_answers_agree():
-    assert wire.HEAD.size == 8 and struct.calcsize("<I") == 4

@@ -1,21 +1,13 @@
 """The sample class of the report: thirty submissions whose worth is known, judged in full."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT / "notebooks" / "teaching") not in sys.path:
-    sys.path.insert(0, str(ROOT / "notebooks" / "teaching"))
-
-from builder.course import Course  # noqa: E402
-from class_report import facts, judge_all, page, sample_answers, sample_class  # noqa: E402
-from class_report.box import why_no_box  # noqa: E402
-from helpers.exercises import decide, exercises, patches  # noqa: E402
-
-COURSE = Course(ROOT)
+from class_report import facts, page, sample_answers, sample_class
+from class_report.run import judge_all
+from helpers.exercises import decide, exercises, patches
+from report_notebooks import COURSE, needs_box
 
 
 def made(id, text):
@@ -107,7 +99,7 @@ def test_a_difference_is_found():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(why_no_box()), reason=f"no box here: {why_no_box()}")
+@needs_box
 def test_all_thirty_are_judged_as_expected(tmp_path):
     """Every cell of the class, in the box, with hidden cases; then the page and the table of it."""
     sample_class.write_sample(COURSE, tmp_path / "class", "02", students=30)

@@ -14,8 +14,8 @@
     python notebooks/source/build.py report --from F  judge a folder of submissions and write the class report
     python notebooks/source/build.py new 09 "A title" write the skeleton of a new notebook
 
-`editions`, `mistakes`, `execute`, `check`, `slides`, `run` take `--only NN`. README.md says more, and so does
-builder/__init__.py.
+`editions`, `mistakes`, `execute`, `check`, `slides`, `run`, `report` take `--only NN`. README.md says more,
+and so does builder/__init__.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import argparse
 import os
 import shlex
 import sys
-import time
 from pathlib import Path
 
 from builder.assets import fetch_assets
@@ -216,20 +215,21 @@ def report(course: Course, chosen) -> None:
         raise BuildError(f"{what}: name a folder that holds a notebook, or a folder, for each student")
     os.environ.pop("MPLBACKEND", None)
     sys.path.insert(0, str(course.complete / "teaching"))
-    from class_report import judge_all, page  # they bring torch, which most commands do without
+    from class_report import page  # it brings torch, which most commands do without
     from class_report.box import Unboxed
-    from class_report.run import DEFAULT_SEED
+    from class_report.run import DEFAULT_SEED, judge_all
 
-    seed, start = DEFAULT_SEED if chosen.seed is None else chosen.seed, time.monotonic()
+    seed = DEFAULT_SEED if chosen.seed is None else chosen.seed
+    only = course.source_paths(chosen.only)[0].name[:2] if chosen.only is not None else None
     make_folder(out)
     try:
-        results = judge_all(course, folder, out, seed, chosen.trust, chosen.only, say)
+        results = judge_all(course, folder, out, seed, chosen.trust, only, say)
     except Unboxed as err:
         raise BuildError(f"{err}") from err
     if not results:
         raise BuildError(f"there is no notebook and no mine.py in {folder}")
-    notes = dict(seed=seed, trust=chosen.trust, seconds=time.monotonic() - start)
-    for path in page.write_report(course, results, out, notes | {"from": str(folder)}):
+    notes = {"seed": seed, "trust": chosen.trust, "from": str(folder)}
+    for path in page.write_report(course, results, out, notes):
         say(path)
 
 

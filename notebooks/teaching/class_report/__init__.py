@@ -6,13 +6,3 @@ extract.py reads what a notebook hands in, without running it; frames.py says wh
 and inside.py run it; wire.py is what comes out; judge.py says what it is worth; run.py does so for a folder.
 facts.py, tally.py, page.py and table.py make the page and the table of it.
 """
-
-
-def judge_all(*args, **options):
-    """run.judge_all, imported when it is called: it brings torch."""
-    from .run import judge_all as judge
-
-    return judge(*args, **options)
-
-
-__all__ = ["judge_all"]

@@ -247,7 +247,7 @@ class Box:
             raise Contained(SENTENCES["memory"])
 
     def _family(self) -> list[int]:
-        """The processes in the box."""
+        """The box's process and all below it."""
         children = {}
         for pid, parent in parents().items():
             children.setdefault(parent, []).append(pid)
@@ -261,8 +261,7 @@ class Box:
     def close(self):
         """End all that runs in it, and remove its folder."""
         if self.process is not None:
-            family = self._family() if self.trust else []
-            for pid in [*family, self.process.pid]:
+            for pid in self._family() if self.trust else [self.process.pid]:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except OSError:

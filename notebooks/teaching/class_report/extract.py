@@ -1,6 +1,6 @@
 """What a submission hands in, read from its text. Nothing of it is executed here.
 
-    found = read_submission(path, folder, tasks)      # path: a notebook, or a mine.py
+    found = read_submission(student, file, content, kinds)     # of a notebook, or a mine.py
 
 A notebook hands in by `q_sample = check("1.5", q_sample)` and the like, in cells of any order; of several
 cells for one task the last counts. Answers of predictions, letters and lines are literals. All names and
@@ -82,7 +82,7 @@ def list_submissions(folder: Path) -> list[tuple[str, Path]]:
     A folder `submitted` alone is entered, as nbgrader has it. Hidden files and checkpoints are left out.
     """
     folder = Path(folder)
-    entries = [e for e in _entries(folder)]
+    entries = _entries(folder)
     if [e.name for e in entries] == ["submitted"] and entries[0].is_dir(follow_symlinks=False):
         entries = _entries(Path(entries[0].path))
     found = []

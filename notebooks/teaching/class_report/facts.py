@@ -14,7 +14,7 @@ TRUTH = re.compile(r"^(\d+\.\d+) .*?\bit is (.+?)\.(?: |$)", re.DOTALL)  # as pr
 class Task:
     """One exercise.
 
-    form: of a prediction's answer (written.py); options: letters that can be written; truth: the answer in
+    form: of a prediction's answer (written.py); truth: the answer in
     the shape that written.read gives, None where it is not known (of a hunt it depends on the seed).
     lines: the numbered lines of a hunt; cases: the number of the wrong line of each case.
     """
@@ -23,7 +23,6 @@ class Task:
     title: str
     kind: str
     form: str = ""
-    options: str = ""
     truth: object = None
     lines: tuple = ()
     cases: tuple = ()
@@ -38,10 +37,9 @@ def tasks(course: Course, number: str) -> dict[str, Task]:
 def _task(exercise, told) -> Task:
     named = dict(id=exercise.id, title=exercise.title, kind=exercise.kind)
     if exercise.kind == "predict":
-        options = re.search(r"letters? (\w+)", exercise.form)
-        return Task(**named, form=exercise.form, options=options[1] if options else "", truth=told)
+        return Task(**named, form=exercise.form, truth=told)
     if exercise.kind == "break":
-        return Task(**named, form=f"letter {exercise.options}", options=exercise.options, truth=exercise.why)
+        return Task(**named, form=f"letter {exercise.options}", truth=exercise.why)
     if exercise.kind == "hunt":
         lines, cases = exercise.lines.split("\n"), [case[1] for case in exercise.built.cases]
         return Task(**named, lines=tuple(lines), cases=tuple(cases))

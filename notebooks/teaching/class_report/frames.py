@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from helpers.exercises import mine, patches
-from helpers.exercises.part import BUILT_IN, first_line, is_check, is_taken, names_of, names_taken
+from helpers.exercises.part import BUILT_IN, DEFINITION, first_line, is_check, is_taken, names_of, names_taken
 
 from .extract import Cell, HandIn, Submission, parse, read_cells
 
@@ -137,7 +137,7 @@ def prepare(submission: Submission, task: HandIn, frame: Frame) -> Work:
 def take(cell: Cell, wanted: set[str]) -> tuple[str, set[str]]:
     """(the cell without what the wanted names do not need, names that it takes from elsewhere)."""
     nodes = [n for n in cell.body or () if not is_check(n)]
-    made = [(n, names_of(n) | bound_in(n)) for n in nodes]
+    made = [(n, {n.name} if isinstance(n, DEFINITION) else bound_in(n)) for n in nodes]
     kept, waiting, open_names, seen = [], sorted(wanted), set(), set()
     while waiting:
         name = waiting.pop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 
@@ -21,6 +20,7 @@ from helpers.exercises import (
 )
 from helpers.exercises import written as forms
 from helpers.exercises.surroundings import as_before
+from helpers.files import read_json
 
 from . import facts, frames
 from .box import SENTENCES, Box, Contained
@@ -43,7 +43,7 @@ def judge_file(course, student: str, file: str, content: bytes, seed: int, trust
         kinds = {id: task.kind for id, task in tasks_of().items()}
         submission = read_submission(student, file, content, kinds)
         numbers = sorted({f"{int(id.partition('.')[0]):02d}" for id in submission.tasks})
-        numbers = [n for n in numbers if only is None or n == f"{int(only):02d}"]
+        numbers = [n for n in numbers if only in (None, n)]
         if not numbers:
             raise Unreadable("It hands in no task" + (f" of notebook {only}." if only else " of the course."))
         made["notebooks"] = numbers
@@ -56,9 +56,7 @@ def judge_file(course, student: str, file: str, content: bytes, seed: int, trust
 
 def judge(course, submission: Submission, numbers, seed: int, trust: bool) -> dict:
     """{id: its row} for the tasks of some notebooks."""
-    solutions = patches._shipped()
-    built = {id: entry for id, entry in _raw().items() if id in solutions}
-    set_up = dict(built=built, seed=seed, notebooks=list(numbers))
+    set_up = dict(built=read_json(patches.FILE), seed=seed, notebooks=list(numbers))
     rows = {}
     with Box(course.root, set_up, trust) as box:
         for id, task in tasks_of(numbers).items():
@@ -85,11 +83,6 @@ def judge(course, submission: Submission, numbers, seed: int, trust: bool) -> di
                 judge_function(course, box, submission, task, handed, seed, row)
             row["message"] = clean(row["message"], MESSAGE) if row["message"] else ""
     return rows
-
-
-def _raw() -> dict:
-    """mistakes.json as it stands."""
-    return json.loads(patches.FILE.read_text(encoding="utf-8"))
 
 
 # Plain answers ------------------------------------------------------------------------------------
@@ -208,7 +201,7 @@ def weigh(box, request, answer, task, handed, seed) -> dict:
         message = "It agrees with the solution on hidden numbers."  # `verified` names those of check
     if state == "crashed" and mistake in STOPPED:
         state = "contained"
-    if state in ("wrong",) and mistake:
+    if state == "wrong" and mistake:
         state = "mistake" if is_known(task, mistake) else "wrong"
     return dict(state=state, mistake=mistake, message=message)
 

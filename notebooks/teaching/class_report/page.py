@@ -19,7 +19,7 @@ from . import charts, facts, table, tally
 
 TEMPLATES = Path(__file__).with_name("templates")
 SIGNS = {"right": "✓", "off": "○", "named": "✗", "other": "≠", "crashed": "!", "unjudged": "?", "open": "·"}
-NOTES = {"seed": None, "trust": False, "from": "", "when": ""}
+NOTES = {"seed": None, "trust": False, "from": ""}
 CARDS, LINES, STRUGGLING = 10, 30, 12  # mistakes with a card; lines of code on one; students in the list
 
 
@@ -38,7 +38,7 @@ class Notebook:
 def write_report(course: Course, results: list[dict], out: Path, notes: dict | None = None):
     """Write the page and the table into the folder `out`; returns their paths.
 
-    notes: what is said of the judging: seed, trust (no box), from (the folder), when.
+    notes: what is said of the judging: seed, trust (no box), from (the folder).
     """
     make_folder(out)
     said = NOTES | (notes or {})

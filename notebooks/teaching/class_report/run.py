@@ -34,13 +34,14 @@ TRUSTED = (
 )
 
 
-def judge_all(course, folder, out, seed=None, trust=False, only=None, say=print) -> list[dict]:
+def judge_all(course, folder, out, seed=DEFAULT_SEED, trust=False, only=None, say=print) -> list[dict]:
     """The results of all submissions in `folder`, in the order of their names; kept in out/results.
 
-    seed: of the hidden numbers; 0 takes those of the students' own `check`. Raises Unboxed where there is no
-    bubblewrap and the submissions are not trusted. Nothing is written to `folder`.
+    seed: of the hidden numbers; 0 takes those of the students' own `check`. only: a notebook, as "02".
+    Raises Unboxed where there is no bubblewrap and the submissions are not trusted. Nothing is written to
+    `folder`.
     """
-    seed = DEFAULT_SEED if seed is None else int(seed) % 2**31
+    seed = int(seed) % 2**31
     if not trust and (reason := why_no_box()):
         raise Unboxed(REFUSAL.format(reason))
     if trust:

@@ -142,14 +142,13 @@ def draw_line(dice, task, truth, chance, built) -> Answer:
 
 def _add_accidents(students, tasks):
     """What happens in a class of thirty; each to a student of its own, in smaller classes to fewer."""
-    accidents = [
-        ("2.7" if "2.7" in tasks else tasks[-1], Answer(sample_answers.ENDLESS, "contained", None)),
+    accidents = [("2.7", Answer(sample_answers.ENDLESS, "contained", None))] if "2.7" in tasks else []
+    accidents += [
         (tasks[0], Answer(given="missing", state="missing")),
         (tasks[1], Answer(given="reference", state="reference", mistake=None)),
     ]
     for student, (id, answer) in zip(students[6::7], accidents, strict=False):
-        if answer.text != sample_answers.ENDLESS or id == "2.7":
-            student.answers[id] = answer
+        student.answers[id] = answer
     if len(students) > 24:
         students[24].damage = "cut off"
 

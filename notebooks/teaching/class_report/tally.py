@@ -1,6 +1,6 @@
 """A class in numbers: what the results of all submissions say together.
 
-A result is what judging one submission gives (a dict, see judge.py). Nothing in it is trusted: what is of
+A result is what judging one submission gives (a dict, see run.py). Nothing in it is trusted: what is of
 another type than it should be is left out, and names and code are data.
 """
 
@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from helpers.exercises import written
+from helpers.exercises.patches import OTHER_REASON
 
 GROUPS = {  # in the order of the bars: group -> what it is called
     "right": "right",
@@ -78,7 +79,7 @@ def cell_of(task, entry) -> Cell:
         return Cell("right", **more)
     if state in OPEN:
         return Cell("open", "" if state == "not attempted" else "its cell is missing", **more)
-    if mistake == REASONS[0] and isinstance(entry.get("answer"), str) and len(entry["answer"]) == 1:
+    if mistake == OTHER_REASON[0] and isinstance(entry.get("answer"), str) and len(entry["answer"]) == 1:
         return Cell("named", words(f"right change, reason “{entry['answer']}”"), **more)
     if state == "mistake":
         return Cell("named", mistake or "a mistake", **more)
@@ -88,7 +89,7 @@ def cell_of(task, entry) -> Cell:
         line = entry.get("answer")
         return Cell("off", f"not line {line}" if isinstance(line, int) else "another line", **more)
     if state == "wrong":
-        return Cell("named" if mistake in REASONS else "other", mistake or "not right", **more)
+        return Cell("named" if mistake in OTHER_REASON else "other", mistake or "not right", **more)
     if state == "crashed":
         return Cell("crashed", mistake or "an error", **more)
     label = {"contained": "stopped by the box", "reference": "the course's own function"}
@@ -96,7 +97,6 @@ def cell_of(task, entry) -> Cell:
 
 
 UNKNOWN_SEED = "seed unknown"  # of a hunt: which line is wrong in it cannot be told
-REASONS = ("right change, other reason", "right change, no reason yet")
 
 
 JOINERS = "\n\t\u200c\u200d"  # the last two stand inside words of some scripts
