@@ -45,6 +45,15 @@ def test_tensors_keep_their_kind_and_numbers(tensor):
                        if again.ndim else tensor)  # fmt: skip
 
 
+def test_much_json_and_many_classes_are_refused():
+    text = b"[" + b'"list",' + b"0," * (5 * 2**20) + b"0]"
+    with pytest.raises(wire.Refused, match="too long"):
+        wire.read(wire.HEAD.pack(len(text), 0) + text)
+    text = json.dumps(["list", *[["dataclass", "A", ["x", 0]]] * 101]).encode()
+    with pytest.raises(wire.Refused, match="dataclasses"):
+        wire.read(wire.HEAD.pack(len(text), 0) + text)
+
+
 def test_an_array_keeps_its_numbers():
     array = np.arange(6.0).reshape(2, 3).T
     assert (wire.read(wire.write(array)) == array).all()

@@ -331,6 +331,10 @@ def test_a_formula_becomes_text(text):
     assert table.cell(text).startswith("'")
 
 
+def test_a_semicolon_divides_no_cells():
+    assert table.cell("x;=1") == "x,=1"
+
+
 def test_other_text_stays():
     assert table.cell("noise on top, 2 + 2") == "noise on top, 2 + 2"
 

@@ -4,6 +4,7 @@ Each hands in 1.5 in a hostile way, between a right 1.4 and a right 1.9, which s
 """
 
 import os
+import platform
 import socket
 import sys
 import threading
@@ -159,6 +160,60 @@ ABOVE = {  # lines of the cell
     "files are deleted in the cell": "import shutil\nshutil.rmtree('/', ignore_errors=True)",
     "a shell in the cell": "!rm -rf /\n%cd /\n",
 }
+
+
+SEALED = {  # each says that it was not refused by an error
+    "memory behind a file": "import os\ntry:\n    os.memfd_create('x')\nexcept PermissionError:\n    pass\n"
+    "else:\n    raise SystemError",
+    "memory of System V": "import ctypes\nif ctypes.CDLL(None).shmget(0, 4096, 0o1600) != -1:\n"
+    "    raise SystemError",
+    "the kernel's keys": "import ctypes\nif ctypes.CDLL(None).syscall(250, 0, -3, 0, 0) != -1:\n"
+    "    raise SystemError",
+    "the streams of bwrap": "import os\nfor n in range(64):\n    try:\n"
+    "        os.write(os.open(f'/proc/1/fd/{n}', os.O_WRONLY), b'x' * 64)\n    except OSError:\n        pass",
+    "check in a block": "from helpers.exercises import check\nif check('1.5', len) is not len:\n"
+    "    raise SystemError",
+}
+
+
+@needs_box
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="written with the numbers of x86-64")
+@pytest.mark.parametrize("body", SEALED.values(), ids=SEALED)
+def test_what_the_box_refuses_is_refused(body):
+    """The right answer behind it stays right, and so do the tasks before and after it."""
+    assert judge_hostile(q_sample(body, last=RIGHT))["state"] == "right"
+
+
+@needs_box
+def test_a_right_answer_handed_in_twice_once_in_a_block_is_right():
+    source = q_sample("pass", last=RIGHT).replace(HAND_IN, "")
+    again = "\n\nif True:\n    q_sample = check('1.5', q_sample)" + HAND_IN
+    assert judge_hostile(source + again)["state"] == "right"
+
+
+def test_names_that_look_alike_stay_two_students(tmp_path):
+    for name in ("ann", "ann "):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "01.ipynb").write_bytes(b"{}")
+    (tmp_path / "ann.ipynb").write_bytes(b"{}")
+    (tmp_path / "x\x1b]0;\u202e").mkdir()
+    (tmp_path / "x\x1b]0;\u202e" / "01.ipynb").write_bytes(b"{}")
+    names = [student for student, _ in extract.list_submissions(tmp_path)]
+    assert sorted(names)[:3] == ["ann", "ann", "ann (2)"]  # ann/ and ann.ipynb are one
+    assert all(name.isprintable() for name in names)
+
+
+def test_a_cell_in_another_language_hands_in_nothing():
+    source = q_sample("pass", last=RIGHT)
+    for magic, there in {"%%bash": False, "%%script false": False, "%%time": True}.items():
+        found = extract.read_submission("a", "a.ipynb", notebook(f"{magic}\n{source}"), {"1.5": "write"})
+        assert ("1.5" in found.tasks) is there, magic
+
+
+def test_a_number_without_end_is_no_literal():
+    source = f'check.hunt("1.10", seed=0x{"f" * 5000})\ncheck.found("1.10", 0x{"f" * 5000})'
+    found = extract.read_submission("a", "a.ipynb", notebook(source), {"1.10": "hunt"}).tasks["1.10"]
+    assert found.seed is None and not found.readable
 
 
 @needs_box

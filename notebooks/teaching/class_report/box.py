@@ -26,7 +26,7 @@ from pathlib import Path
 
 import psutil
 
-from . import wire
+from . import seccomp, wire
 
 HERE = Path(__file__).resolve().parent
 MEMORY, PROCESSES = 3 * 2**30, 200  # of all processes in a box together
@@ -78,7 +78,7 @@ def namespaces() -> list[str]:
 
 def arguments(course: Path, empty: Path) -> list[str]:
     """bwrap with all that is to be seen inside; empty: a file `{}` that stands for the solutions."""
-    words = ["bwrap", *namespaces()]
+    words = [shutil.which("bwrap") or "bwrap", *namespaces()]
     for place in ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"):
         if os.path.islink(place):
             words += ["--symlink", os.readlink(place), place]
@@ -151,7 +151,7 @@ class Box:
 
     def __init__(self, course: Path, set_up: dict, trust: bool = False):
         self.course, self.set_up, self.trust = Path(course), set_up, trust
-        self.process, self.folder, self.said = None, None, b""
+        self.process, self.folder, self.said, self.ends = None, None, b"", ()
 
     def __enter__(self):
         return self
@@ -188,11 +188,25 @@ class Box:
             raise Unboxed(REFUSAL.format(reason))
         else:
             command = arguments(self.course, empty)
-            more = dict(env={"PATH": os.environ.get("PATH", os.defpath)})
-        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
-        self.process = subprocess.Popen(command, **pipes, **more)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            os.set_blocking(stream.fileno(), False)
+            more = dict(env={"PATH": "/usr/bin:/bin"})
+        # requests and answers have pipes of their own: standard streams stay open in bwrap's first process
+        (requests, into), (out, answers) = os.pipe(), os.pipe()
+        self.ends, given = (into, out), [requests, answers]
+        command = [*command, f"{requests}", f"{answers}"]
+        if not self.trust and (program := seccomp.program()):
+            read, write = os.pipe()
+            os.write(write, program)
+            os.close(write)
+            given.append(read)
+            command[1:1] = ["--seccomp", f"{read}"]
+        streams = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0)
+        try:
+            self.process = subprocess.Popen(command, pass_fds=given, **streams, **more)
+        finally:
+            for file in given:
+                os.close(file)
+        for file in (*self.ends, self.process.stderr.fileno()):
+            os.set_blocking(file, False)
         try:
             if self._exchange(self.set_up, START) != "ready":
                 raise Contained("it did not start")
@@ -205,10 +219,10 @@ class Box:
         text = json.dumps(request).encode()
         waiting, data, whole = memoryview(struct.pack("<I", len(text)) + text), bytearray(), None
         end, look = time.monotonic() + seconds, 0.0
-        out, said = self.process.stdout.fileno(), self.process.stderr.fileno()
+        (requests, out), said = self.ends, self.process.stderr.fileno()
         listen = [out, said]
         while whole is None or len(data) < whole:
-            into = [self.process.stdin.fileno()] if waiting else []
+            into = [requests] if waiting else []
             readable, writable, _ = select.select(listen, into, [], 0.05)
             if writable:
                 try:
@@ -242,8 +256,7 @@ class Box:
         if len(family) > PROCESSES:
             raise Contained(SENTENCES["processes"])
         memory = sum(map(_own_memory, family))
-        short = memory > MEMORY / 4 and psutil.virtual_memory().available < SPARE
-        if memory > MEMORY or short:
+        if memory > MEMORY or psutil.virtual_memory().available < SPARE:
             raise Contained(SENTENCES["memory"])
 
     def _family(self) -> list[int]:
@@ -267,9 +280,11 @@ class Box:
                 except OSError:
                     pass
             self.process.wait()
-            for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-                stream.close()
+            self.process.stderr.close()
             self.process = None
+        for file in self.ends:
+            os.close(file)
+        self.ends = ()
         if self.folder is not None:
             self.folder.cleanup()
             self.folder = None

@@ -21,9 +21,10 @@ from pathlib import Path
 from helpers.exercises import mine, read_cell
 from helpers.exercises.part import DEFINITION, names_of
 
-LARGEST = 32 * 2**20  # bytes of a file that is read
-SOURCE, CELLS = 2_000_000, 3000  # characters of all code together; cells
+LARGEST = 16 * 2**20  # bytes of a file that is read
+SOURCE, CELLS = 300_000, 3000  # characters of all code together; cells
 CODE = 4000  # characters of an excerpt
+OTHER_LANGUAGE = re.compile(r"\s*%%(?!(time|timeit|capture)\b)")
 MAGIC = re.compile(r"^\s*[%!?]|\?\s*$")
 HANDS_IN = {"": "write", "changed": "break", "predict": "predict", "found": "hunt", "hunt": "hunt"}
 SEED = re.compile(r"\bseed (-?\d{1,9})\b")
@@ -91,7 +92,12 @@ def list_submissions(folder: Path) -> list[tuple[str, Path]]:
             found += [(entry.name, path) for path in _files(Path(entry.path), deep=6)]
         elif _is_submission(entry.name):
             found.append((Path(entry.name).stem, Path(entry.path)))
-    return [(clean(student), path) for student, path in found]
+    shown, own = {}, {}  # names that look alike stay two students
+    for student, _ in found:
+        if student not in own:
+            number = shown[clean(student)] = shown.get(clean(student), 0) + 1
+            own[student] = clean(student) if number == 1 else f"{clean(student)} ({number})"
+    return [(own[student], path) for student, path in found]
 
 
 def _entries(folder) -> list:
@@ -117,7 +123,8 @@ def _is_submission(name):
 def clean(text: str, most: int = 200) -> str:
     """A name that can be written in UTF-8, in one line."""
     text = text.encode("utf-8", "replace").decode()
-    return " ".join(text.split())[:most] or "?"
+    text = " ".join(text.split())[:most] or "?"
+    return "".join(c if c.isprintable() or c in "\u200c\u200d" else "\ufffd" for c in text)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -194,6 +201,8 @@ def _printed(outputs) -> str:
 
 def parse(source: str, printed: str = "") -> Cell:
     """A cell; lines of IPython's own become empty ones."""
+    if OTHER_LANGUAGE.match(source):  # a cell that IPython never ran as Python
+        return Cell("", [], printed=printed)
     lines = source.split("\n")
     text = "\n".join("" if MAGIC.search(line) and not _is_python(line) else line for line in lines)
     try:
@@ -311,6 +320,8 @@ def _value(node, made, deep):
     if not deep:
         raise ValueError("nested too deeply")
     if isinstance(node, ast.Constant):
+        if isinstance(node.value, int) and abs(node.value) >= 2**63:
+            raise ValueError("too large a number")
         if isinstance(node.value, str | int | float | bool) or node.value in (..., None):
             return node.value[:1000] if isinstance(node.value, str) else node.value
     elif isinstance(node, ast.Name) and node.id in made:

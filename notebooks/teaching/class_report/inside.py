@@ -1,10 +1,10 @@
 """What runs inside the box: the course is imported once, then one process of its own for each task.
 
-    python inside.py FOLDER boxed|trusted     FOLDER holds helpers/ and data/; requests come on standard input
+    python inside.py FOLDER boxed|trusted IN OUT     FOLDER holds helpers/ and data/; IN, OUT: open files
 
-It answers on standard output with frames (wire.py): what came of the cases, never a verdict. The solution of
-the task is not in the process in which a student's code runs, except that of a class, whose weights a case
-needs.
+Requests come from IN, answers go to OUT as frames (wire.py): what came of the cases, never a verdict. The
+solution of the task lies under no name that a student's code may ask for. Whoever digs in stack frames can
+find it, as in the public repository; that of a class, whose weights a case needs, stays where the case looks.
 """
 
 from __future__ import annotations
@@ -62,6 +62,27 @@ def put_back():
             del sys.modules[name]
 
 
+class Quiet:
+    """Stands for `check` in a student's own cells: it gives back what it gets, and says nothing.
+
+    trap: what it has for those who look for a solution in it.
+    """
+
+    def __init__(self, trap):
+        self.trap = trap
+
+    def _find(self, id):
+        return types.SimpleNamespace(reference=self.trap)
+
+    def __call__(self, id, function=None, why=None):
+        return function
+
+    changed = __call__
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
 class Dug(RuntimeError):
     """Somebody called the course's own solution."""
 
@@ -89,11 +110,10 @@ def write_all(file, data):
         view = view[os.write(file, view) :]
 
 
-def serve(folder: str, boxed: bool):
+def serve(folder: str, boxed: bool, requests: int, answers: int):
     """Import the course, then answer one request after the other."""
     LIBC.prctl(DEATH, signal.SIGKILL, 0, 0, 0)
     LIBC.prctl(DUMPABLE, 0, 0, 0, 0)  # its children cannot look into it
-    requests, answers = os.dup(0), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1):
         os.dup2(nowhere, stream)
@@ -115,6 +135,7 @@ def serve(folder: str, boxed: bool):
         torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     write_all(answers, wire.write("ready"))
     os.dup2(nowhere, 2)
+    del set_up
     while True:
         request = read_request(requests)
         write_all(answers, answer(request, boxed, (requests, answers)))
@@ -223,6 +244,7 @@ def work(request) -> bytes:
         give(text, computed, names)
     put_back()
     exercise, originals = hide(known, names, dug)
+    importlib.import_module("helpers.exercises").check = names["check"] = Quiet(originals[-1])
     for number, text in enumerate(request["earlier"]):
         sandbox.attempt(define, text, f"<another cell, {number}>", names)
     _, function = sandbox.attempt(define, request["text"], CELL, names, filename=CELL)
@@ -365,4 +387,4 @@ def describe(outcome) -> dict:
 
 
 if __name__ == "__main__":
-    serve(os.path.abspath(sys.argv[1]), sys.argv[2] == "boxed")
+    serve(os.path.abspath(sys.argv[1]), sys.argv[2] == "boxed", *map(int, sys.argv[3:5]))

@@ -27,7 +27,7 @@ from .extract import Unreadable, clean, list_submissions, read_bytes
 
 WORKERS, SECONDS = 2, 900.0  # at most so many at once; seconds after which a submission is given up
 DEFAULT_SEED = 1
-ENGINE = ("box", "extract", "facts", "frames", "inside", "judge", "run", "wire")
+ENGINE = ("box", "extract", "facts", "frames", "inside", "judge", "run", "seccomp", "wire")
 TRUSTED = (
     "Without a box: submissions run as you, with limits on time, memory and file size. Not contained: files "
     "that you may read or write, the network, and processes that they leave."
@@ -61,14 +61,14 @@ def judge_all(course, folder, out, seed=DEFAULT_SEED, trust=False, only=None, sa
         if (known := read_kept(place)) is not None:
             results[number] = known
         else:
-            jobs.append((number, place, (student, file, content)))
+            jobs.append((number, place, (student, file, str(path))))
     say(
         f"{len(found)} submissions, {len(found) - len(jobs)} known from before; hidden numbers of seed {seed}"
     )
     done = len(found) - len(jobs)
     for number, place, result in run_workers(course, jobs, (seed, trust, only)):
         results[number], done = result, done + 1
-        if not result.pop("passing", False):
+        if not result.pop("passing", False) and not is_contained(result):
             files.write_bytes(place, json.dumps(result).encode())
         say(f"[{done}/{len(found)}] {result['student']}: {describe(result)}")
     return [results[number] for number in sorted(results)]
@@ -87,6 +87,11 @@ def problem(student, file, why, passing=False) -> dict:
     """passing: it may go well another time, so it is not kept."""
     made = dict(student=student, file=file, notebooks=[], problem=why, seconds=0.0, tasks={})
     return made | (dict(passing=True) if passing else {})
+
+
+def is_contained(result) -> bool:
+    """Whether the box stopped a task: its neighbour on the machine may have had a part in that."""
+    return any(row["state"] == "contained" for row in result["tasks"].values())
 
 
 def read_kept(path: Path) -> dict | None:
@@ -138,7 +143,7 @@ class Worker:
 
 def run_workers(course, jobs, options):
     """(number, place, result) of each job, as they come."""
-    waiting, workers = list(jobs), []
+    waiting, workers, begun = list(jobs), [], False
     try:
         for _ in range(min(WORKERS, os.cpu_count() or 1, len(jobs))):
             workers.append(Worker(course, options))
@@ -156,10 +161,13 @@ def run_workers(course, jobs, options):
                     except (EOFError, OSError):
                         why = "The process that judged it came to an end."
                     else:
-                        if "unboxed" in told:
+                        if "unboxed" not in told:
+                            begun, worker.job, job = True, None, worker.job
+                            yield *job[:2], told
+                        elif not begun:
                             raise Unboxed(told["unboxed"])
-                        yield *worker.job[:2], told
-                        worker.job = None
+                        else:
+                            why = told["unboxed"]
                 elif time.monotonic() > worker.end:
                     why = f"It was not judged within {SECONDS:.0f} s."
                 if why:
@@ -188,12 +196,13 @@ def serve(pipe, root, options):
     course = Course(Path(root))
     while True:
         try:
-            student, file, content = pipe.recv()
+            student, file, path = pipe.recv()
         except (EOFError, OSError):
             return
         try:
             seed, trust, only = options
-            result = judge_file(course, student, file, content, seed, trust, only)
+            result = judge_file(course, student, file, read_bytes(Path(path)), seed, trust, only)
+            json.dumps(result)
         except Unboxed as why:
             result = {"unboxed": f"{why}"}
         except Exception as error:

@@ -14,7 +14,7 @@ FORMULA = set("=+-@|%'\uff1d\uff0b\uff0d\uff20")  # the last four are full-width
 
 def cell(text) -> str:
     """A text as it may stand in a CSV file."""
-    clean = " ".join(tally.words(f"{text}").split())
+    clean = " ".join(tally.words(f"{text}").split()).replace(";", ",")  # in some countries ; divides cells
     return f"'{clean}" if clean[:1] in FORMULA else clean
 
 

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 HEAD = struct.Struct("<II")
-MOST = 96 * 2**20  # bytes of a frame
-PARTS, DEEPEST, TEXT = 200_000, 12, 20_000  # values in a frame, their nesting, characters of a string
+MOST, JSON = 96 * 2**20, 8 * 2**20  # bytes of a frame, and of its JSON
+PARTS, DEEPEST, CLASSES = 200_000, 12, 100  # values in a frame, their nesting, dataclasses
+TEXT = 20_000  # characters of a string
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -40,7 +41,7 @@ def write(value) -> bytes:
     numbers: list[bytes] = []
     text = json.dumps(_down(value, numbers, DEEPEST), allow_nan=False).encode()
     size = sum(map(len, numbers))
-    if len(text) + size > MOST:
+    if len(text) + size > MOST or len(text) > JSON:
         raise Refused(f"the answers take more than {MOST // 2**20} MB")
     return HEAD.pack(len(text), size) + text + b"".join(numbers)
 
@@ -106,7 +107,7 @@ def read(frame: bytes):
     try:
         text, size = HEAD.unpack(frame[: HEAD.size])
         body = memoryview(frame)[HEAD.size :]
-        if len(frame) > MOST + HEAD.size or len(body) != text + size:
+        if len(frame) > MOST + HEAD.size or text > JSON or len(body) != text + size:
             raise Refused("the frame is cut off, or too long")
         value = json.loads(bytes(body[:text]), parse_constant=_refuse)
         reader = _Reader(body[text:])
@@ -126,7 +127,7 @@ def _refuse(name):
 
 class _Reader:
     def __init__(self, numbers):
-        self.numbers, self.place, self.parts = numbers, 0, 0
+        self.numbers, self.place, self.parts, self.classes = numbers, 0, 0, 0
 
     def up(self, value, deep):
         self.parts += 1
@@ -148,6 +149,9 @@ class _Reader:
             return {self._key(key, deep): self.up(part, deep - 1) for key, part in rest}
         if kind == "dataclass":
             name, *pairs = rest
+            self.classes += 1
+            if self.classes > CLASSES:
+                raise Refused("too many dataclasses")
             parts = {self._name(key): self.up(part, deep - 1) for key, part in pairs}
             return dataclasses.make_dataclass(self._name(name), parts)(**parts)
         if kind == "float":
@@ -169,7 +173,7 @@ class _Reader:
 
     def _key(self, key, deep):
         key = self.up(key, deep - 1)
-        if not isinstance(key, str | int | float | complex | None):
+        if not isinstance(key, str | int | float | None):
             raise Refused("a key of an unknown form")
         return key
 
