@@ -27,7 +27,7 @@ from .box import SENTENCES, Box, Contained
 from .extract import HandIn, Submission, Unreadable, clean, excerpt, read_submission
 
 MESSAGE, SECONDS = 1000, 20.0  # characters of a message; for a task beside its own limit
-STOPPED = ("time limit", "memory")  # crashes that are the box's doing, too
+STOPPED = ("time limit", "memory", "MemoryError")  # crashes that are the box's doing, too
 
 
 def tasks_of(numbers=None) -> dict:
