@@ -9,9 +9,11 @@ VENV ?= .venv
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # What these need in turn, pinned; make CONSTRAINTS= leaves it to pip.
 CONSTRAINTS ?= .ci/constraints.txt
+# Tests run side by side, a process for each core (at most four) and one thread in each. make test WORKERS=0: one by one.
+WORKERS ?= logical
 # What you type arrives as it stands there: make does not expand it, and recipes take it from the environment
 # ("$$ONLY"), so that a quote, a blank or a $ in it does no harm.
-TYPED := PYTHON VENV CONSTRAINTS PIP_ARGS TORCH ONLY REPO VERSION NN TITLE FROM SEED TRUST
+TYPED := PYTHON VENV CONSTRAINTS PIP_ARGS TORCH ONLY REPO VERSION NN TITLE FROM SEED TRUST WORKERS
 $(foreach name,$(TYPED),$(eval override $(name) := $$(value $(name))))
 override VENV := $(if $(filter /%,$(VENV)),,./)$(VENV)
 export $(TYPED)
@@ -20,6 +22,9 @@ PY := "$$VENV"/bin/python
 BUILD := $(PY) notebooks/source/build.py
 ONE := $(if $(ONLY),--only="$$ONLY")
 SMOKE := NOISE_TO_DIGITS_MODE=smoke NOISE_TO_DIGITS_OUT="$$PWD/out/smoke"
+SIDE := OMP_NUM_THREADS=1 $(SMOKE)
+# The tests of a file stay together: they share fixtures.
+EACH := -n "$$WORKERS" --maxprocesses=4 --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help ready setup run test test-fast test-long new lab start site open slides report train bench editions \
@@ -64,14 +69,14 @@ run: ready  ## execute the notebooks into out/, then make the site: open out/ind
 
 test: ready  ## style, tests, and both editions in smoke mode
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
-	@$(SMOKE) $(PY) -m pytest --nbmake --nbmake-timeout=300 -m "not long" tests notebooks
+	@$(SIDE) $(PY) -m pytest $(EACH) --nbmake --nbmake-timeout=300 -m "not long" tests notebooks
 
 test-long: ready  ## the tries of accidents and hostile input, which CI runs after make test
-	@$(SMOKE) $(PY) -m pytest -m long tests
+	@$(SIDE) $(PY) -m pytest $(EACH) -m long tests
 
 test-fast: ready  ## style and the quick tests, in some minutes: what to run before each commit
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet .
-	@$(SMOKE) $(PY) -m pytest -q -m "not slow and not long" tests
+	@$(SIDE) $(PY) -m pytest -q $(EACH) -m "not slow and not long" tests
 
 lab: ready  ## open your copies (make start), or else the complete edition, in JupyterLab
 	@shopt -s nullglob; first=(notebooks/00_*.ipynb my-work/00_*.ipynb); \
@@ -98,7 +103,7 @@ train: ready  ## train what is missing or out of date in data/, hours; run it ag
 bench: ready  ## training and sampling speed on this machine
 	@$(PY) -m data.experiments.bench
 
-new: ready  ## the skeleton of a new notebook: NN=09 TITLE="Straight paths"
+new: ready  ## the skeleton of a new notebook: NN=12 TITLE="Latent spaces"
 	@$(BUILD) new -- "$$NN" "$$TITLE"
 
 editions: ready  ## build both editions from notebooks/source (ONLY=02 for one)

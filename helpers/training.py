@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -114,6 +114,7 @@ def train(
     labels: Tensor | None = None,
     drop: float = 0.1,
     weights: Tensor | None = None,
+    loss: Callable[..., Tensor] = denoising_loss,
 ) -> Iterator[Step]:
     """Train run.model on the data x (N, ..) from run.step up to `steps`; yields a Step after each.
 
@@ -124,6 +125,7 @@ def train(
     labels: (N,) int64, given to the network, but a share `drop` of them is replaced by "no label",
     model.classes (Ho & Salimans 2022, arXiv:2207.12598, algorithm 1).
     weights: (T+1,), multiply the loss at each level (1 when left out); Step.losses stay unweighted.
+    loss: what is made small, (model, schedule, x0, t, noise, y) -> (B,), as denoising_loss is.
     The learning rate follows learning_rate(step, steps, run.lr), so a continued run needs the same `steps`.
     Raises FloatingPointError when the loss is no longer a number (that update is not made), ValueError for
     weights of another length, TypeError for a model without `prediction`.
@@ -140,16 +142,16 @@ def train(
         x0 = x[pick.to(device)]
         y = None if labels is None else drop_labels(labels[pick.to(labels.device)], drop, model.classes, g)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            losses = denoising_loss(model, schedule, x0, t, noise, y)
-        loss = losses.mean() if weights is None else (at(weights, t, losses) * losses).mean()
-        if not torch.isfinite(loss):
+            losses = loss(model, schedule, x0, t, noise, y)
+        mean = losses.mean() if weights is None else (at(weights, t, losses) * losses).mean()
+        if not torch.isfinite(mean):
             raise FloatingPointError(
-                f"the loss is {loss.item()} at step {run.step}: lower the learning rate or check the data"
+                f"the loss is {mean.item()} at step {run.step}: lower the learning rate or check the data"
             )
         run.optimizer.zero_grad()
-        loss.backward()
+        mean.backward()
         nn.utils.clip_grad_norm_(model.parameters(), clip)
         run.optimizer.step()
         run.ema.update(model)
         run.step += 1
-        yield Step(run.step, loss.item(), lr, losses.detach(), t)
+        yield Step(run.step, mean.item(), lr, losses.detach(), t)

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="no make here")
-OWN = ("PYTHON", "VENV", "CONSTRAINTS", "PIP_ARGS", "TORCH", "ONLY", "REPO", "VERSION", "NN", "TITLE")
+OWN = "PYTHON VENV CONSTRAINTS PIP_ARGS TORCH ONLY REPO VERSION NN TITLE WORKERS".split()
 SAY = """printf '%s\\n' "$@" "PIP_ARGS=$PIP_ARGS" """
 
 
@@ -120,6 +120,17 @@ def test_long_tries_have_a_tier_of_their_own(folder, target, said):
     lines = make(folder, target).stdout.splitlines()
     assert lines[lines.index("-m", 1 + lines.index("pytest")) + 1] == said
     assert f"make {target}" in (ROOT / ".ci" / "run").read_text() or target == "test-fast"
+
+
+@pytest.mark.parametrize(
+    "words, workers", [([], "logical"), (["WORKERS=0"], "0"), (["WORKERS=2; no"], "2; no")]
+)
+@pytest.mark.parametrize("target", ["test", "test-fast", "test-long"])
+def test_tests_run_side_by_side_with_a_thread_each(folder, target, words, workers):
+    program(folder, 'printf \'%s\\n\' "$OMP_NUM_THREADS" "$@"')
+    lines = make(folder, target, *words).stdout.splitlines()
+    lines = lines[lines.index("pytest") - 2 :]
+    assert lines[0] == "1" and lines[lines.index("-n") + 1] == workers and "--dist=loadfile" in lines
 
 
 def test_trainings_are_run_from_data(folder):

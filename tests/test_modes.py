@@ -1,6 +1,7 @@
 """The one environment variable, and the folder notebooks write to."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,14 @@ def test_out_dir_that_cannot_be_made(tmp_path, monkeypatch):
     monkeypatch.setenv("NOISE_TO_DIGITS_OUT", str(tmp_path / "file" / "out"))
     with pytest.raises(OSError, match="cannot create .*file.*NOISE_TO_DIGITS_OUT"):
         modes.out_dir()
+
+
+def test_side_by_side_each_process_has_a_folder_of_its_own_for_pictures(tmp_path, monkeypatch):
+    """Both editions of a notebook give their GIFs the same names."""
+    places = []
+    for worker in ("", "gw0", "gw1"):
+        monkeypatch.setenv("NOISE_TO_DIGITS_OUT", str(tmp_path))
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        runpy.run_path(str(ROOT / "notebooks" / "conftest.py"))
+        places.append(modes.out_dir())
+    assert places == [tmp_path, tmp_path / "gw0", tmp_path / "gw1"]

@@ -167,8 +167,8 @@ def test_the_page_of_the_site_folds_the_answers():
 # The quizzes of this course -------------------------------------------------------------------------------
 
 
-def test_nine_notebooks_have_ten_questions():
-    assert {path.stem for path in WRITTEN} >= {f"quiz_{n:02d}" for n in range(9)}
+def test_twelve_notebooks_have_ten_questions():
+    assert {path.stem for path in WRITTEN} >= {f"quiz_{n:02d}" for n in range(12)}
     assert all(len(quiz.read_quiz(path).questions) == 10 for path in WRITTEN)
 
 

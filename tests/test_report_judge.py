@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from class_report import extract, frames, run
+from class_report import extract, needs, run
 from helpers.exercises import decide, exercises, hidden, mine, notebooks, patches
 from report_notebooks import COURSE, judged, mistaken, needs_box, notebook, solution
 
@@ -119,7 +119,7 @@ def test_a_students_name_is_one_line_of_utf_8():
 def prepared(id, *sources):
     submission = extract.read_submission("a", "a.ipynb", notebook(*sources), {id: "write"})
     name = COURSE.source_paths(id.partition(".")[0])[0].stem
-    return frames.prepare(submission, submission.tasks[id], frames.frame_of(COURSE.complete_path(name)))
+    return needs.prepare(submission, submission.tasks[id], needs.frame_of(COURSE.complete_path(name)))
 
 
 def test_lines_that_the_function_does_not_need_are_left_out_and_the_others_keep_their_place():
@@ -142,7 +142,7 @@ def test_references_of_other_tasks_are_the_courses_and_own_helpers_the_students(
 
 def test_no_solution_is_given_to_its_own_task():
     for number in notebooks():
-        frame = frames.frame_of(COURSE.complete_path(COURSE.source_paths(number)[0].stem))
+        frame = needs.frame_of(COURSE.complete_path(COURSE.source_paths(number)[0].stem))
         for id, task in exercises(number).items():
             if task.kind not in ("write", "break"):
                 continue

@@ -31,6 +31,7 @@ from builder.course import BuildError, Course, read_notebook
 from builder.editions import notebook_of, write_editions
 from builder.links import Links, read_links
 from builder.source import kind_of
+from builder.teaching import Place
 
 ROOT = Path(__file__).parent.parent
 COURSE = Course(ROOT)
@@ -123,12 +124,15 @@ def test_the_room_for_teachers_has_a_page_for_each_of_its_files():
     assert set(TEACHING) >= {"teaching", "help"} | {f"teaching_{stem}" for stem in course_pages} | quizzes
 
 
-def test_a_slide_that_a_table_names_is_linked_and_files_for_moodle_are_copied(tmp_path):
+def test_a_slide_that_a_table_names_is_linked_and_files_for_moodle_are_copied(tmp_path, monkeypatch):
     course = toy_course.make(tmp_path / "course")
+    there = {"1.1": Place(3, "A", "slides/01.html#/2"), "1.2": Place(1, "B", "slides/01_debriefing.html#/0")}
+    monkeypatch.setattr(teachpages, "slides_of", lambda course, number: there if number == "01" else {})
     course.teaching.mkdir()
     (course.teaching / "01.md").write_text(
-        "# Teaching 01: A toy\n\nOn slide 3 | slide 3 |\n\n<!--mistakes:01-->\n| a | slide 3 |\n"
-        "| b | debriefing, slide 1 |\n<!--/mistakes-->\n\n[x](quiz_01.gift) ![A <b>](../../shot.png)\n"
+        "# Teaching 01: A toy\n\nOn slide 3 | slide 3 |\n\n<!--mistakes:01-->\n"
+        "| 1.1 `a` | b | slide 3 |\n| 1.2 `c` | d | debriefing, slide 1 |\n<!--/mistakes-->\n\n"
+        "[x](quiz_01.gift) ![A <b>](../../shot.png)\n"
     )
     (course.teaching / "quiz_01.md").write_text("# Quiz 01: A toy\n\nTo be written.\n")
     (course.teaching / "quiz_01.gift").write_text("1")
@@ -168,6 +172,15 @@ def test_pictures_become_files_with_their_words_and_sizes(tmp_path):
     assert 'alt="A &quot;grey&quot; &lt;b&gt;"' in shown and 'width="4" height="2"' in shown
     (file,) = (tmp_path / "extra" / "pictures" / "01").iterdir()
     assert file.read_bytes() == png.getvalue() and f'src="pictures/01/{file.name}"' in shown
+
+
+def test_a_gif_leads_to_itself_large_and_a_small_picture_in_a_verdict_does_not(tmp_path):
+    images = "".join(f'<img alt="A &gt; b" src="data:image/{kind};base64,QUJD">' for kind in ("gif", "png"))
+    cell = new_code_cell("x", outputs=[new_output("display_data", {"text/html": f"<p>{images}</p>"})])
+    shown = site._page_cell(cell, NAMES[1], tmp_path).outputs[0].data["text/html"]
+    (place,) = re.findall(r'<p><a class="enlarge" href="(pictures/01/\w+\.gif)" title=', shown)
+    assert re.search(rf'"><img alt="A &gt; b" src="{place}"[^>]*></a><img [^>]*\.png"[^>]*></p>$', shown)
+    assert (tmp_path / "extra" / place).read_bytes() == b"ABC"
 
 
 SHOWN = [("", "the solution"), ("predict", "what the course guessed"), ("answer", "the wrong line")]
@@ -564,6 +577,31 @@ def test_a_figure_opens_large_and_closes_by_escape(visitor, width):
     page.wait_for_function("() => !document.querySelector('dialog.large')")
     assert page.evaluate("() => document.activeElement.className") == "enlarge"
     assert page.url.endswith(f"{NAMES[2]}.html")
+
+
+@browser.needs_browser
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_gif_opens_large_on_the_colour_of_the_page(visitor, width, scheme):
+    """The window around a large picture is as dark as the page; a figure keeps its white ground."""
+    page = visitor(NAMES[0], width, scheme)
+    link = page.locator("a.enlarge:has(img[src$='.gif'])").first
+    link.scroll_into_view_if_needed()
+    page.wait_for_function("(el) => el.naturalWidth > 0", arg=link.locator("img").element_handle())
+    small = link.locator("img").bounding_box()["width"]
+    link.click()
+    large = page.locator("dialog.large img")
+    large.wait_for()
+    page.wait_for_function("() => document.querySelector('dialog.large img').naturalWidth > 0")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"large-gif-{scheme}-{width}.png")
+    box, colour = large.bounding_box(), "(el) => getComputedStyle(el).backgroundColor"
+    assert box["width"] > (1.3 * small if width == 1280 else small - 1) and box["width"] <= width
+    assert box["y"] >= 0 and box["y"] + box["height"] <= page.viewport_size["height"]
+    ground = page.locator("dialog.large").evaluate(colour)
+    assert ground == page.locator("body").evaluate(colour)
+    assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
+    assert large.evaluate(colour) == "rgb(255, 255, 255)"
 
 
 @browser.needs_browser

@@ -478,6 +478,35 @@ def test_a_state_saved_before_the_fused_optimiser_goes_on():
     assert torch.allclose(weights(resumed.model), weights(whole.model), atol=1e-6)
 
 
+# --- a loss of one's own
+
+
+def test_train_takes_another_loss():
+    """It gets the batch that denoising_loss would get; its mean is the step's loss, weighted or not."""
+    seen, schedule = [], cosine(100)
+
+    def double(model, schedule, x0, t, noise, y=None):
+        seen.append((x0, t, noise, y))
+        return 2 * denoising_loss(model, schedule, x0, t, noise, y)
+
+    every = ({}, dict(loss=double))
+    plain, twice = (next(train(Run(small()), schedule, POINTS, 5, 16, **more)) for more in every)
+    assert twice.loss == pytest.approx(2 * plain.loss) and torch.allclose(twice.losses, 2 * plain.losses)
+    (x0, t, noise, y), drawn = seen[0], next(batches(POINTS, schedule.T, 1, 16))
+    assert all(torch.equal(a, b) for a, b in zip((x0, t, noise), drawn, strict=True)) and y is None
+    halves = torch.full((101,), 0.5)
+    half = next(train(Run(small()), schedule, POINTS, 5, 16, weights=halves, loss=double))
+    assert half.loss == pytest.approx(plain.loss)
+
+
+def test_a_loss_that_breaks_down_is_reported():
+    def broken(model, schedule, x0, t, noise, y=None):
+        return denoising_loss(model, schedule, x0, t, noise) * float("nan")
+
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
+        next(train(Run(small()), cosine(100), POINTS, 5, 16, loss=broken))
+
+
 # --- batches for a training step of one's own
 
 

@@ -235,7 +235,7 @@ show.filmstrip(walk, alt, levels=(1000, 800, 600, 520, 400, 200, 120, 0), count=
 # | **VAE** ([Kingma & Welling 2014](https://arxiv.org/abs/1312.6114)) | a network squeezes a picture into a few numbers and another one unpacks them | the unpacked pictures tend to be blurry | one evaluation |
 # | **diffusion** ([Ho et al. 2020](https://arxiv.org/abs/2006.11239)) | one network learns a regression: name the noise | drawing is slow, a step at a time | 10 to 1,000 evaluations |
 #
-# A regression trains steadily: one network, one squared error, no contest. You pay for that when you draw, and a good part of this course (notebooks 02, 04 and 05) is about paying less.
+# A regression trains steadily: one network, one squared error, no contest. You pay for that when you draw, and a good part of this course (notebooks 02, 04, 05 and 10) is about paying less.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4. Are you ready? Five questions
@@ -360,7 +360,7 @@ except Exception as error:
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 5. How exercises answer
 #
-# Notebooks 01 to 08 have seven to ten tasks each, this one has three. There are four kinds:
+# Notebooks 01 to 11 have seven to ten tasks each, this one has three. There are four kinds:
 #
 # | kind | what you leave in the cell |
 # |---|---|
@@ -563,9 +563,13 @@ check.truth("0.3", twice.std())
 # | 06 Guidance | a digit on request; labels, classifier-free guidance, what it costs | 105 min | 2 min |
 # | 07 The Fashion-MNIST lab | everything once more, alone, on other pictures, from a first network to saved samples | 110 min | 2 min |
 # | 08 Schedules and objectives | what to predict, how to weight it, which knobs matter: measured | 125 min | 2 min |
+# | 09 Straight paths | ever smaller steps; your network as a flow, flow matching, solvers, exact likelihood | 120 min | 3 min |
+# | 10 From fifty steps to one | a student network that leaps; consistency and average velocity; what the speed costs | 110 min | 3 min |
+# | 11 Changing pictures | a scribble becomes a digit; filling in, sharpening, enlarging; can the result be trusted? | 110 min | 3 min |
 #
-# 00 to 04 are the course, 05 to 08 what comes after it. 01 to 04 build on each other in this order; of the rest, 06 uses a sampler of 05, and 07 and 08 can be read after 04. Each notebook opens with what you will be able to do and closes with a list to check yourself against; the parts under "Looking inside" are optional, and nothing
-# later depends on them. With all exercises 00 to 04 take about ten hours.
+# 01 to 04 are part one, the course; they build on each other in this order. Part two, 05 to 08, comes after it: 06 uses a sampler of 05, and 07 and 08 can be read after 04. Part three, 09 to 11, shows what the field has moved to since; its three notebooks
+# need part one and 05, 11 also a little of 06, and one section of 10 needs 09. Each notebook opens with what you will be able to do and closes with a list to check yourself against; the parts under
+# "Looking inside" are optional, and nothing later depends on them. With all exercises 00 to 04 take about ten hours.
 #
 # ### One evening
 #
@@ -584,7 +588,7 @@ check.truth("0.3", twice.std())
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## 7. Symbols and words
 #
-# A symbol means the same in all notebooks and in the code.
+# A symbol means the same in all notebooks and in the code; only $s$ has two meanings, one in 06 and another one in 09.
 #
 # | symbol | in the code | meaning | from notebook |
 # |---|---|---|---|
@@ -608,6 +612,8 @@ check.truth("0.3", twice.std())
 # | $\eta$ | `eta` | how much fresh noise DDIM adds: 0 none, 1 as much as the ancestral step | 02 |
 # | $v$ | `prediction="v"` | another question to ask the network, a mix of $\epsilon$ and $x_0$ | 03 |
 # | $s$ | `scale` | how strongly a label guides a walk | 06 |
+# | $s = t/T$ | `t / T` | the place on a path: 0 is clean, 1 is noise | 09 |
+# | $u$ | `prediction="v"` | the velocity along a straight path, $\epsilon - x_0$ | 09 |
 # | $B, C, H, W$ | `x.shape` | examples in a batch, channels, height, width of a picture | 01 |
 #
 # ### Glossary
@@ -620,36 +626,56 @@ check.truth("0.3", twice.std())
 # | attention | a layer in which every place of a picture looks at all others and mixes what it finds there | 03 |
 # | autoguidance | guiding a network away from what a weaker network would do | 06 |
 # | bound (ELBO) | a quantity that the log-likelihood cannot fall below; training raises it | 02 |
+# | calibration | whether what is called 70 percent sure is right in 70 percent of the cases | 11 |
 # | checkpoint | the saved weights of a network | 02 |
 # | clamp, clip | cut values off at a limit, here the estimate of $x_0$ at $-1$ and 1 | 02 |
 # | classifier-free guidance | exaggerating the difference that a label makes to the network's answer | 06 |
+# | classifier guidance | bending a walk by the gradient of a classifier, towards the class that one wishes | 11 |
 # | confident, sure | a classifier gives one class more than 95 percent; the share of such samples is a score | 03 |
+# | consistency model | a network that names the end of a path from any place on it, so that it can draw in one step | 10 |
 # | DDIM | a family of steps that can skip levels; $\eta$ says how much fresh noise they add | 02, 05 |
 # | denoiser | a function that guesses the clean data (or the noise) from noisy data and its level | 02 |
+# | distillation | training one network, the student, on what another one, the teacher, does; here so that it needs fewer steps | 10 |
+# | divergence | how fast points that follow a field of arrows spread out around a place; it says how their density falls | 09 |
 # | DPM-Solver++ | a sampler that draws a line through two successive estimates and so needs fewer steps | 05 |
 # | EMA | exponential moving average: an average of the weights over the last steps of training, used for drawing | 02 |
+# | entropy | the mean of the negative log-likelihood of data under their own distribution; no model does better on average | 09 |
+# | Euler's method | the simplest way to follow an ODE: go along the velocity for one step, then ask again | 09 |
 # | evaluation | asking the network once; what drawing costs | 05 |
 # | floor | the score that real data reach against other real data: no honest sampler does better | 02, 03 |
+# | flow | a velocity at every place and level, which carries noise to data when every point follows it | 09 |
+# | flow matching | training a network to name the velocity of the straight paths between data and noise | 09 |
 # | Frechet distance | distance of two sets of pictures: a Gaussian is fitted to the features of each, and the two Gaussians are compared | 03, 04 |
 # | guidance scale | how far the difference a label makes is exaggerated; 1 means not at all | 06 |
 # | held out | data that no training has seen | 03 |
+# | inpainting | filling in a missing part of a picture so that it fits the rest | 11 |
+# | inverse problem | finding the picture behind a measurement that has lost something: a part of it, its sharpness, most of its pixels | 11 |
 # | judge | the classifier that scores samples; it was trained on real pictures only | 03 |
 # | KL divergence | how badly one distribution is described by another, in nats or bits; 0 only where they agree | 02 |
-# | likelihood | the probability (density) that a model gives to the data | 02 |
+# | likelihood | the probability (density) that a model gives to the data | 02, 09 |
 # | Markov chain | a random walk in which the next state depends on the present one only | 01 |
+# | nat | the unit of a log-likelihood that is taken with the natural logarithm; one nat is 1.44 bits | 09 |
 # | noise level | $t$: how many noising steps lead there | 01 |
+# | ODE | ordinary differential equation: it says how fast a point moves at every place, and so where it goes | 09 |
 # | posterior | where $x_{t-1}$ was, when $x_t$ and $x_0$ are known: again a Gaussian | 02 |
+# | probability-flow ODE | the ODE whose points have, at every level, the same distribution as the noised data, without any fresh noise | 09 |
 # | recall | share of the real pictures that the samples come close to: a score for variety | 06 |
+# | reflow | training a flow once more, on the pairs of noise and sample that it makes itself; its paths become straighter | 09 |
+# | RePaint | filling in with every step made several times, so that known and new pixels come to fit each other | 11 |
 # | residual block | layers that compute a correction, which is added to what came in | 03 |
 # | sampler | a rule for the way from noise to data, given a network | 02 |
 # | schedule | how much noise each level has: the curve of $\bar\alpha_t$ | 01 |
 # | score | $\nabla \log p_t$: in which direction data become more likely. (In another sense: a number that says how good samples are) | 02 |
+# | SDE | stochastic differential equation: an ODE with fresh noise at every moment; the noising chain with ever smaller steps is one | 09 |
+# | SDEdit | noising a picture part of the way and walking back: the coarse shape stays, the detail is new | 11 |
 # | skip connection | a short cut that carries detail from the way down of a U-Net to the way up | 03 |
 # | sliced Wasserstein distance | how far points have to be moved to turn one cloud into another, averaged over directions | 02 |
 # | SNR | signal-to-noise ratio $\bar\alpha_t/(1-\bar\alpha_t)$ | 01 |
+# | stop gradient | treating a target as a constant: the answer is pulled towards it, and not it towards the answer | 10 |
 # | trailing | a choice of levels that begins at the very top, $T$ | 04, 05 |
 # | U-Net | a network that halves the resolution, doubles it back, and connects equal sizes | 03 |
 # | v-prediction | asking the network for a mix of noise and picture that is easy at every level | 03 |
+# | velocity | how fast, and in which direction, $x_t$ moves as the level changes | 03, 09 |
 # | zero terminal SNR | a schedule whose last level holds nothing of the picture at all | 01, 05 |
 
 # %% [markdown] slideshow={"slide_type": "slide"}
@@ -705,11 +731,12 @@ check.truth("0.3", twice.std())
 # | 03 Attention U-Net | 8x8 digits; residual blocks, attention, scores | 195 min |
 # | 04 MNIST sampling | 28x28 digits; two samplers, how good, what goes wrong | 120 min |
 # | 05 to 08 | faster samplers, digits on request, a lab, which knobs matter | 105 to 125 each |
+# | 09 to 11 | flows, one step in place of fifty, pictures completed and changed | 110 to 120 each |
 #
 # **You have one evening only?** Notebook 00 has a table for that: two and a half hours, and at the end digits drawn by your own code.
 #
 # Notes:
-# Say: 01 to 04 build on each other, in this order. 06 uses a sampler of 05; 07 and 08 can be read any time after 04. Parts called "Looking inside" can be left out. Work in the copy that make start makes.
+# Say: 01 to 04 build on each other, in this order. 06 uses a sampler of 05; 07 and 08 can be read any time after 04; 09 to 11 come after 05. Parts called "Looking inside" can be left out. Work in the copy that make start makes.
 # Ask: you have one evening only; what do you do? (Notebook 00 has a table for that: two and a half hours, and at the end digits drawn by your own code.)
 # -->
 

@@ -249,6 +249,7 @@ show.figure(fig, "A line of levels, 0 (x_0, clean) to T (x_T, noise); a step, be
 # Live: run the cell below exercise 1.1. It uses your function if check accepted it.
 # Say: no single step is hard to undo, approximately. That is the whole idea of a diffusion model, and notebook 02 makes use of it.
 # Ask: in which column does the square go, in which the 3? Is that the same noise level? (At 200 the square is still there and the 3 is hard to read; at 400 both are guesswork. The noise is of the same level; the more regular the shape, the longer it can be seen.)
+# Answers 1.1.
 # -->
 
 # %% exercise="1.1" slideshow={"slide_type": "skip"}
@@ -315,6 +316,7 @@ show.rows({"a square": strip[0], "a digit": strip[1]}, labels=[show.level(t) for
 # Have run: the cells below (three chains of a thousand steps; a second or two). The figure comes on a click: let them do exercise 1.2 first, five minutes: take away one of the two roots, so that the chain ends near nothing.
 # Ask: where does the variance end without fading, and where with the broken step? (Without fading it grows by beta at each step, 10 in all. With beta for its root hardly any noise comes in, and the picture fades to an even grey.)
 # Say: the right step goes to 1 from anywhere. That is why a sampler can start from the same N(0, I) whatever the data were.
+# Answers 1.2.
 # -->
 
 # %% slideshow={"slide_type": "skip"}
@@ -546,6 +548,7 @@ print(f"your alpha-bar and the schedule's differ by less than {1e-6 if differenc
 # Notes:
 # Say: put the step for x_1 into the step for x_2, and collect the noises; the rest is induction, in the notebook. This is the formula of the course. Everything later is built on it.
 # Ask: which two properties of the noise did we use? (Independent, so that variances add; Gaussian, so that the sum has the same shape.) And what would go wrong if the factors themselves added to 1? (Half-way, at 0.5 and 0.5, data of variance 1 would have 0.25 + 0.25 = 0.5: the contrast would sag in the middle of the way.)
+# Answers 1.4, 1.5.
 # -->
 #
 # <!--slide 2 min
@@ -846,6 +849,7 @@ show.figure(fig, "A pixel's density over t, twice. Left: from 0.75 a narrow band
 # Live: run the cell below exercise 1.6. The dots mark where alpha-bar falls fastest: at 220 for linear, at 496 for cosine.
 # Say: alpha is near 1 except in the last few levels of cosine, and tells almost nothing. Alpha-bar tells the story. "Linear" is not noise at a constant rate.
 # Ask: why does alpha-bar fall fastest at 220 under linear betas, although the betas go on growing? (The fall is beta times what is left. The step gets larger, but less and less is there to lose.)
+# Answers 1.6.
 # -->
 
 # %% exercise="1.6" slideshow={"slide_type": "skip"}

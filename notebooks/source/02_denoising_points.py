@@ -183,6 +183,7 @@ show.figure(fig, "Left: two interleaved half circles. Middle: eight sharp square
 # Ask: at $t=400$ many dots lie where no data are. Is that an error? (No. Both moons are possible, and under squared error the average of the possible is the best answer.)
 # Ask, by show of hands (prediction 2.2): take 500 starts of pure noise and leap to this best guess at once. What do the 500 answers look like: (a) spread like the data, (b) all on one spot, (c) on training points, (d) noise? The next slide shows it.
 # Live: run the cells of exercise 2.1, they take a second or two.
+# Answers 2.1.
 # -->
 
 # %% exercise="2.1" slideshow={"slide_type": "skip"}
@@ -501,6 +502,7 @@ simple_loss = check("2.3", simple_loss)
 # Notes:
 # Say: the trick of the derivation is to turn the forward steps round with Bayes' rule, after which the fractions cancel. The posterior is a product of two Gaussians, hence Gaussian. Then give 4 minutes to the gradient, on paper.
 # Ask: with the linear schedule, at which levels is the dropped factor largest, and what does dropping it do? (At the lowest noise. Dropping it takes weight from the finest details and gives it to the levels where the shape is decided.)
+# Answers 2.3.
 # -->
 
 # %% [markdown] slideshow={"slide_type": "skip"} exercise_text="2.4"
@@ -894,6 +896,7 @@ show.figure(fig, "Left: both losses fall, then level off above zero. Right: by l
 # Notes:
 # Say: follow the green curve. It is narrower than both others and lies nearer to the narrower one. On the board, with numbers: $2(x-1)^2+8x^2=10(x-0.2)^2+1.6$. The two most common mistakes of 2.7: the variances are added, and the second source is taken to have variance $1-r$, as if it were read forwards.
 # Ask: what comes out for $s=0$? (Zero: $x_0$ is known, its source has infinite precision.)
+# Answers 2.7.
 # -->
 
 # %% slideshow={"slide_type": "-"} tags=["hide-input", "slide-figure"]
@@ -1121,6 +1124,7 @@ show.figure(fig, "Four clouds of points, washed-out squares: noised directly to 
 # Say: 2.8 with eta = 1 and t - 1 is DDPM's step. From the left: the cloud hardly changes for a long time while the estimate below grows from a spot to a blob to a block; the squares stand out only in the last levels. The first spot is wider than the second: there a small error of the network is divided by the smallest root, and the clamp cuts what goes too far.
 # Ask: the reverse of a Gaussian step is not Gaussian in general. Why may each step be one here? (Over the small width of the step the log density is almost a straight line; that only shifts the Gaussian, along the score. Big steps break this.)
 # Have run: a thousand steps for a thousand points take some seconds. Live: in the optional section at the end a slider stops the walk at any level.
+# Answers 2.8.
 # -->
 
 # %% slideshow={"slide_type": "skip"}

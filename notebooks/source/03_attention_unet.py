@@ -238,6 +238,7 @@ ResBlock = check("3.1", ResBlock)
 # Ask: a query of zeros: does place 3 look nowhere, at itself, or everywhere? (Everywhere: equal scores, equal shares. Out comes the mean of the values, 2.5.)
 # Exercise 3.2: 5 minutes, with paper. Common mistake: a row of zeros for place 3.
 # Exercise 3.3: give 10 minutes; q, k, v are (B, heads, N, d), return the mixed values and the weights. Common mistakes: softmax over the queries (dim=-2); reshape instead of transpose for k, which runs without complaint and shuffles the numbers.
+# Answers 3.3.
 # -->
 
 # %% exercise="3.2" kind="predict" slideshow={"slide_type": "skip"}
@@ -382,6 +383,7 @@ print(f"PyTorch's scaled_dot_product_attention: {far:.0e} away")
 # Ask: up.0.0 is built for 128 channels. Where do they come from? (64 from middle.1 and 64 that down.1.0 returned, at the same 4 x 4.) And in a network of widths 16, 48, 96? (That is 3.5: 192, 96, 32.)
 # Warn: in some tutorials the network called a U-Net never changes its resolution, or concatenates the middle with itself. It trains, but no skip carries detail across. Adding the skips works (further exercise 4).
 # Exercise 3.4: give 22 minutes. Common mistakes: the skips in the wrong order (last in, first out), or keeping what shrink returned instead of what the blocks returned; passing t itself, or its raw sines and cosines, where self.embed(t) belongs.
+# Answers 3.4, 3.5.
 # -->
 
 # %% slideshow={"slide_type": "skip"} tags=["hide-input"]
@@ -1085,6 +1087,7 @@ show.figure(fig, "Histograms of the distance to the nearest training picture: th
 # Say: the middle row on the left has perfect pixel statistics and no digits. The table in the notebook gives all scores: its Frechet distance is more than ten times the floor, and many are read as 8, since they have strokes everywhere. Our own distance depends on the sampler: with eta = 0 it is close to its floor, with eta = 1 about twice that; and with eta = 1 it draws too few 4s and too many 8s.
 # Ask: a generator that always draws the same perfect 7: which score notices? (Class shares and the Frechet distance. Not the confident share, which would be perfect; not the distances to the training set, if its 7 is a new one.)
 # Have run: training and sampling; the cell itself takes a few seconds.
+# Answers 3.9.
 # -->
 
 # %% slideshow={"slide_type": "skip"}

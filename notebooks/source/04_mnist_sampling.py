@@ -283,6 +283,7 @@ train_step = check("4.1", train_step)
 # Say: the recipe is that of notebook 03: v-prediction, cosine schedule, AdamW, clipped gradients, a moving average of the weights. Strokes come first, then shapes. If the loss is low and the samples are noise, look at the average first.
 # Ask: before you show the picture: the last two rows saw the same training. What will the last one look like? (After 350 updates with decay 0.999 the average still holds 0.70 of the random weights it started from, and draws noise. Warm-up prevents that. It is exercise 4.2.)
 # Have run: the training cell takes about a minute on two cores. Start it at the beginning of class, and read its printed losses now.
+# Answers 4.2.
 # -->
 
 # %% slideshow={"slide_type": "skip"}
@@ -563,6 +564,7 @@ show.figure(fig, "Error of the estimated clean picture over the noise level, log
 # Say: the step rule of notebook 02 goes from any level to any lower one. What is left to choose is the levels, and to write the loop. Give 21 minutes for both exercises, on top of the 3 minutes for this slide.
 # Ask: which levels does a walk of five steps visit? (1000, 800, 600, 400, 200, and then the clean picture, level 0, about which the network is not asked.)
 # Common mistakes: `range` with a stride of T // steps; starting at T - 1, as libraries do that count from 0; in the walk the last stride to 0 forgotten, and the level handed over as a number where (B,) is expected.
+# Answers 4.5.
 # -->
 
 # %% exercise="4.4" slideshow={"slide_type": "skip"}
@@ -1110,6 +1112,7 @@ show.table(distances, ["real images", "distance from the other real images"])
 # Say: the formula is what exercise 4.7 asked for. In each line first samples of plain DDIM, last real test images. Distance, confidence and smallest class are means of three seeds. The classifier that judges is not the one that lends its features to the distance. No single number will do, and no number stands alone.
 # Ask: somebody shows you 1,000 real digits, all of them zeros to fours. Which of the four questions notices? (The first and the last. Exercise 4.8 does that; the judge is as sure as ever.)
 # Live: run the cell; it prints these stored results as a table.
+# Answers 4.8.
 # -->
 
 # %% tags=["hide-input"] slideshow={"slide_type": "skip"}

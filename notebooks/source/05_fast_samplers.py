@@ -256,6 +256,7 @@ check.truth("5.1", "ab"[apart] if steady else "cd"[spread[2] < spread[0]])
 # Say: last row, all noise fresh: clean, plain digits, and too many ones. Easy to read is not the same as like the data.
 # Ask: "DDIM is better at few steps" is often read. Does this course's measurement bear it out? (No. At 10 steps the distances agree within the scatter of five seeds, and more of the digits drawn with eta = 1 are read with confidence.)
 # Have run: the cell is quick. The curves over eta stand below it in the notebook, and the walks in one dimension.
+# Answers 5.2.
 # -->
 
 # %% exercise="5.2" kind="break" slideshow={"slide_type": "skip"}
@@ -524,6 +525,7 @@ check.truth("5.3", ("abc"[above.index(max(above))], round(max(above), 2)))
 # Notes:
 # Say: two errors at once, the wrong level and, from it, a wrong mean. The distances are for one seed.
 # Ask: why does the gap shrink with 20 steps? (Leading then starts at 951 instead of 901, nearer to the top.)
+# Answers 5.3.
 # -->
 # <!--slide 4 min
 # ## A top that is not noise pushes towards bright as well
@@ -955,6 +957,7 @@ show.table([["RMS a pixel", *gaps]], ["steps", *counts], "How far from the last 
 # Ask: by eye the two rows below differ little. How do we know that one is better? (By the mean of 32 pairs: half-way on the straight line the pictures are darker, with less stroke.)
 # Exercise: 2 and 5 minutes. Common mistake: a mixture that adds up to 1 in amplitude. It is variances that add: half-way on the straight line the variance is one quarter plus one quarter, and the network never saw a top level that weak.
 # Have run: the film of eight pairs in the cell below, some ten seconds or more.
+# Answers 5.6.
 # -->
 
 # %% exercise="5.5" kind="predict" slideshow={"slide_type": "skip"}

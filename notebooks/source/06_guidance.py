@@ -428,6 +428,7 @@ show.table(rows, ["compared", "largest difference"])
 # Ask: on a GPU with this small network, which of the two ways wins, and why? (One call: a step there is mostly fixed price, and a larger batch fits into it.)
 # Exercise: 10 minutes, then bring up the code. Common mistakes: `x` doubled but `t` not, and the halves taken in the wrong order, so that s = 2 acts like s = -1.
 # Live: the timing cell takes a few seconds. For one image one call is the faster. From about eight on the two columns lie close together and may change places from run to run, for the arithmetic is the same.
+# Answers 6.4.
 # -->
 
 # %% exercise="6.4" tags=["slide-code"] slideshow={"slide_type": "fragment"}

@@ -183,6 +183,7 @@ show.rows({"real": images[:12], "drawn": load_images("fashion")[f"{DATA}_final"]
 # Live: run the cell; it takes a second. Look at t = 180 and 240 in the lower row: the garment is still there, and at 300 a darker corner gives it away.
 # Say: the lab in a textbook from which this one grew makes exactly this mistake. The product has to come down to almost nothing, in however many factors: with a third of the factors each must do three times the work.
 # Ask: in training the trace is really there, so why is it harmful? (Sampling starts from pure noise. The network has learned that there is always something to find, and finds it.)
+# Answers 7.1.
 # -->
 
 # %% exercise="7.1" kind="predict" slideshow={"slide_type": "skip"}
@@ -741,6 +742,7 @@ draw_short = check.changed("7.6", draw_short, why)
 # Say: row 2: shorter strides, the same specks. Row 3: started at 291, nearly the same. Row 4: one-level steps at every tenth level, as if the levels between did not exist: noise. Row 5: the same strides with fresh noise: clothes. Row 6: the same, with the weights trained live. The last row is what was handed in.
 # Ask: why does fresh noise help a network with errors? (The deterministic walk carries each error to the end. Fresh noise covers it up, and later steps can correct it.)
 # Live: the cell takes a few seconds; it needs the live training of section 4.
+# Answers 7.6.
 # -->
 
 # %% slideshow={"slide_type": "skip"}

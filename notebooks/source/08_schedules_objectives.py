@@ -325,6 +325,7 @@ show.figure(fig, "Each output wrong by a mean square of 0.01 at every level. Lef
 # Say: in the grey band, SNR 10 to 0.1, the digit comes out of the noise. Linear hurries through it and spends half of its levels below. The repair bends down only the end, from level 700 or so on. The straight line is the one of 8.3.
 # Ask: levels are drawn evenly in training; so what else is a schedule? (A weighting: an SNR with twice as many levels has twice the weight. And a choice of where the sampler stops: 20 steps even in t lie at other SNRs on every schedule.)
 # Live: in the notebook, "Try it" above this figure: move t and see one digit under all four schedules, with the SNR over each.
+# Answers 8.4.
 # -->
 
 # %% exercise="8.3" slideshow={"slide_type": "skip"}
@@ -580,6 +581,7 @@ show.figure(fig, "Left: weight on the error of x_0 against the SNR, both logarit
 # Have run before class: the live training of two small networks, 300 steps each, about 20 seconds.
 # Say: left, in its own unit the loss of eps falls by a factor of about a hundred over the levels. v is more even, not flat. Right, the same losses as errors of x_0: the small loss of eps at the top stands for an error far above 1.
 # Ask: what error in x_0 does answering with the mean digit have? (About 0.3, the dashed line of section 2. Whoever is above it would do better without a network.)
+# Answers 8.7.
 # -->
 
 # %% exercise="8.6" kind="predict" slideshow={"slide_type": "skip"}

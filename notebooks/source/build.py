@@ -12,7 +12,7 @@
     python notebooks/source/build.py run              execute everything into out/, the tree stays as it is
     python notebooks/source/build.py start            fill my-work/ with copies of the student edition
     python notebooks/source/build.py report --from F  judge a folder of submissions and write the class report
-    python notebooks/source/build.py new 09 "A title" write the skeleton of a new notebook
+    python notebooks/source/build.py new 12 "A title" write the skeleton of a new notebook
 
 `editions`, `mistakes`, `execute`, `check`, `slides`, `run`, `report` take `--only NN`. README.md says more,
 and so does builder/__init__.py.

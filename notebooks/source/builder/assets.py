@@ -12,7 +12,6 @@ from helpers.files import whole_or_not_at_all
 
 from .course import BuildError
 
-FOLDER = Path(__file__).parent / "templates"
 # The two wheels with their SHA-256, for pip.
 WHEELS = Path(__file__).parent / "wheels.txt"
 # wheel -> the files of it that decks need (a name that ends with / is a folder): their place in assets/

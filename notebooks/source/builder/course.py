@@ -12,6 +12,8 @@ import nbformat
 
 from helpers.files import restore_hint, whole_or_not_at_all
 
+TEMPLATES = Path(__file__).parent / "templates"  # of decks, site, new notebooks, nbgrader
+
 
 class BuildError(Exception):
     """Something a maintainer has to put right; the message says what and where."""
@@ -82,7 +84,7 @@ class Course:
 
 def natural(text: str) -> list:
     """A sort key that puts 1.10 behind 1.9."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", text))]
 
 
 def read_text(path: Path) -> str:

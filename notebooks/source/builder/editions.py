@@ -12,19 +12,26 @@ import io
 import json
 import re
 from collections import defaultdict
-from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from .course import BuildError, Course, natural, notebook_text, read_json, read_notebook, write_text
+from .course import (
+    TEMPLATES,
+    BuildError,
+    Course,
+    natural,
+    notebook_text,
+    read_json,
+    read_notebook,
+    write_text,
+)
 from .links import BOOTSTRAP, Links, read_links
 from .source import answers, exercises, kind_of, problems, read_source, tags
 
 PNG = "data:image/png;base64,"
 RECORD = "noise_to_digits"  # the key of what we record in a notebook's metadata
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
-TEMPLATES = Path(__file__).parent / "templates"
 HUNT_SEED = 1  # of the hunts in the grading edition: student and grader meet the same wrong line
 FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # JupyterLab's word and Colab's
 PICTURE_WIDTH, PICTURE_COLOURS = 480, 96  # of an expected picture in the student edition

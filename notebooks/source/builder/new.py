@@ -1,7 +1,7 @@
 """A new notebook: a skeleton that builds, runs and passes its tests, and every list that has to name it.
 
 templates/new/ holds the six files of the skeleton; @NN@, @N@ and @TITLE@ in them are the notebook's number
-("09" and "9") and title.
+("12" and "12", "09" and "9") and title.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 import unicodedata
 from pathlib import Path
 
-from .course import BuildError, Course, read_text, write_text
+from .course import TEMPLATES, BuildError, Course, read_text, write_text
 from .links import read_links
 
-SKELETON = Path(__file__).parent / "templates" / "new"
+SKELETON = TEMPLATES / "new"
 TITLE = re.compile(r"[\w ,.:;'’()!?&+-]+")
 ROW = re.compile(r"(?m)^\| \d\d \| \[[^]]*\]\(notebooks/\d\d_.*\n")  # of the README's table of notebooks
 LISTED = re.compile(r"(?m)^( *)# notebooks\n(?:.*\n)*?\1# end of notebooks$")  # in an issue form
@@ -29,7 +29,7 @@ the table at the end of notebook 00, and one in CHANGELOG.md."""
 def write_skeleton(course: Course, number: str, title: str, say=print) -> None:
     """Write source, mistakes, exercises, test and teaching pages of a new notebook; name it on every list.
 
-    number: two digits, "09". title: without its number, "Straight paths".
+    number: two digits, "12". title: without its number, "Latent spaces".
     Raises BuildError in one sentence, before anything is written, for a number that is taken or not two
     digits and for a title that cannot name a file.
     """
@@ -61,7 +61,7 @@ def write_skeleton(course: Course, number: str, title: str, say=print) -> None:
 def check_number(course: Course, number: str) -> None:
     """Raises BuildError unless `number` is two digits that no notebook has."""
     if not re.fullmatch(r"[0-9]{2}", number):
-        raise BuildError(f"{number!r} is no number of a notebook: write two digits, NN=09")
+        raise BuildError(f"{number!r} is no number of a notebook: write two digits, NN=12")
     taken = {path.name[:2]: path.name for path in course.source_paths()}
     if number in taken:
         free = next((n for n in (f"{i:02d}" for i in range(100)) if n not in taken), "none")
@@ -69,12 +69,12 @@ def check_number(course: Course, number: str) -> None:
 
 
 def name_file(title: str) -> str:
-    """What stands behind the number in a file's name: "Straight paths: why?" gives "straight_paths".
+    """What stands behind the number in a file's name: "Latent spaces: why?" gives "latent_spaces".
 
     Raises BuildError for a title that is empty or has characters of paths or markup in it.
     """
     if not title:
-        raise BuildError('a notebook needs a title: write TITLE="Straight paths"')
+        raise BuildError('a notebook needs a title: write TITLE="Latent spaces"')
     if len(title) > 80:
         raise BuildError(f"a title has at most 80 characters, this one has {len(title)}")
     if not TITLE.fullmatch(title):

@@ -116,6 +116,7 @@ MEANT = {
     "judge": r"(?<=[Tt]he )judge(?!s)",
     "floor": r"(?:(?<=its )|(?<=their )|(?<= a )|(?<=\*))floors?(?!\** of the)",
     "bound": r"bound(?= on the)",
+    "divergence": r"(?<=\*)divergence",  # where it is introduced, not that of Kullback and Leibler
     "KL divergence": r"(?:Kullback-Leibler|KL) divergences?|KL",
 }
 # what a sentence of markdown is not: code, formulas, comments, tags, links and pictures, emphasis' own marks

@@ -27,8 +27,9 @@ from pathlib import Path
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from . import pageparts, teachpages
-from .assets import FOLDER, fetch_assets
+from .assets import fetch_assets
 from .course import (
+    TEMPLATES,
     BuildError,
     Course,
     make_folder,
@@ -44,7 +45,7 @@ from .npm import RUNTIME, fetch_runtime
 from .slides import DEBRIEFING, has_debriefing, write_deck
 from .source import kind_of, tags
 
-TEMPLATE = FOLDER / "site"
+TEMPLATE = TEMPLATES / "site"
 MATHJAX = "mathjax/tex-svg.js"  # below assets/ and below the site's _static/
 # the demos: the scripts of notebooks/live that each needs, in this order
 POINTS = ["sampling.js", "controls.js", "points_model.js", "points_weights.js", "points_view.js"]
@@ -57,13 +58,19 @@ SCRIPTS = {
 }
 LIVE = re.compile(r"<!--\s*live:([a-z]+)\s*(\{.*?\})?\s*-->", re.DOTALL)
 DATA_URI = re.compile(r'"data:image/(png|gif|webp|jpeg);base64,([\w+/=\s]+)"')
+GIF = re.compile(r'<img [^>]*src="([^"]+\.gif)"[^>]*>')
+ENLARGE = '<a class="enlarge" href="{place}" title="Show it large">'
 # by the kind of a task: the label of the fold with the course's answer, and of what the check says of it
 SOLUTION = "Show the solution", "To the course's own solution the check says:"
 ANSWERS = {
     "predict": ("Show what the course guessed", "To this guess the check says:"),
     "answer": ("Show the wrong line", "To this answer the check says:"),
 }
-LATER = "05"  # the first notebook of those that come after the course
+PARTS = {  # of the navigation: caption -> the numbers of its notebooks
+    "Start, and part one: the course": range(5),
+    "Part two: faster, on request": range(5, 9),
+    "Part three: flows and editing": range(9, 100),
+}
 FONT = "dist/theme/fonts/source-sans-pro"  # below assets/: the decks' typeface is the site's too
 NOT_NEEDED = ("_static/**/*.map", "_static/scripts/fontawesome.js*", "_static/vendor", "_static/locales",
               "_static/**/*macros.html", "_static/images", "objects.inv", ".buildinfo*")  # fmt: skip
@@ -320,14 +327,16 @@ def _page_output(output, name: str, folder: Path):
         place = _keep_picture(base64.b64decode(data["image/png"]), "png", name, folder)
         alt = html.escape(about.get("alt", ""))
         shown = f'<img alt="{alt}" src="{place}"{sizes} loading="lazy" decoding="async">'
-        shown = f'<a class="enlarge" href="{place}" title="Show it large">{shown}</a>'
+        shown = f"{ENLARGE.format(place=place)}{shown}</a>"
         return new_output("display_data", {"text/html": shown})
     if "text/html" in data:
 
         def filed(found) -> str:
             return f'"{_keep_picture(base64.b64decode(found[2]), found[1], name, folder)}" loading="lazy"'
 
-        return new_output("display_data", {"text/html": DATA_URI.sub(filed, data["text/html"])})
+        shown = DATA_URI.sub(filed, data["text/html"])
+        shown = GIF.sub(lambda image: f"{ENLARGE.format(place=image[1])}{image[0]}</a>", shown)
+        return new_output("display_data", {"text/html": shown})
     return output
 
 
@@ -406,8 +415,7 @@ def landing(course: Course, text: str, names: list[str], others) -> str:
     teaching = [file for file in others if file.startswith("teaching")]
     quizzes = [file for file in others if file.startswith("quiz_")]  # each stands below its notebook's page
     lists = [
-        ("The course", [name for name in names if name[:2] < LATER]),
-        ("What comes after it", [name for name in names if name[:2] >= LATER]),
+        *((part, [name for name in names if int(name[:2]) in own]) for part, own in PARTS.items()),
         ("To look up", sorted((f for f in others if f not in teaching + quizzes), key=natural)),
         ("Teaching", teaching),
     ]

@@ -29,8 +29,7 @@ from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from .assets import FOLDER
-from .course import BuildError, Course, read_notebook, write_text
+from .course import TEMPLATES, BuildError, Course, read_notebook, write_text
 from .editions import complete_edition
 from .saved import is_picture
 from .source import first_line, read_source, tags
@@ -170,8 +169,8 @@ def write_deck(course: Course, name: str, folder: Path, draft=False, say=print) 
     """
     from nbconvert import SlidesExporter
 
-    exporter = SlidesExporter(template_name="deck", extra_template_basedirs=[str(FOLDER)])
-    css, counts = (FOLDER / "deck" / "deck.css").read_text(encoding="utf-8"), {}
+    exporter = SlidesExporter(template_name="deck", extra_template_basedirs=[str(TEMPLATES)])
+    css, counts = (TEMPLATES / "deck" / "deck.css").read_text(encoding="utf-8"), {}
     for stem, notebook in decks(course, name, draft, say).items():
         page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": stem}, "deck_css": css})
         write_text(folder / f"{stem}.html", page)

@@ -3,6 +3,7 @@
     <!--sections:01--> ... <!--/sections-->   what the sections of notebook 01 take, person and machine
     <!--mistakes:01--> ... <!--/mistakes-->   the mistakes that its exercises recognise, and the slide to show
     <!--pages--> ... <!--/pages-->            in TEACHING.md: the page and the quiz of each notebook
+    <!--tasks:write-->58<!--/tasks-->         how many tasks of a kind the course has; tasks:all, of all kinds
 
 Everything between two such marks is written from the sources' slides and exercises, helpers/exercises and
 data/results/notebook_seconds.json. What stands around the marks is left alone.
@@ -25,7 +26,9 @@ from .slides import DEBRIEFING
 from .source import exercises, read_source
 
 MARK = re.compile(r"<!--(sections|mistakes):(\d\d)-->\n.*?<!--/\1-->", re.DOTALL)
+ANSWERS = re.compile(r"(?m)^Answers (\d[\d., ]*)$")
 PAGES = re.compile(r"<!--pages-->\n.*?<!--/pages-->", re.DOTALL)
+COUNT = re.compile(r"<!--tasks:(\w+)-->\d+<!--/tasks-->")
 MINUTES = re.compile(r"Difficulty: [●○]+[,·\s]+(\d+) minutes")
 LONG = 5  # seconds of one cell from which it is better run before class
 SHOWN = 4  # mistakes an exercise
@@ -138,15 +141,21 @@ def pages_table(course: Course) -> str:
     return "\n".join(lines)
 
 
+def count_tasks(course: Course) -> Counter:
+    """Kind -> how many tasks of it the notebooks have together; "all" -> of all kinds."""
+    found = [exercises(read_source(path)).values() for path in course.source_paths()]
+    kinds = Counter(exercise.kind for each in found for exercise in each)
+    return kinds | Counter(all=kinds.total())
+
+
 # Slides ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A slide of the lecture: its place, its own text, its notes, and the place of its cell in the source."""
+    """A slide of the lecture: its place, its notes, and the place of its cell in the source."""
 
     place: Place
-    text: str
     notes: str
     cell: int
 
@@ -165,44 +174,29 @@ def lecture(course: Course, number: str) -> list[Shown]:
             title = re.match(r"#* *(.*)", text)[1]
             deck = f"{number}_{slide.deck}" if slide.deck else number
             place = Place(here + 1, title, f"slides/{deck}.html#/{here}")
-            found.append(Shown(place, text, slide.notes, at))
+            found.append(Shown(place, slide.notes, at))
     return found
 
 
 def slides_of(course: Course, number: str) -> dict[str, Place]:
     """Exercise id -> the slide to go back to when its mistakes are spoken of; {} where there are no slides.
 
-    That is the slide whose notes say "Answers 1.4". Without such a note it is the one that gives the task, or
-    the next where that one only asks; else the first whose notes name the exercise; else the first one at or
-    behind the task in the notebook. The closing slide is never it.
+    That is the slide whose notes say "Answers 1.4, 1.5."; without such a note the first one at or behind the
+    task in the notebook. The closing slide is never it.
     """
-    cells, slides, found = read_source(course.source_paths(number)[0]), lecture(course, number), {}
+    cells, slides = read_source(course.source_paths(number)[0]), lecture(course, number)[:-1]
     at = {c.metadata["exercise_text"]: i for i, c in enumerate(cells) if "exercise_text" in c.metadata}
-    for exercise in exercises(cells).values() if len(slides) > 1 else ():
-        here = at.get(exercise.id, 0)
-        later = min((i for i in at.values() if i > here), default=len(cells))
-        found[exercise.id] = slides[_answered(exercise, slides[:-1], here, later)].place
+    noted = {id: slide.place for slide in slides for id in _answered(slide.notes)}
+    found = {}
+    for id in exercises(cells) if slides else ():
+        behind = (slide.place for slide in slides if slide.cell >= at.get(id, 0))
+        found[id] = noted.get(id) or next(behind, slides[-1].place)
     return found
 
 
-def _answered(exercise, slides: list[Shown], here: int, later: int) -> int:
-    """Where in `slides` an exercise is answered; here, later: the cells of this task and of the next."""
-    word = rf"(?:[\d.]+(?:, | and ))*{re.escape(exercise.id)}(?!\.?\d)"
-    answers = re.compile(f"Answers {word}")
-    gives = re.compile(rf"(?:[Yy]our turn|Then|wrong line|^-)\W+(?:exercises? )?{word}", re.MULTILINE)
-    names = re.compile(f"(?:[Ee]xercises?|[Tt]ask|[Pp]rediction|That is) {word}[^\n]*")
-    for i, slide in enumerate(slides):
-        if answers.search(slide.notes):
-            return i
-    for i, slide in enumerate(slides):
-        if gives.search(slide.text):
-            asks = "Next, your turn" in slide.text or slide.place.title.startswith("Your turn")
-            shown = exercise.kind in ("predict", "break") and slides[i + 1 :] and slides[i + 1].cell < later
-            return min(i + 1, len(slides) - 1) if asks or shown else i
-    for i, slide in enumerate(slides):
-        if found := names.search(slide.notes):
-            return min(i + 1, len(slides) - 1) if "next slide" in found[0] else i
-    return next((i for i, slide in enumerate(slides) if slide.cell >= here), len(slides) - 1)
+def _answered(notes: str) -> list[str]:
+    """The exercises that a slide answers, by its notes."""
+    return [id for line in ANSWERS.findall(notes) for id in re.findall(r"\d+\.\d+", line)]
 
 
 # Writing --------------------------------------------------------------------------------------------------
@@ -224,7 +218,7 @@ def _specs(course: Course, number: str) -> dict:
 
 
 def filled(course: Course, text: str) -> str:
-    """`text` with every marked table written anew."""
+    """`text` with every marked table and count written anew."""
     tables = {"sections": sections_table, "mistakes": mistakes_table}
 
     def table(mark) -> str:
@@ -232,14 +226,18 @@ def filled(course: Course, text: str) -> str:
         return f"<!--{kind}:{number}-->\n{tables[kind](course, number)}\n<!--/{kind}-->"
 
     text = MARK.sub(table, text)
+    if COUNT.search(text):
+        kinds = count_tasks(course)
+        text = COUNT.sub(lambda mark: f"<!--tasks:{mark[1]}-->{kinds[mark[1]]}<!--/tasks-->", text)
     return PAGES.sub(lambda mark: f"<!--pages-->\n{pages_table(course)}\n<!--/pages-->", text)
 
 
 def refill(course: Course) -> list[str]:
-    """Write the tables of notebooks/teaching (and of any other page); returns the names of changed files."""
+    """Write the tables and counts of the pages beside the notebooks; returns the names of changed files."""
     changed = []
     for path in course.markdown():
-        marked = MARK.search(text := read_text(path)) or PAGES.search(text)
-        if marked and write_text(path, filled(course, text)):
+        text = read_text(path)
+        marked = (mark.search(text) for mark in (MARK, PAGES, COUNT))
+        if any(marked) and write_text(path, filled(course, text)):
             changed.append(path.relative_to(course.root).as_posix())
     return changed

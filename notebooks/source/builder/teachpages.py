@@ -14,11 +14,11 @@ from pathlib import Path
 
 from . import quiz
 from .course import Course, read_text
-from .teaching import MARK
+from .teaching import MARK, slides_of
 
 FIRST = ("first_session", "plans", "projects", "rubrics", "grading")  # of notebooks/teaching, in this order
 NUMBERED = re.compile(r"(?:quiz_)?(\d\d)")
-SLIDE = re.compile(r"(?m)\| ((debriefing, )?slide (\d+)) \|$")
+SLIDE = re.compile(r"(?m)^(\| (\d+\.\d+) .*\| )([^|]*slide \d+) \|$")
 FILE = re.compile(r"\[([^\]]+)\]\(([^)\s]+\.gift)\)")
 PICTURE = re.compile(r"!\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
 
@@ -37,33 +37,32 @@ def pages(course: Course) -> dict[Path, str]:
 
 
 def is_written(path: Path) -> bool:
-    """Whether a quiz has questions yet."""
-    return "\n## " in read_text(path)
+    """Whether there is a quiz that has questions yet."""
+    return path.exists() and "\n## " in read_text(path)
 
 
 def text_of(course: Course, path: Path, names: list[str], extra: Path) -> str:
     """The text of a page for Sphinx; names: the notebooks of the site, which have pages and decks there."""
     numbered = NUMBERED.fullmatch(path.stem) if path.parent == course.teaching else None
-    name = next((name for name in names if numbered and name[:2] == numbered[1]), None)
     if not numbered:
         return read_text(path)
+    name = next((name for name in names if name[:2] == numbered[1]), None)
     if path.stem.startswith("quiz_"):
         text, below = quiz.page(quiz.read_quiz(path)), ""
     else:
-        text = _with_slides(read_text(path), numbered[1]) if name else read_text(path)
-        written = course.teaching / f"quiz_{path.name}"
-        there = written.exists() and is_written(written)
+        text = _with_slides(course, read_text(path), numbered[1]) if name else read_text(path)
+        there = is_written(course.teaching / f"quiz_{path.name}")
         below = f"\n```{{toctree}}\n:hidden:\n\nquiz_{numbered[1]}\n```\n" if there else ""
     title, _, rest = text.partition("\n")
     return f"{title}\n\n{_bar(course, path, numbered[1], name, extra)}\n{rest}{below}"
 
 
-def _with_slides(text: str, number: str) -> str:
+def _with_slides(course: Course, text: str, number: str) -> str:
     """The page of a notebook with links to its decks in the table of mistakes."""
+    places = slides_of(course, number)
 
     def link(found) -> str:
-        deck = f"{number}_debriefing" if found[2] else number
-        return f'| <a href="slides/{deck}.html#/{int(found[3]) - 1}">{found[1]}</a> |'
+        return f'{found[1]}<a href="{places[found[2]].link}">{found[3]}</a> |'
 
     return MARK.sub(lambda table: SLIDE.sub(link, table[0]), text)
 
@@ -74,7 +73,7 @@ def _bar(course: Course, path: Path, number: str, name: str | None, extra: Path)
     links = [(f"{name}.html", f"Notebook {number}"), (f"slides/{number}.html", "Slides")] if name else []
     if path != page and page.exists():
         links.append((f"teaching_{number}.html", "Teaching page"))
-    if path != written and written.exists() and is_written(written):
+    if path != written and is_written(written):
         links.append((f"quiz_{number}.html", "Quiz"))
     shown = [f'<a href="{address}">{words}</a>' for address, words in links]
     moodle = course.teaching / f"quiz_{number}.gift"

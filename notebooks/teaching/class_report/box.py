@@ -241,8 +241,7 @@ class Box:
                 if not part:
                     raise Contained(SENTENCES["exit"])
                 data += part
-                if whole is None and len(data) >= wire.HEAD.size:
-                    whole = wire.HEAD.size + wire.length(bytes(data[: wire.HEAD.size]))
+                whole = wire.whole_length(data) if whole is None else whole
             now = time.monotonic()
             if now > end:
                 raise Contained(SENTENCES["time"])

@@ -180,11 +180,10 @@ def collect(pipe, seconds):
         if not part:
             return b"", "exit"
         data += part
-        if whole is None and len(data) >= wire.HEAD.size:
-            try:
-                whole = wire.HEAD.size + wire.length(bytes(data[: wire.HEAD.size]))
-            except wire.Refused:
-                return b"", "output"
+        try:
+            whole = wire.whole_length(data) if whole is None else whole
+        except wire.Refused:
+            return b"", "output"
     return bytes(data[:whole]), ""
 
 

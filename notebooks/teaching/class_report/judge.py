@@ -22,9 +22,10 @@ from helpers.exercises import written as forms
 from helpers.exercises.surroundings import as_before
 from helpers.files import read_json
 
-from . import facts, frames
+from . import facts, needs
 from .box import SENTENCES, Box, Contained
 from .extract import HandIn, Submission, Unreadable, clean, excerpt, read_submission
+from .tally import UNKNOWN_SEED
 
 MESSAGE, SECONDS = 1000, 20.0  # characters of a message; for a task beside its own limit
 STOPPED = ("time limit", "memory", "MemoryError")  # crashes that are the box's doing, too
@@ -115,7 +116,7 @@ def judge_hunt(task, handed: HandIn, row: dict):
         row.update(state="not attempted", message=said)
         return
     if handed.seed is None:
-        row.update(state="not found", mistake="seed unknown")
+        row.update(state="not found", mistake=UNKNOWN_SEED)
         row["message"] = (
             "The seed stands neither in the source nor in the saved output: run the cell of the hunt."
         )
@@ -146,10 +147,8 @@ def judge_function(course, box: Box, submission, task, handed: HandIn, seed: int
     try:
         number = task.id.partition(".")[0]
         name = course.source_paths(number)[0].stem
-        frame = (
-            frames.frame_of_parts() if submission.is_parts else frames.frame_of(course.complete_path(name))
-        )
-        work = frames.prepare(submission, handed, frame)
+        frame = needs.frame_of_parts() if submission.is_parts else needs.frame_of(course.complete_path(name))
+        work = needs.prepare(submission, handed, frame)
         stub = task.stub if task.kind == "break" else stubs().get(task.id)
         request = dict(id=task.id, given=work.given, earlier=work.earlier, text=work.text)
         request |= dict(hand_in=handed.hand_in, stub=stub, again=None, seconds=2 * task.time_limit + SECONDS)

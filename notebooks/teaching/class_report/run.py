@@ -27,7 +27,7 @@ from .extract import Unreadable, clean, list_submissions, read_bytes
 
 WORKERS, SECONDS = 2, 900.0  # at most so many at once; seconds after which a submission is given up
 DEFAULT_SEED = 1
-ENGINE = ("box", "extract", "facts", "frames", "inside", "judge", "run", "seccomp", "wire")
+ENGINE = ("box", "extract", "facts", "inside", "judge", "needs", "run", "seccomp", "wire")
 TRUSTED = (
     "Without a box: submissions run as you, with limits on time, memory and file size. Not contained: files "
     "that you may read or write, the network, and processes that they leave."

@@ -4,10 +4,10 @@ A result is what judging one submission gives (a dict, see run.py). Nothing in i
 another type than it should be is left out, and names and code are data.
 """
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from builder.course import natural
 from helpers.exercises import written
 from helpers.exercises.patches import OTHER_REASON
 
@@ -118,7 +118,7 @@ def name(value, most: int = 48, otherwise: str = "(no name)") -> str:
 
 def sort_key(student: str):
     """Names in the order of a list of names, 10 behind 9."""
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", student.casefold()))]
+    return natural(student.casefold())
 
 
 def rows(results, number: str, tasks) -> list[Row]:

@@ -94,12 +94,14 @@ def _tensor_down(tensor, numbers):
 # Reading ------------------------------------------------------------------------------------------
 
 
-def length(head: bytes) -> int:
-    """How many bytes follow a head. Raises Refused."""
-    size = sum(HEAD.unpack(head))
+def whole_length(begun: bytes) -> int | None:
+    """How many bytes the frame has, of its beginning; None while the head is not whole. Raises Refused."""
+    if len(begun) < HEAD.size:
+        return None
+    size = sum(HEAD.unpack(bytes(begun[: HEAD.size])))
     if size > MOST:
         raise Refused(f"the answers take more than {MOST // 2**20} MB")
-    return size
+    return HEAD.size + size
 
 
 def read(frame: bytes):

@@ -40,6 +40,14 @@
     pre.parentElement.classList.toggle("more", pre.scrollLeft + pre.clientWidth < pre.scrollWidth - 4);
   }
 
+  // A figure has more pixels than the page shows: all of them. A GIF has no more: three times as large, in the window.
+  function widthOf(small) {
+    const [width, height] = [small.naturalWidth, small.naturalHeight], wide = innerWidth - 20;
+    if (/\.gif$/.test(small.src) && width) return Math.min(3 * width, wide, ((innerHeight - 80) * width) / height);
+    const least = Math.max(wide, Number(small.getAttribute("width")) || 0);
+    return Math.min(least, width || least);
+  }
+
   // A picture in its full size, above the page; Escape, a click or the button closes it.
   function enlarge(event) {
     const link = event.target.closest && event.target.closest("a.enlarge");
@@ -48,8 +56,7 @@
     const small = link.querySelector("img"), large = new Image(), dialog = document.createElement("dialog");
     const close = document.createElement("button");
     Object.assign(large, { src: link.href, alt: small.alt });
-    const wide = Math.max(innerWidth - 20, Number(small.getAttribute("width")) || 0);
-    large.style.width = `${Math.min(wide, small.naturalWidth || wide)}px`;
+    large.style.width = `${widthOf(small)}px`;
     Object.assign(close, { type: "button", textContent: "Close" });
     dialog.className = "large";
     dialog.setAttribute("aria-label", "The picture, large");
