@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-NAMES = "judges points digits objectives same_snr fashion mnist samplers guidance".split()
+NAMES = "judges points digits objectives same_snr fashion mnist fashion_unet samplers guidance".split()
 NAMES += ["mnist_samplers", "straight", "few_steps", "repair", "speed", "gallery"]
 MODULES = [import_module(f"data.experiments.{name}") for name in NAMES]
 TABLE = {experiment.name: experiment for module in MODULES for experiment in module.EXPERIMENTS}
