@@ -16,6 +16,7 @@ from builder import recording
 from builder.course import Course, parse_notebook
 from builder.execute import run
 from builder.pageparts import HERE, slider, slider_calls, unrecorded
+from builder.source import read_source
 from helpers import show
 from helpers.sliders import sliders
 
@@ -288,12 +289,8 @@ def calls() -> set[str]:
     """NN_draw of every sliders(...) call in the sources."""
     found = set()
     for path in HERE.source_paths():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            found |= (
-                {f"{path.name[:2]}_{draw}" for draw in slider_calls(line)}
-                if line[:8] == "sliders("
-                else set()
-            )
+        codes = [cell.source for cell in read_source(path) if cell.cell_type == "code"]
+        found |= {f"{path.name[:2]}_{draw}" for code in codes for draw in slider_calls(code)}
     return found
 
 
