@@ -1,6 +1,5 @@
 """Notebook 04: what it builds in the open agrees with helpers, and the stored results hold what it reads."""
 
-import json
 import os
 import subprocess
 import sys
@@ -15,9 +14,9 @@ from helpers.models import UNet
 from helpers.sampling import ancestral, ddim, last, reverse
 from helpers.schedule import cosine, linear
 from helpers.training import Run, batches, learning_rate, train
+from notebook_code import results_of
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "data" / "results" / "mnist.json"
 WRITTEN = {"4.1": "train_step", "4.3": "clamp_x0", "4.4": "ddim_levels", "4.5": "walk", "4.7": "frechet"}
 
 
@@ -29,9 +28,7 @@ def opened():
 
 @pytest.fixture(scope="module")
 def results():
-    if not RESULTS.exists():
-        pytest.skip("data/results/mnist.json is not there: make train")
-    return json.loads(RESULTS.read_text(encoding="utf-8"))
+    return results_of("mnist")
 
 
 def small_network():

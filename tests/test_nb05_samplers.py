@@ -1,7 +1,6 @@
 """Notebook 05: what it builds in the open agrees with helpers and diffusers; what the stored results hold."""
 
 import ast
-import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +9,11 @@ import pytest
 import torch
 
 from helpers import checkpoints
-from helpers.exercises import decide, exercises, mine, patches
+from helpers.exercises import decide, exercises, patches
 from helpers.models import UNet
 from helpers.sampling import Rule, ancestral, ddim, dpm_solver, last, reverse, spaced
 from helpers.schedule import cosine, linear, zero_terminal_snr
+from notebook_code import results_of, run_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "notebooks" / "source" / "05_fast_samplers.py"
@@ -24,35 +24,23 @@ SCHEDULES = pytest.mark.parametrize("schedule", [cosine(1000), linear(200)], ids
 @pytest.fixture(scope="module")
 def opened():
     """The functions that the notebook's write and break cells and its given cells define."""
-    from builder.source import exercises as cells_of
     from builder.source import read_source
 
-    cells = read_source(SOURCE)
-    names = {"torch": torch, "my": mine.references()}
-    for parsed in cells_of(cells).values():
-        if parsed.kind in ("write", "break"):
-            exec(parsed.source or parsed.solution, names)
+    cells, names = read_source(SOURCE), run_tasks(SOURCE, torch=torch)
     for name in ("class TwoStep", "def spaced_levels", "def slerp", "def filling"):
         [source] = [c.source for c in cells if c.cell_type == "code" and c.source.startswith(name)]
         exec(compile(ast.Module(ast.parse(source).body[:1], []), name, "exec"), names)
     return names
 
 
-def saved(name):
-    path = ROOT / "data" / "results" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"data/results/{name}.json is not there: make train")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
 def results():
-    return saved("samplers")
+    return results_of("samplers")
 
 
 @pytest.fixture(scope="module")
 def seconds():
-    return saved("sampler_seconds")["networks"]["mnist_unet"]["bf16"]
+    return results_of("sampler_seconds")["networks"]["mnist_unet"]["bf16"]
 
 
 def small_network():

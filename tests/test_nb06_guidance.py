@@ -1,6 +1,5 @@
 """Notebook 06: what it builds in the open agrees with helpers, and the stored results hold what it reads."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,10 @@ from helpers.guidance import Guided
 from helpers.models import PointMLP, UNet, embed_label
 from helpers.sampling import ddim, dpm_solver, last, reverse
 from helpers.schedule import cosine
+from notebook_code import results_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "notebooks" / "source" / "06_guidance.py"
-RESULTS = ROOT / "data" / "results" / "guidance.json"
 WRITTEN = {"6.1": "Labelled", "6.2": "drop_labels", "6.3": "guide", "6.4": "guided", "6.7": "diversity"}
 
 
@@ -33,9 +32,7 @@ def opened():
 
 @pytest.fixture(scope="module")
 def results():
-    if not RESULTS.exists():
-        pytest.skip("data/results/guidance.json is not there: make train")
-    return json.loads(RESULTS.read_text(encoding="utf-8"))
+    return results_of("guidance")
 
 
 def points_network():

@@ -1,6 +1,5 @@
 """Notebook 07: what the lab builds agrees with helpers and diffusers, and its figures are there."""
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +13,10 @@ from helpers.models import LabUNet, parameter_count
 from helpers.sampling import ancestral, ddim, last, reverse
 from helpers.schedule import linear
 from helpers.training import batches
+from notebook_code import results_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "notebooks" / "source" / "07_fashion_lab.py"
-RESULTS = ROOT / "data" / "results"
-
-
 WRITTEN = {"7.3": "fit", "7.5": "read_eps", "7.7": "half_way", "7.8": "nearest"}
 
 
@@ -40,12 +37,7 @@ def opened():
 
 @pytest.fixture(scope="module")
 def results():
-    path = RESULTS / "fashion.json"
-    if not path.exists():
-        pytest.skip("data/results/fashion.json is not there: make train")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    assert "fake" not in found, "data/results/fashion.json is a stand-in for development: make train"
-    return found
+    return results_of("fashion")
 
 
 @pytest.fixture(scope="module")
@@ -279,9 +271,6 @@ def test_images_and_checkpoints_that_ship(results):
 
 
 def test_seconds_of_the_lab():
-    path = RESULTS / "lab_seconds.json"
-    if not path.exists():
-        pytest.skip("data/results/lab_seconds.json is not there: make train")
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = results_of("lab_seconds")
     assert (found["T"], found["batch_size"]) == (T, 64), "measured with other settings"
     assert found[found["faster"]]["ancestral_64"] > found[found["faster"]]["every_64"] > 0
