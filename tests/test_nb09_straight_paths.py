@@ -328,6 +328,19 @@ def test_a_straight_flow_and_the_circle_draw_the_same_from_the_same_noise(opened
     assert (circle - line).abs().median() < 0.01
 
 
+def test_euler_on_the_line_is_ddim_at_the_same_ratios(opened):
+    """Even with four steps: both keep the guesses of eps and x_0 and mix them anew."""
+    stops = torch.tensor([0.98, 0.7, 0.5, 0.2, 0.0], dtype=torch.float64)
+    scale = ((1 - stops) ** 2 + stops**2).sqrt()  # x on the line = scale * x on the circle
+    line = normals(100, 1, seed=4).double()
+    circle = line / scale[0]
+    for i in range(4):
+        line = opened["euler_step"](opened["exact_field"], line, stops[i], stops[i + 1])
+        eps, x0 = opened["best_guess"](circle, (1 - stops[i]) / scale[i], stops[i] / scale[i])
+        circle = ((1 - stops[i + 1]) * x0 + stops[i + 1] * eps) / scale[i + 1]
+    torch.testing.assert_close(line, circle * scale[-1])
+
+
 # What the stored results hold ---------------------------------------------------------------------
 
 

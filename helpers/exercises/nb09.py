@@ -96,6 +96,15 @@ def divergence_cases():
     return [((bent, twisted)[x.shape[1] == 3], x, s) for x, s in draw(1, *rows)]
 
 
+def divergence_and_look(function, *inputs):
+    """What divergence returns, and whether it drags a graph along; whatever else is returned, as it is."""
+    result = function(*inputs)
+    if not (isinstance(result, tuple) and len(result) == 2):
+        return result
+    graph = any(getattr(part, "requires_grad", False) for part in result)
+    return {"u": result[0], "divergence": result[1], "has a graph": graph}
+
+
 def pair_cases():
     return draw(2, ((40, 2),), ((7, 2),))
 
@@ -216,7 +225,8 @@ def draw_likelihood(result):
     axes[0].set(xlabel="$x$, a number", ylabel="density", ylim=(0, 3))
     axes[0].legend()
     axes[1].plot(result["start"], result["end"], color=show.COLOUR["model"])
-    axes[1].set(xlabel="where a walker began", ylabel="where it ended", ylim=(-6, 6))
+    axes[1].set(xlabel="where a walker began (near data)", ylabel="where it ended")
+    axes[1].set(xlim=(-1.2, 1.2), ylim=(-6, 6))
     show.figure(
         fig, "Left the exact density of the numbers and the one computed; right where each walker ends."
     )
@@ -265,6 +275,7 @@ EXERCISES = [
         "9.8",
         divergence_cases,
         "velocities and divergence, in two dimensions and in three.",
+        call=divergence_and_look,
         strict_dtype=True,
     ),
     Prediction("9.9", "letter abcd"),
