@@ -1,10 +1,10 @@
 """Answers of people who have not seen the list of mistakes: unseen/answers.json.
 
-Those of 00 to 08 were kept before that list was written; those of 09 to 11 came after it, from people who did
-not look at it. For each task five answers with one mistake, two with two, one that is right in an unusual
-way. What `check` said of them was read and scored by others, in unseen/scores.json: "first" before any message
-was mended, "score" now: named, spot (points at the very place), vague, misleading, or accepted; "said" is the
-name that was scored. `python tests/test_unseen.py` prints what is to be read.
+Those of 00 to 08 were kept before that list was written; those of 09 to 11 came after it, from people who
+did not look at it. For each task five answers with one mistake, two with two, one that is right in an unusual
+way. What `check` said of them was read and scored by others, in unseen/scores.json: "first" before any
+message was mended, "score" now: named, spot (points at the very place), vague, misleading, or accepted;
+"said" is the name that was scored. `python tests/test_unseen.py` prints what is to be read.
 """
 
 import json

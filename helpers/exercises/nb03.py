@@ -205,6 +205,8 @@ EXERCISES = [
         "same output with the same weights, over two and three resolutions, on pictures that are not square.",
         call=as_module(solve("3.4")),
         strict_dtype=True,
+        rtol=1e-3,  # processors differ in the order of their sums
+        atol=1e-4,
     ),
     Prediction("3.5", form="3 numbers", near=0.004),
     Exercise(
