@@ -188,6 +188,8 @@ show.figure(fig, alt + "small heap, patches that touch, wider patches, and eight
 # <!--slide 3 min
 # ## Fifty DDIM steps are one function of the noise
 #
+# Noise goes in, a point of the board comes out. No fresh noise comes in on the way, so the same noise always gives the same point.
+#
 # **Your turn:** exercise 10.1. Colour each noise by the square in which its walk ends. What does the plane of noises look like?
 #
 # **a** like the board · **b** eight regions that fill the plane · **c** like sand · **d** rings
@@ -230,7 +232,7 @@ def draw_map(left, right, f, title, stretch):
     right.set(xticks=[], yticks=[], title="how much it stretches")
     return picture
 
-# %% [markdown] exercise_text="10.2" slideshow={"slide_type": "skip"}
+# %% [markdown] exercise_text="10.2" slideshow={"slide_type": "slide"}
 # Nearly every noise has a square, so there are no empty places in the plane of noises, and **a** is out. Nearly all neighbours share theirs, and this excludes the sand of **c**: the walk is continuous, as each of its steps is, and it is not steep in most places. The picture below the next exercise excludes rings.
 #
 # For a network the borders will be the hard part. Two noises on the two sides of a border start close together and end in different squares. The map has to pull them apart. How much it stretches at a place is in its derivative, the matrix $J=\partial f/\partial x$ of $f$: a small step $d$ in the noise becomes the step $J\,d$ in the data.
@@ -253,6 +255,19 @@ def draw_map(left, right, f, title, stretch):
 # In a loop over `i in range(x.shape[1])`: `d = torch.zeros_like(x)`, `d[:, i] = 1`, then `_, column = torch.func.jvp(f, (x,), (d,))`. The square root comes last, after the sum over all columns.
 #
 # </details>
+#
+# <!--slide 2 min
+# ## Inside a region the map is gentle, at some borders it is steep
+#
+# Left: noises, coloured by where 50 steps end. Right: how much the map stretches.
+#
+# > Why are some borders dimmer and others very bright?
+#
+# Notes:
+# Say: a line separates noises that start as neighbours and end in different squares. Squares that lie diagonally touch at a corner, and their border is dimmer. Squares of one row or column have an empty one between them, and there the map has to stretch most.
+# Ask: what will a student draw for a noise on a very bright line, if it cannot be so steep? (Something between two squares. These are the points that fall outside.)
+# Answers 10.1.
+# -->
 
 # %% exercise="10.2" slideshow={"slide_type": "skip"}
 def stretch(f, x):
@@ -320,19 +335,6 @@ show.figure(fig, alt + "stretches: dark inside the regions, dimmer lines between
 # Put $\bar\alpha_0=1$ into the three formulas. Where does $F$ drop out?
 #
 # </details>
-#
-# <!--slide 2 min
-# ## Inside a region the map is gentle, at some borders it is steep
-#
-# Left: noises, coloured by where 50 steps end. Right: how much the map stretches.
-#
-# > Why are some borders dimmer and others very bright?
-#
-# Notes:
-# Say: a line separates noises that start as neighbours and end in different squares. Squares that lie diagonally touch at a corner, and their border is dimmer. Squares of one row or column have an empty one between them, and there the map has to stretch most.
-# Ask: what will a student draw for a noise on a very bright line, if it cannot be so steep? (Something between two squares. These are the points that fall outside.)
-# Answers 10.1.
-# -->
 # <!--slide 3 min
 # ## The end of the path has two properties that cost nothing
 #
@@ -418,12 +420,26 @@ def end_of_path(model, x, t, schedule):
 #
 # In words: the student should give the same end from the noisier point as from the cleaner one.
 #
-# **Your turn:** exercise 10.4 `consistency_loss`
+# - the target has no gradient (sg), and is asked with its own level $r$, on the same path
+# - for $r=0$ the target is $\hat x_0$ itself: there everything is anchored
+#
+# **Your turn:** exercise 10.4 `consistency_loss(student, teacher, schedule, x0, t, r, noise)`
 #
 # Notes:
 # Say: one evaluation of the teacher and two of the student in each training step. No walk is ever made. The target has no gradient (sg), is asked with its own level, and lies on the same path. For r = 0 it is the estimate itself, which anchors everything.
 # Ask: how does the knowledge of the end reach the top? (From below. First the lowest level becomes right, then the one above it agrees with it, and so on.)
 # Exercise: 14 minutes. Common mistakes: the answer at r keeps its gradient, the student is told t where it stands at r, and the drawn x0 is used in place of the teacher's estimate.
+# -->
+#
+# <!--slide 2 min
+# ## One evaluation, and nearly the same squares
+#
+# Colours: the square in which the teacher's walk of 50 steps ends, from the same noise.
+#
+# Notes:
+# Say: the colours match, so the student imitates the map and not only the distribution. The notebook prints how often its point lies in the teacher's square, where the teacher ends in one.
+# Ask: where do the points between the squares come from? (From noises at the borders of the regions. The next picture shows it.)
+# Answers 10.4.
 # -->
 
 # %% exercise="10.4" slideshow={"slide_type": "skip"}
@@ -478,17 +494,6 @@ print(f"of the noises whose walk ends in a square, the student sends {same:.0%} 
 # The colours are still those of the teacher's walk, and in the middle picture they lie where they belong. The student mostly goes to the square where the teacher would have gone from the same noise. So it imitates the teacher's map, and not only its distribution.
 #
 # What about the points between the squares? Here is the student's map beside its stretching, drawn like the teacher's above.
-#
-# <!--slide 2 min
-# ## One evaluation, and nearly the same squares
-#
-# Colours: the square in which the teacher's walk of 50 steps ends, from the same noise.
-#
-# Notes:
-# Say: the colours match, so the student imitates the map and not only the distribution. The notebook prints how often its point lies in the teacher's square, where the teacher ends in one.
-# Ask: where do the points between the squares come from? (From noises at the borders of the regions. The next picture shows it.)
-# Answers 10.4.
-# -->
 # <!--slide 2 min
 # ## The student's map is less steep, so some points fall between
 #
@@ -544,6 +549,9 @@ show.figure(fig, alt + "its stretching, lines along the borders that are less br
 #
 # In words: on average the pair makes the exact denoiser's DDIM step.
 #
+# - easy consistency tuning: begin with $r=0$, the loss you know, then let $r$ climb towards $t$
+# - far below $t$ the target is biased, as $f$ is not linear, and noisier
+#
 # **Your turn:** exercise 10.5, break the pair. One step then draws: **a** sharp squares · **b** a heap in the middle · **c** noise
 #
 # Notes:
@@ -566,8 +574,19 @@ def noised_pair(x0, t, r, noise, fresh, schedule):
 why = "b"  # "a", "b" or "c"
 noised_pair = check.changed("10.5", noised_pair, why)
 
-# %% [markdown] slideshow={"slide_type": "skip"}
+# %% [markdown] slideshow={"slide_type": "slide"}
 # Now three short trainings, one with the teacher's step, one with the same noise and one with your pair. The cell with the picture takes a quarter of a minute or more.
+#
+# <!--slide 2 min
+# ## The same noise, a teacher's step, or pairs that do not belong together
+#
+# Three students after the same short training.
+#
+# Notes:
+# Say: left, the light squares begin to open. In the middle the colours have parted, and the patches are round. Right, with a noise of its own for the lower level, the student has never left the heap. Left and middle differ in stride and clamp too.
+# Ask: is tuning without a teacher a bad idea, then? (No, this is a short training with a rough recipe, whose r stays far from t. Geng et al. get good pictures with it: there r climbs towards t.)
+# Answers 10.5.
+# -->
 
 # %% slideshow={"slide_type": "skip"}
 def pair_loss(pair):
@@ -624,17 +643,6 @@ show.figure(fig, alt + "that touch with the same noise, a heap in the middle wit
 # `x0 = f(x, levels[0])`, then `for t, z in zip(levels[1:], fresh):` with `schedule.q_sample(x0, t, z)` in it.
 #
 # </details>
-#
-# <!--slide 2 min
-# ## The same noise, a teacher's step, or pairs that do not belong together
-#
-# Three students after the same short training.
-#
-# Notes:
-# Say: left, the light squares begin to open. In the middle the colours have parted, and the patches are round. Right, with a noise of its own for the lower level, the student has never left the heap. Left and middle differ in stride and clamp too.
-# Ask: is tuning without a teacher a bad idea, then? (No, this is a short training with a rough recipe, whose r stays far from t. Geng et al. get good pictures with it: there r climbs towards t.)
-# Answers 10.5.
-# -->
 # <!--slide 3 min
 # ## Ask again: noise the answer, and leap again
 #
@@ -753,8 +761,17 @@ def mean_flow_loss(model, x0, r, s, noise):
 
 mean_flow_loss = check("10.7", mean_flow_loss)
 
-# %% [markdown] slideshow={"slide_type": "skip"}
+# %% [markdown] slideshow={"slide_type": "slide"}
 # The network is the one of notebook 02, told two numbers: $s$ and the length $s-r$ of the way. For a half of the examples we take $r=s$, so that it learns the velocity as well. (`timestep_embedding(t, dim, max_period)` turns a time into `dim` sines and cosines, as in notebook 03; times between 0 and 1 are first multiplied by 30, and 100 replaces the usual slowest period of 10,000, as our times are small.) Its blocks and Fourier features are those of 02, and only the two clocks are new. Each example is weighted by $1/(\text{loss}+0.3)$, so that a few large errors do not rule the gradient. The weights help training, but the answer is then no longer exactly the mean, as a target far from the others counts for less. Further exercise 4 compares weights. The network starts from nothing, without a teacher, and trains for about half a minute.
+#
+# <!--slide 2 min
+# ## One network, asked for a moment or for the whole way
+#
+# Notes:
+# Say: all four clouds come from the MeanFlow network. With the velocity of the moment one step lands on the heap, with the average velocity it goes most of the way to the squares. No teacher was needed.
+# Ask: why do two steps help, if one is exact? (It is exact for the right u. The network has learned it approximately, and best for short ways.)
+# Answers 10.7.
+# -->
 
 # %% slideshow={"slide_type": "skip"}
 silu = torch.nn.functional.silu
@@ -818,7 +835,7 @@ for ax, (title, x) in zip(axes, clouds.items(), strict=True):
     scatter_coloured(ax, x, tints_flow, title)
     ax.title.set_fontsize(11)
 alt = "Four clouds of one network: with the velocity at one moment a heap; the average velocity "
-show.figure(fig, alt + "gives patches joined by stray points in one step, and eight heaps in the squares in 50.")
+show.figure(fig, alt + "gives patches joined by stray points in one step, in 50 eight heaps in the squares.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # All four pictures come from one network. On the left it is asked for the velocity of a moment, and the one step lands on the heap: this is flow matching's leap. In the second picture it is asked for the average velocity of the whole way, and the same single step goes most of the way to the squares. Look at the distances: the heap has many of its points in the squares, as it lies where two dark squares meet, but its distance is far larger than that of the other three.
@@ -828,15 +845,6 @@ show.figure(fig, alt + "gives patches joined by stray points in one step, and ei
 # ## 8. Four ways to shorten a walk
 #
 # Two more methods belong to the family. You have met **reflow** in 09 (Liu et al. 2023): walk from many noises, keep the pairs of noise and end, and train a new flow on the straight lines between them. The new paths are nearly straight, so fewer steps suffice. **Progressive distillation** (Salimans and Ho 2022) trains a student whose one step does what two steps of its teacher do. Then the student becomes the teacher, and the number of steps halves again: 64, 32, 16, and so on down to one.
-#
-# <!--slide 2 min
-# ## One network, asked for a moment or for the whole way
-#
-# Notes:
-# Say: all four clouds come from the MeanFlow network. With the velocity of the moment one step lands on the heap, with the average velocity it goes most of the way to the squares. No teacher was needed.
-# Ask: why do two steps help, if one is exact? (It is exact for the right u. The network has learned it approximately, and best for short ways.)
-# Answers 10.7.
-# -->
 # <!--slide 3 min
 # ## Four ways to shorten a walk
 #
@@ -957,6 +965,16 @@ recall = check("10.8", recall)
 # Ask: what did exercise 5.2 say about the noise that a walk throws away? (The old noise carries which digit it will be. Fresh noise forgets it.)
 # Exercise: 3 minutes, a show of hands.
 # -->
+#
+# <!--slide 3 min
+# ## More evaluations: better digits, less agreement with the walk
+#
+# Notes:
+# Say: compare with the guess of the first slide: <!--r:few_steps.quality.student.1.confident.mean|.0%-->81%<!--/--> of the digits from one evaluation are read with confidence. Read the rows from top to bottom. The distance falls and the share read with confidence rises from one evaluation to four, while fewer digits agree with the walk from the same noise.
+# Ask: is the good result due to the training or to the rule? (To the training: the row with the network of 04 and the same four leaps is far worse.)
+# Say: recall falls, but real pictures reach <!--r:few_steps.real.recall|.0%-->89%<!--/-->, so it proves no loss. The diversity within a class is lowest for one evaluation and rises with each further leap. It is taken pixel by pixel, so greyer strokes may be a part of it.
+# Answers 10.8, 10.9.
+# -->
 
 # %% exercise="10.9" kind="predict" slideshow={"slide_type": "skip"}
 # TODO 10.9: "a", "b" or "c"
@@ -1003,16 +1021,6 @@ show.table(rows, header, caption)
 # The **diversity** in the last column is the distance of two digits of a class, pixel by pixel (notebook 06). It is <!--r:few_steps.quality.student.1.diversity.mean|.2f-->0.57<!--/--> in one evaluation, <!--r:few_steps.quality.student.8.diversity.mean|.2f-->0.62<!--/--> in eight, and <!--r:few_steps.quality.ddim.50.diversity.mean|.2f-->0.63<!--/--> for the walk. So in one step the digits of a class are nearer to each other. In part this may be because their strokes are greyer, which also makes pixels differ less. (For real pictures we have not measured it here.) No class has gone missing: with one evaluation the smallest has <!--r:few_steps.quality.student.1.smallest_class.mean|.1%-->7.6%<!--/--> of all digits, with the walk <!--r:few_steps.quality.ddim.50.smallest_class.mean|.1%-->8.1%<!--/-->.
 #
 # Now the same beside the samplers of notebook 05, over the number of evaluations.
-#
-# <!--slide 3 min
-# ## More evaluations: better digits, less agreement with the walk
-#
-# Notes:
-# Say: compare with the guess of the first slide: <!--r:few_steps.quality.student.1.confident.mean|.0%-->81%<!--/--> of the digits from one evaluation are read with confidence. Read the rows from top to bottom. The distance falls and the share read with confidence rises from one evaluation to four, while fewer digits agree with the walk from the same noise.
-# Ask: is the good result due to the training or to the rule? (To the training: the row with the network of 04 and the same four leaps is far worse.)
-# Say: recall falls, but real pictures reach <!--r:few_steps.real.recall|.0%-->89%<!--/-->, so it proves no loss. The diversity within a class is lowest for one evaluation and rises with each further leap. It is taken pixel by pixel, so greyer strokes may be a part of it.
-# Answers 10.8, 10.9.
-# -->
 # <!--slide 3 min
 # ## One evaluation to four: where no solver gets
 #
