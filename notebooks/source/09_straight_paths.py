@@ -9,7 +9,7 @@
 # %% [markdown] slideshow={"slide_type": "slide"}
 # # 09 Straight paths: the continuous view and flow matching
 #
-# A walk of this course has a thousand levels. What if it had a million? The little jumps melt into a motion, and a motion has a velocity at every place and every moment. In this notebook we find that velocity in networks that you already have.
+# A walk of this course has a thousand levels. What if it had a million? With ever smaller jumps it becomes a continuous motion, which has a velocity at each place and time. In this notebook we find that velocity in networks that you already have.
 # Then we train networks on it directly, along straight lines, as the large picture generators of today do. And because a motion can be run backwards exactly, we will at last be able to say how likely a network finds a given point.
 #
 # **What you will be able to do**
@@ -300,7 +300,7 @@ alt = "Paths over the grey density of x at every s. Forward and reverse SDE: rou
 show.figure(fig, alt + "ODE: smooth paths that keep their order and part into the two bumps.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Grey is the exact density of $x$ (its root, so that thin parts show), with eight paths over it each. All paths of the ODE that start above 0 end at the upper bump. They keep their order, because at a crossing both would have the same velocity and go on together. With kicks the start is soon forgotten, and half of the walkers end at either bump.
+# Grey is the exact density of $x$ (its root, so that thin parts show), with eight paths over it each. All paths of the ODE that start above 0 end at the upper bump. They keep their order, because at a crossing both would have the same velocity and go on together. With kicks the start is soon forgotten. Of the 4,000 walkers of 9.1 about half end at either bump; these eight are too few to show it.
 #
 # The pictures claim more: at *every* moment the three crowds should be spread alike. Is that so? A fair measure is the largest distance between two cumulative distributions (the Kolmogorov-Smirnov distance): the share of walkers below a number, against the exact share, at the number where they differ most.
 
@@ -650,7 +650,7 @@ show.figure(fig, alt + "noises, which never cross; near 0 they bend apart, towar
 #
 # Why does the mean carry the whole crowd to the right place? Watch any quantity $h(x)$, averaged over the crowd. For the pairs it changes at the rate $\frac{d}{ds}\mathbb E[h(x_s)]=\mathbb E[h'(x_s)\,u]$. If we first average over all pairs that are at the same place, this is $\mathbb E[h'(x_s)\,u^*(x_s,s)]$. And this is the rate for walkers that move with $u^*$. Both crowds start alike, as pure noise, and the densities of both obey the same equation, $\partial_s p=-\nabla\cdot(u^*p)$. For a smooth velocity such as this one, it has a single solution for each start. So both have the same density at every moment.
 #
-# The bending is not an error of a network, for the right picture was drawn without one.
+# The right picture uses the exact mean velocity, so a network's error cannot be why the paths bend.
 #
 # ## 5. How do we follow an arrow with few questions?
 #
@@ -920,7 +920,7 @@ alt = "Two rows, the flow of random pairs and the one after reflow: 40 paths, th
 show.figure(fig, alt + "Above, paths bend and one step ends between the moons; below one step draws both")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Above, one step lands between the moons: from pure noise the first arrow points at the mean of all data, as in notebook 02. Below, the paths look like spokes, and a single step draws both moons. It is not as good as many steps: a haze lies between the moons, some strays at the left, and one point in ten is nearly three times as far off as with fresh data (table). With exchanged partners nothing of this is left. Straightness came from *who belongs to whom*.
+# Above, one step lands between the moons: from pure noise the first arrow points at the mean of all data, as in notebook 02. Below, the paths look like spokes, and a single step draws both moons. It is not as good as 50 steps: by the table, one point in ten is nearly three times as far off as with fresh data. With exchanged partners, $S$ and the error of one step are as large as for the first flow. The paths became straight because each end was paired with its own noise.
 #
 # It has its price. Reflow takes thousands of walks and another training, and the second network learns the first one's errors. Notebook 10 asks what else can be done to get from fifty steps to one.
 #
@@ -945,7 +945,7 @@ sliders(draw, evaluations=(2, 32, 2), solver=["Euler", "midpoint", "Heun"],
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="9.8"
 # ## 7. How likely is this point?
 #
-# Until now we judged a model by its samples. Could we ask it directly: how likely is *this* point for you? That is its **likelihood**, the density that the model gives to the point. Notebook 02 only had a lower bound. A flow gives it by a formula without a bound, as exactly as we walk.
+# Until now we judged a model by its samples. Could we ask it directly: how likely is *this* point for you? That is its **likelihood**, the density that the model gives to the point. Notebook 02 only had a lower bound. A flow gives the likelihood itself, not a bound. The only error is that of the finite steps.
 #
 # The flow carries a crowd from data to noise. Follow one walker on its way from its point $x_0$ at $s=0$ to its noise $x_1$ at $s=1$. Around it walk its neighbours. If they move apart, the crowd around it becomes thinner, and if they come together, it becomes denser. How fast they move apart is the **divergence** of the velocity,
 # $$\operatorname{div}u=\sum_i\frac{\partial u_i}{\partial x_i},\qquad\text{and}\qquad\frac{d}{ds}\log p_s(x_s)=-\operatorname{div}u(x_s,s).$$
@@ -1159,7 +1159,7 @@ alt = "The log-likelihood of two networks over the plane, the 40 points in orang
 show.figure(fig, alt + "-5 nats in black. Left two moons; right a thin chain with black points beside it")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# Read the table by rows. The first network finds fresh points as likely as the 40. The second finds them more than three nats less likely, and this gap gives it away. Most fresh points are affected: even the median is more than a nat lower than that of the first network. A tail of very unlikely points (black) pulls the mean down further.
+# Read the table by rows. The first network finds fresh points as likely as the 40. The second finds them more than three nats less likely, and this gap gives it away. Most fresh points are affected: even the median is more than a nat lower than that of the first network. A tail of very unlikely points, those below -5 nats (black), pulls the mean down further.
 #
 # Does it copy? Not point by point. Its samples lie about twice as near to the 40 points as fresh points do, and the picture shows where: along a thin chain from one point to the next. The black points lie beside this chain or in its gap. (The integral in the title is not quite 1, since these few steps are coarse for so sharp a density. This is worth about 0.2 nats, much less than the gap.)
 #
@@ -1168,7 +1168,7 @@ show.figure(fig, alt + "-5 nats in black. Left two moons; right a thin chain wit
 # The straight path is nicer to think about. Is it better? For that we need a fair race: the same network, the same number of training steps and the same data, once with v on the cosine schedule, as in notebook 04, and once with flow matching. `make train` ran it on the digits of notebook 03, <!--r:straight.recipe.steps|,-->1,200<!--/--> steps from each of three seeds, and on MNIST with a small U-Net, <!--r:straight_mnist.recipe.steps|,-->5,000<!--/--> steps once. On the digits flow matching took part twice.
 # With **uniform** times every $s$ is as likely. With **logit-normal** times (Esser et al. 2024) $\log\frac{s}{1-s}$ is drawn from a normal distribution, so the middle of the way counts more, where the network has most to decide. Here this is done by weights of the loss, which in expectation is the same.
 #
-# The tables show the Frechet distance to real digits: lower is better. Behind the ± stands the spread over three trainings (digits) or over three seeds of sampling (MNIST). Heun asks once less than its columns say, 3, 7 and 19 times. All networks draw from the same starting noises, and the guess of $x_0$ is kept between -1 and 1 as in notebook 04. Where this acts, a step leaves the network's own velocity. What do you expect of the pictures in one column?
+# The tables show the Frechet distance to real digits: lower is better. Behind the ± stands the spread over three trainings (digits) or over three seeds of sampling (MNIST). Heun asks once less than its columns say, 3, 7 and 19 times. All networks draw from the same starting noises, and the guess of $x_0$ is kept between -1 and 1 as in notebook 04. Where this changes the guess, the step no longer follows the network's velocity exactly. In the pictures below, each column starts from one noise. Will the three networks draw the same digit?
 #
 # If the flow wins, is it because its path is straight? By section 3 it cannot be: at the same ratios $r$ both paths have the same steps. Then it is the stops, or the training. To separate these, `draw_at` below lets a network also walk at the stops of the other path. (About 20 seconds, on MNIST. The flow is the network of the race. That with v is notebook 04's, as the one of the race was not kept.)
 #
@@ -1248,7 +1248,7 @@ header = ["MNIST, 4 evaluations", "stops of the circle", "stops of the line"]
 show.table(rows, header, "Frechet distance of 500 digits, from the same noises")
 
 # %% [markdown] slideshow={"slide_type": "slide"} exercise_text="9.10"
-# On MNIST the flow looks much better, <!--r:straight_mnist.variants.flow.rules.euler.4.distance.mean|.1f-->36.5<!--/--> with Euler in 4 evaluations against <!--r:straight_mnist.variants.v_cosine.rules.ddim.4.distance.mean|.1f-->55.2<!--/--> with DDIM. Now look at the last table. In each row stands one network, with other stops. Both networks are nearer with the stops of the line. So part of the difference comes from where a walk stops, and DDIM can stop there, too. The rest lies between two trainings, whose losses weigh the levels differently; with one training each we cannot say how much is chance. That one path is round and the other straight explains none of it. (500 digits have larger distances than 1,000: compare within this table only.)
+# On MNIST the flow looks much better, <!--r:straight_mnist.variants.flow.rules.euler.4.distance.mean|.1f-->36.5<!--/--> with Euler in 4 evaluations against <!--r:straight_mnist.variants.v_cosine.rules.ddim.4.distance.mean|.1f-->55.2<!--/--> with DDIM. Now look at the last table. Each row is one network, sampled at two sets of noise levels. Both networks have a smaller distance with the line's levels. So part of the difference comes from where a walk stops, and DDIM can stop there, too. The rest lies between two trainings, whose losses weigh the levels differently. How much of that is chance? We cannot say with one training each, but the network of notebook 04, trained for longer, is a second one with v, and at equal stops it is about as near as the flow. The shape of the path is not the cause: at equal $r$ both make the same steps. (500 digits have larger distances than 1,000: compare within this table only.)
 #
 # On the small digits one of the three seeds is worse than the other two in all rows, so the spreads are wide. But all networks of a seed start from the same weights and meet the same draws, so we compare seed by seed, as the second table does. With 4 evaluations uniform times are a little worse than v on the circle, and logit-normal times a little better, in each seed. With 20 and 50 no such difference is left. What the straight path gives us is simplicity.
 #

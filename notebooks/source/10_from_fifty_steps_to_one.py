@@ -9,7 +9,7 @@
 # %% [markdown] slideshow={"slide_type": "slide"}
 # # 10 From fifty steps to one
 #
-# Notebook 05 brought a digit down to some twenty evaluations of the network, and there it stopped: with fewer steps the pictures fall apart. In this notebook we train a second network, the
+# Notebook 05 brought a digit down to some twenty evaluations of the network, and there it stopped: with four steps the pictures fall apart. In this notebook we train a second network, the
 # **student**, that learns from the first one where its walk will end. Then it goes there at once. The pictures below come from a single evaluation.
 #
 # **What you will be able to do**
@@ -300,13 +300,13 @@ show.figure(fig, alt + "stretches: dark inside the regions, dimmer lines between
 # %% [markdown] exercise_text="10.3" slideshow={"slide_type": "slide"}
 # The plane is divided into eight regions, and each is squeezed into one square. The two squares in the middle of the board get the small regions in the middle, the outer ones reach outwards without an end. The stretching is small inside and larger along the borders.
 #
-# The borders are not equally bright. Two squares that lie diagonally to each other touch at a corner, and the border between their regions is dimmer: a point can pass from one square to the other through the corner, without a gap. Only where two squares of the same row or the same column meet, with a light square between them, is the border very bright. There two close noises have to be carried to the two sides of an empty square. (Grey dots on the left end outside all squares: even 50 steps do not get every border right.)
+# The borders are not equally bright. Two squares that lie diagonally to each other touch at a corner, and the border between their regions is dimmer: a point can pass from one square to the other through the corner, without a gap. The border is very bright only between squares of the same row or column, because a light square lies between them. There two close noises have to be carried to the two sides of an empty square. (Grey dots on the left end outside all squares: even 50 steps do not get every border right.)
 #
 # ## 3. What should a student learn?
 #
 # We could walk from many noises, keep the ends, and train a network on the pairs (noise, end). This works, but each pair costs 50 evaluations before the first training step, and it uses nothing of what happens on the way.
 #
-# Song et al. (2023) had a better idea. Let the student $f(x_t,t)$ answer, at *any* point of *any* path, with the **end of that path**. Then one question contains all others, and there are two facts about the right answer that cost nothing:
+# Song et al. (2023) had a better idea. Let the student $f(x_t,t)$ answer, at *any* point of *any* path, with the **end of that path**. We know two facts about the right answer without walking:
 #
 # 1. at the end of the path there is nothing left to do: $f(x_0,0)=x_0$, the **boundary condition**;
 # 2. two points $x_t$ and $x_r$ of the same path have the same end: $f(x_t,t)=f(x_r,r)$. The student must be **consistent** along each path.
@@ -390,15 +390,15 @@ def end_of_path(model, x, t, schedule):
 #
 # $$\big\lVert f_\theta(x_t,t)-\mathrm{sg}\,f_\theta(\hat x_r,r)\big\rVert^2,\qquad \hat x_r=\text{one DDIM step of the teacher from }x_t .$$
 #
-# In words: the student should give the same end from the noisier point as from the cleaner one. The sign $\mathrm{sg}$ means **stop gradient**: the answer at $r$ is the target, and a target is a number, nothing to be moved. Suppose the answer at $r$ is 1 and right, and the answer at $t$ is 0. With the stop gradient a training step moves the 0 towards the 1. Without it the step moves both equally, to 0.1 and 0.9 say: the loss falls faster, and what was right has become wrong.
+# In words: the student should give the same end from the noisier point as from the cleaner one. The sign $\mathrm{sg}$ means **stop gradient**: the answer at $r$ is the target, and we treat it as a fixed number. Suppose the answer at $r$ is 1 and right, and the answer at $t$ is 0. With the stop gradient a training step moves the 0 towards the 1. Without it the step moves both equally, to 0.1 and 0.9 say: the loss falls faster, and what was right has become wrong.
 #
 # Three things keep the target honest: we stop its gradient, we give the network level $r$ (not $t$) when we ask for it, and $x_r$ lies on the path of $x_t$. These are the three safeguards of this loss, and exercise 10.10 removes one of them or makes another mistake.
 #
 # ### Exercise 10.4: the loss of a student
 #
-# Write `consistency_loss`. `end_of_path` is given, and so is what you know: `schedule.q_sample`, and `schedule.from_output(model(x, t), x, t, model.prediction)`, which gives `(eps, x0)`. Levels `t` and `r` are (B,), with `r` below `t`; `r` may be 0. Return one number for each example: the mean square over its dimensions, which may be (2,) or (1, 28, 28). As always, clamp the estimate, here the target, to -1 to 1. It is made of answers at the level below, so an error that leads out of this range could be handed upwards and grow. (Exercise 10.10 leaves the clamp out.)
+# Write `consistency_loss`. `end_of_path` is given, and so is what you know: `schedule.q_sample`, and `schedule.from_output(model(x, t), x, t, model.prediction)`, which gives `(eps, x0)`. Levels `t` and `r` are (B,), with `r` below `t`; `r` may be 0. Return one number for each example: the mean square over its dimensions, which may be (2,) or (1, 28, 28). As always, clamp the estimate, here the target, to -1 to 1. The target is the student's own answer one level down. Without the clamp, values outside this range could be copied upwards and grow. (Exercise 10.10 leaves the clamp out.)
 #
-# Then the cell below trains for about twenty seconds, with $r$ 50 levels below $t$, a stride that the teacher makes well. The student starts with the teacher's weights, and its samples come from the moving average of its own, as in notebook 04.
+# Then the cell below trains for about twenty seconds, with $r$ 50 levels below $t$. The student starts with the teacher's weights, and its samples come from the moving average of its own, as in notebook 04.
 #
 # Difficulty: ●●●○○ · 14 minutes
 #
@@ -512,19 +512,19 @@ alt = "The student's map: eight regions as the teacher's, with broad grey seams 
 show.figure(fig, alt + "its stretching, lines along the borders that are less bright than the teacher's.")
 
 # %% [markdown] exercise_text="10.5" slideshow={"slide_type": "slide"}
-# The regions are much the same, but more of the plane is grey than with the teacher: noises that the student sends outside all squares. There are broad seams along the borders, and also corners of the plane, where noises are rare (two of them were partly grey with the teacher already). On the right, on the same scale, its lines are broader and dimmer than the teacher's. So a noise near a bright border lands somewhere between the two squares. One likely reason is that the teacher asks a network fifty times in a row. In each step the distance between two neighbours can grow a little, and the factors multiply, so its map can be much steeper than that of one evaluation. The short training may have a part in it. We did not separate the two.
+# The regions are much the same, but more of the plane is grey than with the teacher: noises that the student sends outside all squares. There are broad seams along the borders, and also two corners of the plane, where noises are rare (they were partly grey with the teacher already). On the right, on the same scale, its lines are broader and dimmer than the teacher's, and two long diagonal ones have nearly vanished. So a noise near a bright border lands somewhere between the two squares. One likely reason is that the teacher asks a network fifty times in a row. In each step the distance between two neighbours can grow a little, and the factors multiply, so its map can be much steeper than that of one evaluation. The short training may have a part in it. We did not separate the two.
 #
 # ## 5. Without a teacher?
 #
-# Do we need the teacher for the step from $t$ to $r$? There is a cheaper way to get two points: noise the same $x_0$ with the *same* noise to both levels. Such a pair does not lie on one path of the teacher exactly. But averaged over all pairs that share $x_t$ it does, because the best teacher's step is made of averages:
+# Do we need the teacher for the step from $t$ to $r$? There is a cheaper way to get two points: noise the same $x_0$ with the *same* noise to both levels. Such a pair does not lie on one path of the teacher exactly. But the average of $x_r$ over all pairs with the same $x_t$ is exactly one DDIM step of the exact denoiser:
 #
 # $$\mathbb E[x_r\mid x_t]=\sqrt{\bar\alpha_r}\;\mathbb E[x_0\mid x_t]+\sqrt{1-\bar\alpha_r}\;\mathbb E[\epsilon\mid x_t].$$
 #
 # In words: the mean of all these $x_r$ is the DDIM step of the exact denoiser. But the target is $f(x_r)$, and $f$ is not linear: the mean of $f(x_r)$ is not $f$ of the mean of the $x_r$. The two agree only as $r$ comes close to $t$, because then the $x_r$ scatter little around their mean, and over a small range $f$ is nearly linear. This scatter is proportional to $t-r$, and the bias of one stride to its square. Half the stride means twice as many strides with a quarter of the bias each, so half of it is left in all. With $r=\tfrac34t$ the target is biased, and more training does not mend that.
 #
-# This is why $r$ has to climb. **Easy consistency tuning** (Geng et al. 2024) starts with a trained network and pairs with $r=0$, and then lets $r$ climb towards $t$. At $r=0$ this is the loss that the network was trained with, up to a factor: $\lVert f-x_0\rVert^2=(1-\bar\alpha_t)\lVert F-v\rVert^2$. No teacher makes a step. (A teacher is still in it: here all students start from its weights.)
+# This is why it helps to let $r$ climb. (The short training below keeps $r$ at three quarters of $t$.) **Easy consistency tuning** (Geng et al. 2024) starts with a trained network and pairs with $r=0$, and then lets $r$ climb towards $t$. At $r=0$ this is the loss that the network was trained with, up to a factor: $\lVert f-x_0\rVert^2=(1-\bar\alpha_t)\lVert F-v\rVert^2$. No teacher makes a step. (A teacher is still in it: here all students start from its weights.)
 #
-# Everything hangs on the word *same*.
+# Both points must have the same noise. The next exercise shows why.
 #
 # ### Exercise 10.5: the same noise, or not
 #
@@ -623,7 +623,7 @@ show.figure(fig, alt + "that touch with the same noise, a heap in the middle wit
 #
 # A student can also be asked more than once. Can the second leap mend what the first one got wrong? To try it we have to go back up from its answer: we put noise in again, and ask at a lower level.
 #
-# There are two candidates for this noise. We could keep the noise that we started with, or draw a fresh one. You know both, from exercise 5.2. There, keeping it was the DDIM step, and drawing it anew threw away one of the two places where the walk keeps what it has found. For a student it is the other way round. DDIM keeps the old noise because its estimate is an unfinished average. The student's answer is already a finished picture, so we noise it as we noise any training picture. And the old noise does harm: the answer is a *function* of it, while the student was trained on pictures whose noise was drawn independently of the picture.
+# There are two candidates for this noise. We could keep the noise that we started with, or draw a fresh one. You know both, from exercise 5.2. There, keeping it gave the DDIM step, and drawing it anew lost information, because part of what the walk has found is in the noise. For a student it is the other way round. DDIM keeps the old noise because its estimate is an unfinished average. The student's answer is already a finished picture, so we noise it as we noise any training picture. And the old noise does harm: the answer is a *function* of it, while the student was trained on pictures whose noise was drawn independently of the picture.
 #
 # How high do we go back up? With evenly spread levels the first return goes up to level 500 for two evaluations, to 750 for four, and to 875 for eight. The higher, the more of the first answer is forgotten.
 #
@@ -695,7 +695,7 @@ header = ["evaluations", "fresh: in the squares", "distance", "old noise: in the
 show.table(rows, header, "The student in the plane; distance: sliced Wasserstein, smaller is better")
 
 # %% [markdown] exercise_text="10.7" slideshow={"slide_type": "slide"}
-# With fresh noise the share inside hardly changes with further leaps, nor does the distance with the second. With four evaluations it is lower, and part of the way to that of real points remains. (One student, one seed: small differences say little.) With the old noise the share inside does not suffer, but the distance grows with every leap: the points are no longer spread over the board as the data are. `helpers.few_steps.consistency(n)` is your `draw_few` as a step rule, and section 9 shows what more steps do for digits.
+# With fresh noise the share inside hardly changes with further leaps, nor does the distance with the second. With four evaluations it falls, but not quite to that of real points. (One student, one seed: small differences say little.) With the old noise the share inside does not suffer, but the distance grows with every leap: the points are no longer spread over the board as the data are. `helpers.few_steps.consistency(n)` is your `draw_few` as a step rule, and section 9 shows what more steps do for digits.
 #
 # ## 7. MeanFlow: learn the average velocity
 #
@@ -840,7 +840,7 @@ show.figure(fig, alt + "gives patches joined by stray points in one step, in 50 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # All four pictures come from one network. On the left it is asked for the velocity of a moment, and the one step lands on the heap: this is flow matching's leap. In the second picture it is asked for the average velocity of the whole way, and the same single step goes most of the way to the squares. Look at the distances: the heap has many of its points in the squares, as it lies where two dark squares meet, but its distance is far larger than that of the other three.
 #
-# With more steps the distance gets smaller, though the points still crowd together in parts of their squares. The training was short, and the weights play a part in it.
+# With more steps the distance gets smaller, though the points still crowd together in parts of their squares. The training was short, and the weights may play a part in it.
 #
 # ## 8. Four ways to shorten a walk
 #
@@ -1016,9 +1016,9 @@ show.table(rows, header, caption)
 #
 # Look at the second table. In one evaluation <!--r:few_steps.quality.student.1.confident.mean|.0%-->81%<!--/--> of the student's digits are read with confidence. In four its distance is <!--r:few_steps.quality.student.4.distance.mean|.1f-->5.5<!--/-->, where the network of 04 has <!--r:few_steps.quality.ddim.50.distance.mean|.1f-->5.8<!--/--> after 50 steps: they differ by less than the spread of the seeds. The same four leaps with the network of 04, without distillation, come to <!--r:few_steps.quality.alone.4.distance.mean|.1f-->40.0<!--/-->: it is the training that makes the leaps good, and not the rule.
 #
-# And what is lost? Recall falls from <!--r:few_steps.quality.student.1.recall.mean|.0%-->92%<!--/--> with one evaluation to <!--r:few_steps.quality.student.8.recall.mean|.0%-->88%<!--/--> with eight. But real pictures, taken in place of the samples, reach <!--r:few_steps.real.recall|.0%-->89%<!--/--> (in one split), fewer than the student in one evaluation. So recall alone does not show that something was lost: scattered samples have large balls. The **precision**, the same measure with the roles exchanged, shows how scattered they are: <!--r:few_steps.quality.student.1.precision.mean|.0%-->74%<!--/--> for the student in one evaluation, <!--r:few_steps.real.precision|.0%-->91%<!--/--> for real pictures.
+# And what is lost? Recall falls from <!--r:few_steps.quality.student.1.recall.mean|.0%-->92%<!--/--> with one evaluation to <!--r:few_steps.quality.student.8.recall.mean|.0%-->88%<!--/--> with eight. But real pictures, taken in place of the samples, reach <!--r:few_steps.real.recall|.0%-->89%<!--/--> (in one split), fewer than the student in one evaluation. So recall alone does not show that something was lost: scattered samples have large balls. The **precision**, the same measure with the roles exchanged, is the share of samples near a real picture: <!--r:few_steps.quality.student.1.precision.mean|.0%-->74%<!--/--> for the student in one evaluation, <!--r:few_steps.real.precision|.0%-->91%<!--/--> for real pictures.
 #
-# The **diversity** in the last column is the distance of two digits of a class, pixel by pixel (notebook 06). It is <!--r:few_steps.quality.student.1.diversity.mean|.2f-->0.57<!--/--> in one evaluation, <!--r:few_steps.quality.student.8.diversity.mean|.2f-->0.62<!--/--> in eight, and <!--r:few_steps.quality.ddim.50.diversity.mean|.2f-->0.63<!--/--> for the walk. So in one step the digits of a class are nearer to each other. In part this may be because their strokes are greyer, which also makes pixels differ less. (For real pictures we have not measured it here.) No class has gone missing: with one evaluation the smallest has <!--r:few_steps.quality.student.1.smallest_class.mean|.1%-->7.6%<!--/--> of all digits, with the walk <!--r:few_steps.quality.ddim.50.smallest_class.mean|.1%-->8.1%<!--/-->.
+# The **diversity** in the last column is the distance of two digits of a class, pixel by pixel (notebook 06). It is <!--r:few_steps.quality.student.1.diversity.mean|.2f-->0.57<!--/--> in one evaluation, <!--r:few_steps.quality.student.8.diversity.mean|.2f-->0.62<!--/--> in eight, and <!--r:few_steps.quality.ddim.50.diversity.mean|.2f-->0.63<!--/--> for the walk. So in one step the digits of a class are nearer to each other. In part this may be because their strokes are greyer, which also makes pixels differ less. No class has gone missing: with one evaluation the smallest has <!--r:few_steps.quality.student.1.smallest_class.mean|.1%-->7.6%<!--/--> of all digits, with the walk <!--r:few_steps.quality.ddim.50.smallest_class.mean|.1%-->8.1%<!--/-->.
 #
 # Now the same beside the samplers of notebook 05, over the number of evaluations.
 # <!--slide 3 min
@@ -1062,7 +1062,7 @@ alt = "Distance and share read with confidence over evaluations. The student's c
 show.figure(fig, alt + "ahead of the samplers of notebook 05, whose curves begin at four.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# The black curve begins at one evaluation, where the samplers of 05 draw a blur, and at four its distance lies between those of the best of them with 20 and with 50. In legibility it is then level with the best of them with 50: the difference is smaller than the spread. Its guided teacher, the star, is more legible than all of them. The comparison is fair in evaluations only: the student had a training of its own and a better teacher.
+# The black curve begins at one evaluation, where the samplers of 05 draw a blur, and at four its distance lies between those of the best of them with 20 and with 50. In legibility it is then level with the best of them with 50: the difference is smaller than the spread. Its guided teacher, the star, is about as legible as the student with eight, and more than the samplers of 05. The comparison is fair in evaluations only: the student had a training of its own and a better teacher.
 #
 # Here are the same eight noises in 1, 2, 4 and 8 evaluations. Follow a column from top to bottom. When does it become another digit?
 
@@ -1074,11 +1074,11 @@ show.rows(rows, alt + "and some columns become another digit.", title="The same 
 # %% [markdown] exercise_text="10.10" slideshow={"slide_type": "slide"}
 # In most columns the strokes get cleaner from row to row, though not in every one. Most columns keep their digit for two evaluations, fewer for four, and in the last row hardly one is the digit of the first.
 #
-# And the time? In distance and in legibility, one evaluation of the student is about where DDIM is at 15. The evaluations are what counts, as both networks have the same architecture. In seconds: on two cores that do nothing else, the fastest of 20 runs of 64 digits in one evaluation took <!--r:few_steps.seconds.bf16.1|.2f-->0.04<!--/--> s.
+# And the time? In distance and in legibility, one evaluation of the student is about where DDIM is at 15. Both networks have the same architecture, so the time depends on the number of evaluations. In seconds: on two cores that do nothing else, the fastest of 20 runs of 64 digits in one evaluation took <!--r:few_steps.seconds.bf16.1|.2f-->0.04<!--/--> s.
 #
 # ## 10. Which line is wrong?
 #
-# A student learns from its own answers. So a small loss can mean two things: it is right, or it has made its target easy. The loss alone does not tell a mistake. Below is one training step, for pictures. One line is wrong. Which one it is depends on your seed.
+# A student learns from its own answers. So a small loss can mean two things: it is right, or it has made its target easy. You cannot find a mistake from the loss alone. Below is one training step, for pictures. One line is wrong. Which one it is depends on your seed.
 #
 # `model` is the network of notebook 04, at the moment when the student is still equal to its teacher, `f` is `end_of_path`, and `teacher_step(model, x, t, r, schedule)` makes one DDIM step from `x` at level `t` to level `r`, without a gradient. `draw()` gives standard normal noise, a new one each time it is called. The pictures show $x_t$, $x_r$, the target, and the student's answer.
 #
@@ -1192,7 +1192,7 @@ alt = "Median distance from the end of the path over the noise level: the teache
 show.figure(fig, alt + "at high noise and comes near only at the end; the student's is near all the way.")
 
 # %% [markdown] tags=["optional"] slideshow={"slide_type": "skip"}
-# The teacher's estimate is an average until late, so it finds the end only when little noise is left. The student knows it all the way up, a little less well at the top. At the lowest levels, below about 100, it is no better than the teacher's estimate.
+# The teacher's estimate is an average until late, so it finds the end only when little noise is left. The student knows it all the way up, a little less well at the top. (The curves are medians; some of its points lie far off.) At the lowest levels, below about 100, it is no better than the teacher's estimate.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## What we learned

@@ -11,7 +11,7 @@
 #
 # So far our network has made pictures out of noise. In this notebook we give it a picture, and it changes it. You scribble a square, and it becomes a handwritten zero. Half of a digit is missing, or it is blurred, or only 49 numbers are left of it, and the network repairs it.
 #
-# We train nothing for this. The network is the one of notebook 04, and what we change is the walk back from noise. (Sections 6 and 8 also borrow other trained networks.) At the end we ask the question that such pictures rarely come with: is the repair *right*?
+# We train nothing for this. The network is the one of notebook 04, and what we change is the walk back from noise. (Sections 6 and 8 also borrow other trained networks.) At the end we check whether the repair is right.
 #
 # **What you will be able to do**
 # - turn a scribble into a digit, and say what the strength slider of an image program does;
@@ -96,7 +96,7 @@ show.rows({"scribbles": scribbles}, alt + "a heart", title="What would a network
 #
 # These are eight scribbles, made of straight lines. No person writes like that. Our network knows how people write, and we would like it to redraw each scribble as a digit that somebody might have written.
 #
-# Here is the idea of Meng et al. (2022), who call it **SDEdit**. A walk need not start from pure noise. Take the scribble and noise it up to some level $t$. The noise covers the small things first, such as the straight edges, and the large things last, such as where the lines run. Then walk down from this level $t$ as always. The network puts small things back, and since it knows only digits, it puts back those of digits.
+# Here is the idea of Meng et al. (2022), who call it **SDEdit**. A walk need not start from pure noise. Take the scribble and noise it up to some level $t$. The noise covers the small things first, such as the straight edges, and the large things last, such as where the lines run. Then walk down from this level $t$ as always. The network redraws the small details as they look in digits, because it was trained only on digits.
 #
 # Image programs call this *image to image*, and its slider *strength*: the share $t/T$ of the way up to pure noise.
 #
@@ -238,7 +238,7 @@ from helpers.sliders import sliders
 sliders(draw_redrawn, strength=(0.1, 1.0, 0.1), seed=(0, 1))
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Here the 7 has become a 2. Above, at this level, it stayed a 7: seed and steps (12 here, 15 there) are others. From about 0.7 on the scribble no longer decides alone: the noise has its say.
+# Here the 7 has become a 2. Above, at this level, it stayed a 7: seed and steps (12 here, 15 there) are others. At 0.7 the result depends on the noise as well as on the scribble.
 #
 # Draw your own scribble in the optional part at the end, or on the web page of the course, in your browser:
 #
@@ -268,7 +268,7 @@ sliders(draw_redrawn, strength=(0.1, 1.0, 0.1), seed=(0, 1))
 #
 # <details><summary>Hint</summary>
 #
-# At high noise the known pixel is hidden beneath its noise. What does the right pixel know then, and how is it told later?
+# At high noise the known pixel is hidden beneath its noise. What does the estimate of the right pixel depend on there, and what changes further down?
 #
 # </details>
 #
@@ -340,7 +340,7 @@ check.truth("11.2", "d" if high else "a" if not small else "c" if mended else "b
 #
 # Think of what the right pixel is told, and when. High up, the known pixel stands under so much noise that the right pixel begins its way without it. Further down the known pixel becomes clearer. By then the right pixel is already on its way to a value that was chosen without the left one. The network treats both as parts of one picture and settles in between. Smaller steps do not help: there are more of them, but each moves the right pixel less.
 #
-# In terms of notebook 06: the walk asks for the right pixel given a *noisy* left one. It should ask given the clean one. Section 4 adds the missing term. First we try what can be done without it.
+# In terms of notebook 06: the walk asks for the right pixel given a *noisy* left one. It should ask given the clean one. Section 4 adds an estimate of the missing term. First we try what can be done without it.
 #
 # ## 3. What if we do a step again?
 #
@@ -488,7 +488,7 @@ show.table(rows, header, f"{len(known)} repairs each")
 #
 # As we wrote it, putting back works only for single pixels. But suppose the picture is blurred: then no pixel is known, and there is nothing to put back. What we know is a **measurement** $y=A(x_0)$, where $A$ may blur, or shrink, or pick some pixels. To find $x_0$ from $y$ is called an **inverse problem**. There are many $x_0$ for one $y$. We want those that are digits.
 #
-# You have seen the way to combine two kinds of knowledge, in notebook 06: Bayes' rule, in gradients. At each level
+# Notebook 06 combined two kinds of knowledge by adding gradients, with Bayes' rule. At each level
 # $$\nabla_{x_t}\log p(x_t\mid y)=\nabla_{x_t}\log p(x_t)+\nabla_{x_t}\log p(y\mid x_t).$$
 # In words: the direction towards digits, plus the direction towards pictures that agree with what was measured. The first is the score, and the network knows it. For the second we need the probability of the measurement given a *noisy* picture. Chung et al. (2023) take the obvious guess for it: ask the network for its estimate $\hat x_0(x_t)$, and see how well this agrees with $y$. They call the method **diffusion posterior sampling**, or DPS.
 #
@@ -862,7 +862,7 @@ said, judged = ways["short cut, scale 1"]
 check.truth("11.6", "a" if judged > said - 0.08 else "b" if judged > 0.25 else "c")
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# The judge reads fewer digits of the short cut as asked than the guide does. But look at the pictures too: in all rows but the last some are no digits, and most of these are in the first. The judge took no part in the walk, so its count is nearer the truth.
+# The judge reads fewer digits of the short cut as asked than the guide does. But look at the pictures too: in all rows but the last some are no digits, and most of these are in the first. The judge took no part in the walk, so nobody aimed at its count.
 #
 # These are 30 digits from one seed. For `bend` we have also drawn <!--r:repair.classifier.samples|,-->500<!--/--> digits from each of two seeds, in walks of <!--r:repair.classifier.steps|d-->15<!--/--> steps. The judge reads <!--r:repair.classifier.scales.s_1.accuracy.mean|.0%-->75%<!--/--> as asked at scale 1 and <!--r:repair.classifier.scales.s_3.accuracy.mean|.0%-->87%<!--/--> at scale 3. The share that it reads with confidence hardly changes, from <!--r:repair.classifier.scales.s_1.confident.mean|.0%-->73%<!--/--> to <!--r:repair.classifier.scales.s_3.confident.mean|.0%-->74%<!--/-->. The 1 fails most often, like the broken one in the third row: of 100 ones asked for, the judge reads <!--r:repair.classifier.scales.s_3.confusion.1.1|d-->44<!--/--> at scale 3, and <!--r:repair.classifier.scales.s_3.confusion.7.7|d-->81<!--/--> of the sevens, the next worst class.
 #
@@ -870,7 +870,7 @@ check.truth("11.6", "a" if judged > said - 0.08 else "b" if judged > 0.25 else "
 #
 # The factor of `bend` cancels the fraction. So `bend` moves the estimate by the covariance times the gradient there, and pixels that belong together move together. The short cut puts 1 in its place. Each pixel then moves alone, and late in the walk, where the covariance goes to 0, it is pushed far harder. So scale 1 is not the same strength in both rows, and the table cannot say whether the harm comes from that.
 #
-# Classifier-free guidance, from notebook 06, gives the cleanest digits here. But it needs a network that was trained with labels. `bend` needs only the classifier, and you may exchange it tomorrow.
+# Classifier-free guidance, from notebook 06, gives the cleanest digits here. But it needs a network that was trained with labels. `bend` works with a network trained without labels, and you can replace the classifier without training the network again.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7. Is the repair right?
@@ -936,7 +936,7 @@ show.table(rows, header, "Share that is read rightly, and RMS a pixel from the t
 #
 # The nearest training digit is read rightly more often in four of five cases, and for the blur it is a tie. This is not quite fair to `bend`. Where half a digit fits two classes, a good draw has to be the less likely one now and then. So let the <!--r:repair.sizes.often|d-->16<!--/--> repairs of each half vote: the majority is right for <!--r:repair.damages.half.guided.vote|.0%-->90%<!--/--> with `bend`, and for <!--r:repair.damages.half.nearest.vote|.0%-->94%<!--/--> with the nearest digits.
 #
-# What the search gives back is somebody else's digit. For the blur, the 49 numbers and the pixels `bend` comes closer to the truth. For the half and the square it does not, since the network has to invent there as well. There the border tells them apart: for the half, the jump is <!--r:repair.damages.half.nearest.seam|.2f-->0.25<!--/--> for the nearest digits and <!--r:repair.damages.half.guided.seam|.2f-->0.18<!--/--> for `bend`, close to the true digits. Every report on repairs needs such a simple answer beside it, or it praises a network for what a search can do.
+# What the search gives back is somebody else's digit. For the blur, the 49 numbers and the pixels `bend` comes closer to the truth. For the half and the square it does not, since the network has to invent there as well. There the border tells them apart: for the half, the jump is <!--r:repair.damages.half.nearest.seam|.2f-->0.25<!--/--> for the nearest digits and <!--r:repair.damages.half.guided.seam|.2f-->0.18<!--/--> for `bend`, close to the true digits. Always report such a simple answer beside a repair. Without it you cannot see what the network adds.
 #
 # **Look** at one digit, drawn many times. The upper half is given, `bend` draws the lower one. These are the first eight of its 16 draws:
 
@@ -1078,7 +1078,7 @@ check.truth("11.8", round(true, 2))
 #
 # How far is a method from the diagonal? With $n_b$ statements in bin $b$, we call
 # $$\text{gap}=\frac{\sum_b n_b\,\lvert\text{said}_b-\text{true}_b\rvert}{\sum_b n_b}$$
-# its gap: the mean distance over all statements. With 100 digits even a calibrated method has one, also because shares of 0 make no statement. To see how large, we take the shares for true probabilities, and draw from them a true class and 16 repairs for each digit.
+# its gap: the mean distance over all statements. With 100 digits the gap of a calibrated method is not zero either: there are few statements, and classes that were never drawn are left out. To see how large, we simulate a calibrated method: we treat the shares as true probabilities, and draw one true class and 16 repairs for each digit from them.
 
 # %% tags=["hide-input"] slideshow={"slide_type": "skip"}
 def gap(shares, truth):
@@ -1191,7 +1191,7 @@ else:
 # - Going up again and repeating a step gives the unknown pixels time to follow. RePaint does this at every level.
 # - Bayes' rule moves the estimate of $x_0$ along the gradient of $\log p(y\mid\hat x_0)$. The gradient goes through the network, and so unknown pixels learn of the measurement in the same step.
 # - The same function repairs missing pixels, blur and enlarging, and with a classifier in place of the measurement it draws a class.
-# - What leads must not judge. The walk was pushed until this classifier agreed, so its agreement proves nothing. Another judge is better, and pictures must be looked at, too.
+# - A classifier that guided the walk must not score its result. The walk was pushed until this classifier agreed, so its agreement proves nothing. Another judge is better, and pictures must be looked at, too.
 # - A repair is one draw. The method's answer is the distribution of its draws, and a calibration table says what that is worth.
 #
 # `helpers/repair.py` holds what you have built here, as `fill_in`, `Measured` and `ByClassifier`.
@@ -1242,7 +1242,7 @@ else:
 # - begin in the middle: noise a picture to level $t$, walk down
 # - with replacement the known pixels come too late; going up again gives time
 # - Bayes' rule bends the estimate, and the gradient passes through the network
-# - what leads must not judge
+# - who guided the walk must not score it
 # - a repair is a draw; a calibration table says what the distribution is worth
 #
 # > A newspaper shows a "restored" photograph of a face. What would you ask?
