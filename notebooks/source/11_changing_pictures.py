@@ -871,6 +871,14 @@ check.truth("11.6", "a" if judged > said - 0.08 else "b" if judged > 0.25 else "
 # The factor of `bend` cancels the fraction. So `bend` moves the estimate by the covariance times the gradient there, and pixels that belong together move together. The short cut puts 1 in its place. Each pixel then moves alone, and late in the walk, where the covariance goes to 0, it is pushed far harder. So scale 1 is not the same strength in both rows, and the table cannot say whether the harm comes from that.
 #
 # Classifier-free guidance, from notebook 06, gives the cleanest digits here. But it needs a network that was trained with labels. `bend` works with a network trained without labels, and you can replace the classifier without training the network again.
+#
+# **Question.** Why must the classifier that leads not be the one that counts the successes?
+#
+# <details><summary>Answer</summary>
+#
+# Because the walk is led to whatever pleases it, whether or not that is a digit of the class. Its verdict is then part of the method and no measurement of it. The first row of the table shows that the two can be apart. An independent judge is better, and it does not replace looking at the pictures.
+#
+# </details>
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 7. Is the repair right?
