@@ -18,7 +18,7 @@ ROWS = {  # network, rule and its arguments
     "lab": ["fashion_lab", "ancestral", {}],
     "ddim": ["fashion_unet", "ddim", dict(steps=50)],
     "fresh": ["fashion_unet", "ddim", dict(steps=50, eta=1.0)],
-    "dpm": ["fashion_unet", "dpm", dict(steps=20)],
+    "dpm": ["fashion_unet", "dpm", dict(steps=50, eta=2.0)],
 }
 
 
