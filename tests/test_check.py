@@ -271,7 +271,7 @@ def interruptible():
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_threads_that_are_started_after_the_answer_are_stopped_too(monkeypatch):
-    monkeypatch.setattr(threading, "excepthook", lambda args: None)  # pytest's own may be hit by the stop, too
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)  # the stop may hit pytest's own
     f = write(
         "def f(x, t, noise):\n    import threading\n    def go(left=3):\n        try:\n"
         "            while True:\n                time.sleep(0.01)\n        finally:\n"
