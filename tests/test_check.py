@@ -286,8 +286,8 @@ def test_threads_that_are_started_after_the_answer_are_stopped_too(monkeypatch):
 def test_the_readers_own_interrupt_passes_and_stops_the_code(interruptible):
     f = write("def f(x, t, noise):\n    while True:\n        pass")
     before = set(threading.enumerate())
-    threading.Timer(0.2, _thread.interrupt_main).start()
     with pytest.raises(KeyboardInterrupt):
+        threading.Timer(0.2, _thread.interrupt_main).start()
         Check([MIX])("90.1", f)
     assert not any(t.name == "exercise" for t in set(threading.enumerate()) - before)
 
