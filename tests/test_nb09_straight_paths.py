@@ -17,6 +17,7 @@ from helpers.models import PointMLP
 from helpers.sampling import ddim, dpm_solver, last, reverse
 from helpers.schedule import Schedule, cosine, linear
 from helpers.training import denoising_loss
+from notebook_code import results_of
 
 SOURCE = Path(__file__).resolve().parents[1] / "notebooks" / "source" / "09_straight_paths.py"
 GIVEN = (
@@ -346,10 +347,7 @@ def test_euler_on_the_line_is_ddim_at_the_same_ratios(opened):
 
 @pytest.fixture(scope="module")
 def results():
-    path = SOURCE.parents[2] / "data" / "results" / "straight.json"
-    if not path.exists():
-        pytest.skip("data/results/straight.json is not there: make train")
-    return json.loads(path.read_text(encoding="utf-8"))["variants"]
+    return results_of("straight")["variants"]
 
 
 def score(results, variant, rule, n):

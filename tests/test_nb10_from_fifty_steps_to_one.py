@@ -1,6 +1,5 @@
 """Notebook 10: what it builds in the open agrees with helpers, with autograd and with what the text says."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from helpers.exercises import decide, exercises, mine, patches
 from helpers.models import PointMLP, UNet
 from helpers.sampling import Rule, last, reverse, spaced
 from helpers.schedule import cosine, linear
+from notebook_code import results_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "notebooks" / "source" / "10_from_fifty_steps_to_one.py"
@@ -35,13 +35,6 @@ def opened():
         if parsed.kind in ("write", "break"):
             exec(parsed.source or parsed.solution, names)
     return names
-
-
-def saved(name):
-    path = ROOT / "data" / "results" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"data/results/{name}.json is not there: make train")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def small_network(seed=0):
@@ -262,7 +255,7 @@ def test_a_broken_pair_has_the_same_marginals(opened, schedule):
 
 def test_what_the_text_says_of_the_student_holds():
     """Section 9: better with four leaps than with one, far better than the same leaps untrained."""
-    found = saved("few_steps")
+    found = results_of("few_steps")
     quality, agree, guided = found["quality"], found["agree"], found["quality"]["guided"]["24"]
     one, four = (quality["student"][n] for n in ("1", "4"))
     assert four["distance"]["mean"] < one["distance"]["mean"]
@@ -273,7 +266,7 @@ def test_what_the_text_says_of_the_student_holds():
     assert reach[1] < found["real"]["recall"] < reach[0]  # so recall alone shows no loss
     variety = [quality["student"][n]["diversity"]["mean"] for n in ("1", "2", "4", "8")]
     assert variety == sorted(variety) and variety[-1] < quality["ddim"]["50"]["diversity"]["mean"]
-    walks = saved("samplers")["quality"]
+    walks = results_of("samplers")["quality"]
     rows = [row["confident"] for name in ("ddim", "dpm", "fresh") for row in walks[name].values()]
     best = max(rows, key=lambda row: row["mean"])
     assert best == walks["fresh"]["50"]["confident"]  # level with the best of them
@@ -292,6 +285,6 @@ def test_what_the_text_says_of_the_student_holds():
 
 def test_the_goals_of_the_student():
     """Four steps within 1.5 times the distance of fifty; one step at least 75 % confident."""
-    quality = saved("few_steps")["quality"]
+    quality = results_of("few_steps")["quality"]
     assert quality["student"]["4"]["distance"]["mean"] <= 1.5 * quality["ddim"]["50"]["distance"]["mean"]
     assert quality["student"]["1"]["confident"]["mean"] >= 0.75
