@@ -9,15 +9,14 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from builder.source import exercises as cells_of
 from builder.source import read_source
 from helpers import data, flow, metrics
-from helpers.exercises import decide, exercises, mine, nb09, patches
+from helpers.exercises import decide, exercises, nb09, patches
 from helpers.models import PointMLP
 from helpers.sampling import ddim, dpm_solver, last, reverse
 from helpers.schedule import Schedule, cosine, linear
 from helpers.training import denoising_loss
-from notebook_code import results_of
+from notebook_code import results_of, run_tasks
 
 SOURCE = Path(__file__).resolve().parents[1] / "notebooks" / "source" / "09_straight_paths.py"
 GIVEN = (
@@ -37,11 +36,9 @@ GIVEN += ("ask_exactly", "rule_of", "bend")
 def opened():
     """The functions that the notebook's tasks and its given cells define."""
     cells = read_source(SOURCE)
-    names = dict(torch=torch, math=math, my=mine.references(), choose=lambda read, smoke: read, T=1000)
+    names = dict(torch=torch, math=math, choose=lambda read, smoke: read, T=1000)
     names |= dict(euler=flow.euler, midpoint=flow.midpoint, heun=flow.heun, chain=linear(1000))
-    for parsed in cells_of(cells).values():
-        if parsed.kind in ("write", "break"):
-            exec(parsed.source or parsed.solution, names)
+    names = run_tasks(SOURCE, **names)
     for cell in (c for c in cells if c.cell_type == "code" and "exercise" not in c.metadata):
         made = [node for node in ast.parse(cell.source).body if defines(node)]
         exec(compile(ast.Module(made, []), "<given>", "exec"), names)

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from helpers import few_steps
-from helpers.exercises import decide, exercises, mine, patches
+from helpers.exercises import decide, exercises, patches
 from helpers.models import PointMLP, UNet
 from helpers.sampling import Rule, last, reverse, spaced
 from helpers.schedule import cosine, linear
-from notebook_code import results_of
+from notebook_code import results_of, run_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "notebooks" / "source" / "10_from_fifty_steps_to_one.py"
@@ -19,21 +19,18 @@ SOURCE = ROOT / "notebooks" / "source" / "10_from_fifty_steps_to_one.py"
 @pytest.fixture(scope="module")
 def opened():
     """The functions that the notebook's write and break cells and its given cells define."""
-    from builder.source import exercises as cells_of
     from builder.source import read_source
     from helpers.models import timestep_embedding
 
     cells = read_source(SOURCE)
-    names = dict(torch=torch, my=mine.references(), PointMLP=PointMLP, timestep_embedding=timestep_embedding)
+    names = dict(torch=torch, PointMLP=PointMLP, timestep_embedding=timestep_embedding)
     names["silu"] = torch.nn.functional.silu
+    names = run_tasks(SOURCE, **names)
     for cell in cells:
         if cell.cell_type == "code" and cell.source.startswith("def end_of_path"):
             exec(cell.source, names)
         if cell.cell_type == "code" and "class MeanVelocity" in cell.source:
             exec(cell.source, names)
-    for parsed in cells_of(cells).values():
-        if parsed.kind in ("write", "break"):
-            exec(parsed.source or parsed.solution, names)
     return names
 
 

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from builder.course import Course
-from builder.source import exercises as cells_of
 from builder.source import read_source
-from helpers.exercises import decide, exercises, mine, patches
+from helpers.exercises import decide, exercises, patches
 from helpers.models import UNet
 from helpers.repair import ByClassifier, Measured, fill_in
 from helpers.sampling import Rule, ddim, last, reverse
 from helpers.schedule import cosine, linear
+from notebook_code import run_tasks
 
 COURSE = Course(Path(__file__).resolve().parents[1])
 GIVEN = ("class TwoPixels", "def estimate", "class Bent", "guide, judge", "def draw_strokes", "some = ")
@@ -37,11 +37,9 @@ class Toy(UNet):
 def opened():
     """The functions that the notebook's write and break cells and its given cells define."""
     cells = read_source(COURSE.source_paths("11")[0])
-    names = {"torch": torch, "F": F, "my": mine.references(), "Rule": Rule, "ddim": ddim}
+    names = {"torch": torch, "F": F, "Rule": Rule, "ddim": ddim}
     names |= {"schedule": cosine(1000), "model": Toy()}
-    for parsed in cells_of(cells).values():
-        if parsed.kind in ("write", "break"):
-            exec(parsed.source or parsed.solution, names)
+    names = run_tasks(COURSE.source_paths("11")[0], **names)
     for start in (*GIVEN, "def repeat"):
         [source] = [c.source for c in cells if c.cell_type == "code" and c.source.startswith(start)]
         nodes = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
