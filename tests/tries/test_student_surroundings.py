@@ -109,12 +109,12 @@ CHANGED = [
     ),
     (
         "an exercise's mistakes",
-        "from helpers.exercises import nb01\nfor e in nb01.EXERCISES: e.mistakes.clear()",
+        "from helpers.exercises import nb01\nfor e in nb01.EXERCISES: getattr(e, 'mistakes', []).clear()",
     ),
     (
         "a mistake's words",
         "from helpers.exercises import nb01\nfor e in nb01.EXERCISES:\n"
-        "    for m in e.mistakes: object.__setattr__(m, 'message', 3)",
+        "    for m in getattr(e, 'mistakes', []): object.__setattr__(m, 'message', 3)",
     ),
     (
         "the tolerance of its own exercise",
