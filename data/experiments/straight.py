@@ -16,7 +16,7 @@ from data.experiments.runner import Experiment
 from helpers import checkpoints, data, metrics
 from helpers.flow import euler, heun, logit_normal, midpoint, straight
 from helpers.models import UNet, parameter_count
-from helpers.sampling import ddim, dpm_solver
+from helpers.sampling import Rule, ddim, dpm_solver
 from helpers.schedule import Schedule, cosine
 from helpers.training import Run, train
 
@@ -287,4 +287,48 @@ class StraightMnist(MnistFlow):
             yield min(shifted) > 0, f"a shift of 3 is nearer in {n} evaluations, with every seed"
 
 
-EXPERIMENTS = [Straight(), MnistFlow(), StraightMnist()]
+def stop_as(other: Schedule, path: Schedule, n: int) -> list[int]:
+    """The levels of `path` nearest to the noise-to-signal ratios r of n even levels of `other`.
+
+    Compared by s = r / (1 + r), which is finite for pure noise.
+    """
+    s, there = (1 / (1 + each.snr.double().sqrt()) for each in (path, other))
+    return [int((s - there[round(other.T * (1 - i / n))]).abs().argmin()) for i in range(n)]
+
+
+class FlowStops(Experiment):
+    """Notebook 09: the flow of MNIST, made to stop at the noise levels of DDIM on the circle."""
+
+    name, hours, needs = "flow_stops", 0.1, ("judges", "mnist_flow", "straight_mnist")
+    makes = ("results/flow_stops.json",)
+    settings = dict(seeds=[0, 1, 2], evaluations=[4, 8], samples=1000, few_images=None)
+    quick = dict(seeds=[0], evaluations=[4], samples=70, few_images=400)
+
+    def list_jobs(self, s):
+        return cross({str(n): dict(n=n) for n in s["evaluations"]}, s["seeds"])
+
+    def measure(self, work, seed, n):
+        """Scores of Euler's steps at these stops, from the noise that straight_mnist draws from."""
+        s, model = work.settings, checkpoints.load_model("mnist_flow").requires_grad_(False)
+        path, circle = (PATHS[name](model.recipe["T"]) for name in ("straight", "cosine"))
+        rule = Rule("at the circle's stops", lambda T: stop_as(circle, path, n), euler(n).move)
+        images = draw(model, path, rule, noise(s["samples"], seed), 1000 * (seed + 1), bf16=True)
+        return judge(images, "mnist", s["few_images"])
+
+    def assemble(self, work, done):
+        """{"evaluations": {n: figures over the seeds}}."""
+        rows = {n: figures(runs, SCORES) for n, runs in group(done, work.settings["seeds"]).items()}
+        work.save_results(dict(samples=work.settings["samples"], evaluations=rows))
+
+    def bounds(self, found):
+        """What notebook 09 says: with DDIM's stops it is further than with its own, and nearer than DDIM."""
+        rows = checkpoints.load_results("straight_mnist")["variants"]
+        own, ddim = (
+            rows[v]["rules"][rule]["4"]["distance"]["values"]
+            for v, rule in (("flow", "euler"), ("v_cosine", "ddim"))
+        )
+        here = found["evaluations"]["4"]["distance"]["values"]
+        yield all(a < b < c for a, b, c in zip(own, here, ddim, strict=True)), "between the two, every seed"
+
+
+EXPERIMENTS = [Straight(), MnistFlow(), StraightMnist(), FlowStops()]
