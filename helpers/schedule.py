@@ -43,7 +43,9 @@ def _levels(t: Tensor | int, lowest: int, highest: int) -> Tensor:
     """t as a CPU tensor. Raises TypeError for fractions, ValueError for levels outside lowest .. highest."""
     t = torch.as_tensor(t).cpu()
     if t.dtype.is_floating_point or t.dtype == torch.bool:
-        raise TypeError("t must be an integer level (torch.int64), not a fraction of T")
+        got = f"{str(t.dtype).removeprefix('torch.')} of shape {tuple(t.shape)}"
+        ask = "are the arguments in another order, or is t divided by T?"
+        raise TypeError(f"t must hold whole levels (int64), got {got}: {ask}")
     if t.numel() and (int(t.min()) < lowest or int(t.max()) > highest):
         clean = "" if lowest else " (0 is the clean data)"
         got = f"{int(t.min())} .. {int(t.max())}"

@@ -478,6 +478,28 @@ def test_a_drawing_becomes_the_data(open_page, pointer):
 
 
 @needs_browser
+def test_an_empty_sheet_is_empty(open_page):
+    with open_page(POINTS.format("data-data='moons'")) as tab:
+        tab.wait_for_function(f"{STAGE}.t > 0 && {STAGE}.t < 900 && {STAGE}.frames > 40", timeout=20_000)
+        tab.get_by_role("radio", name="Draw your own").check(force=True)
+        tab.wait_for_timeout(300)
+        assert tab.evaluate(f"{STAGE}.t") == 0 and inked(tab) == 0
+        assert "0 of 1,000" in tab.inner_text(".live-bar") and tab.inner_text(".live-where") == ""
+        walks = [tab.get_by_role("button", name=name) for name in ("Play", "Step", "New noise")]
+        walks.append(tab.get_by_role("slider", name="Noise level"))
+        assert all(one.is_disabled() for one in walks)
+        box = tab.locator(".live-canvas").bounding_box()
+        tab.mouse.move(box["x"] + 300, box["y"] + 100)
+        tab.mouse.down()
+        tab.mouse.move(box["x"] + 500, box["y"] + 150, steps=5)
+        tab.mouse.up()
+        tab.wait_for_function(f"{STAGE}.data && {STAGE}.playing")
+        assert all(one.is_enabled() for one in walks[1:])
+        tab.get_by_role("button", name="Clear the drawing").click()
+        assert walks[1].is_disabled() and tab.evaluate(f"{STAGE}.t") == 0
+
+
+@needs_browser
 def test_every_control_has_a_label_and_a_line_of_explanation(open_page):
     with open_page(POINTS.format("data-autoplay='no'") + "<div data-live='mistakes'></div>") as tab:
         tab.click("summary")
@@ -509,6 +531,22 @@ def test_a_network_trains_on_the_page(open_page):
         assert tab.evaluate(f"{STAGE}.settings.denoiser") == "learned"
         tab.get_by_text("Spiral").click()  # for which there is none
         assert tab.evaluate(f"{STAGE}.settings.denoiser") == "exact"
+
+
+@needs_browser
+def test_a_mistake_is_seen_at_the_end_too(open_page):
+    """Where no point is left in the picture, or all lie on each other, words say so."""
+    place = "document.querySelector('[data-live=mistakes]')"
+    with open_page("<div data-live='mistakes'></div>", reduced_motion="reduce") as tab:
+        assert tab.locator(".live-key").inner_text().startswith("the data")
+        tab.wait_for_function(f"{place}.dataset.done", timeout=60_000)
+        wrong, right = tab.locator(".live-wrong .live-note"), tab.locator(".live-right .live-note")
+        shown = int(re.match(r"(\d+) of 500 points have left the picture", wrong.inner_text())[1])
+        assert 0 < shown < 250, "of the first mistake most points are seen"
+        for key, said in (("alphaBar", "500 of 500 points have left"), ("noNoise", "in one place")):
+            tab.get_by_label("One line is wrong").select_option(key)
+            tab.wait_for_function(f"{place}.dataset.done === '{key}'", timeout=60_000)
+            assert said in wrong.inner_text() and right.inner_text() == ""
 
 
 @needs_browser

@@ -13,7 +13,7 @@ from scipy.integrate import quad
 
 from builder.source import read_source
 from helpers import checkpoints, data, metrics
-from helpers.exercises import nb02
+from helpers.exercises import decide, nb01, nb02, patches
 from helpers.models import PointMLP, timestep_embedding
 from helpers.sampling import Rule, ancestral, ddim, last, reverse
 from helpers.schedule import cosine, linear
@@ -225,3 +225,12 @@ def test_saved_notebook_reaches_its_targets():
     )
     score, floor = map(float, re.search(r"moons +([\d.]+) +([\d.]+)", tables).groups())
     assert share >= 93 and 2 / 3 <= low <= high <= 4 / 3 and score <= 2 * floor
+
+
+def test_the_jump_without_schedule_is_told_its_name_here():
+    """2.3 by somebody who calls the function of 1.5; in 1.5 itself the name means nothing else."""
+    code = "def {}(*args):\n    return q_sample(*args[1:4])\n".format
+    tasks = {task.id: task for task in (*nb02.EXERCISES, *nb01.EXERCISES)}
+    for id, name, told in (("2.3", "simple_loss", True), ("1.9", "predict_x0", False)):
+        verdict = decide(tasks[id], patches.run(code(name), f"<{id}>", {})[name])
+        assert verdict.state == "crashed" and ("`schedule.q_sample(x0, t, noise)`" in verdict.message) == told

@@ -113,9 +113,26 @@ def test_the_four_places_by_hand(built):
     """3.2: rows 1 and 2 as the text works them, rows 3 and 4 as they are asked for."""
     q, k, v = (x[0, 0] for x in nb03.make_attention_cases()[2])
     mixed, weights = built["attention"](q, k, v)
-    rows = [[0.71, 0.10, 0.10, 0.10], [0.44, 0.44, 0.06, 0.06], [0.25] * 4, [0.02, 0.95, 0.02, 0.02]]
+    rows = [[0.71, 0.10, 0.10, 0.10], [0.44, 0.44, 0.06, 0.06], [0.25] * 4, [0.04, 0.87, 0.04, 0.04]]
     assert torch.allclose(weights, torch.tensor(rows), atol=0.006)
     assert torch.allclose(mixed[:3, 0], torch.tensor([1.58, 1.74, 2.5]), atol=0.005)
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ((0.04, 0.87, 0.04, 0.04), ""),
+        ((0.0025, 0.9926, 0.0025, 0.0025), "not divided"),
+        ((0, 3, 0, 0), "scores for weights"),
+        ((1, 20.1, 1, 1), "not shared out"),
+        ((1, 403.4, 1, 1), "not shared out"),
+    ],
+)
+def test_the_fourth_place_tells_divided_from_undivided(row, name):
+    """3.2."""
+    [task] = [task for task in nb03.EXERCISES if task.id == "3.2"]
+    truth = ((0.25,) * 4, (0.0433, 0.8701, 0.0433, 0.0433), 2.5)
+    assert task.judge(((0.25,) * 4, row, 2.5), truth)[:2] == ("off" if name else "right", name)
 
 
 @pytest.mark.parametrize("schedule", [cosine(1000), linear(100)])

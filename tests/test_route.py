@@ -73,6 +73,6 @@ def test_minutes_of_the_evening_add_up():
     text = START.read_text(encoding="utf-8")
     table = text.split("# ### One evening")[1].split("#\n# At the end")[0]
     minutes = [int(m) for m in re.findall(r"\| (\d+) \|\n", table)]
-    assert sum(minutes) == 150 and "two and a half hours" in table.lower()
+    assert sum(minutes) == 180 and "about three hours" in table.lower()
     known = {id for path in COURSE.source_paths() for id in exercises(read_source(path))}
     assert {id for ids in evening().values() for id in ids} <= known

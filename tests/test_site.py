@@ -183,6 +183,24 @@ def test_a_gif_leads_to_itself_large_and_a_small_picture_in_a_verdict_does_not(t
     assert (tmp_path / "extra" / place).read_bytes() == b"ABC"
 
 
+def test_set_up_cells_that_follow_each_other_share_a_fold(tmp_path):
+    folded = [new_code_cell(code, metadata={"tags": ["setup"]}) for code in ("a = 1", "b = 2")]
+    open_one = new_code_cell("c = 3")
+    cells = [site._page_cell(cell, NAMES[1], tmp_path) for cell in (*folded, open_one, folded[0])]
+    assert [cell.source for cell in site._one_set_up(cells)] == ["a = 1\n\nb = 2", "c = 3", "a = 1"]
+
+
+def test_a_page_leads_from_its_top_to_its_demo_or_else_to_its_first_slider():
+    def cells(*demos):
+        return [new_markdown_cell(f'Words.\n\n<div class="live" data-live="{demo}"></div>') for demo in demos]
+
+    page = cells("slider", "points", "points")
+    assert site._play(page) == '<a class="play" href="#play">Play with it: points that walk home</a>'
+    assert ['id="play"' in cell.source for cell in page] == [False, True, False]
+    assert "slider" in site._play(page := cells("slider")) and 'id="play"' in page[0].source
+    assert site._play(cells()) == "" and set(site.PLAY) == set(site.SCRIPTS) - {"terms"}
+
+
 SHOWN = [("", "the solution"), ("predict", "what the course guessed"), ("answer", "the wrong line")]
 
 
@@ -399,7 +417,8 @@ def test_a_notebooks_page_shows_what_is_saved(folder, name):
         if image["src"].endswith(".gif"):
             assert Image.open(folder / image["src"]).n_frames > 10
     hidden = [c for c in notebook.cells if c.metadata.get("jupyter", {}).get("source_hidden")]
-    assert html.count("Show the code") + html.count("Show the set-up") == len(hidden) > 0
+    assert html.count("Show the set-up") == 1, "the two cells of the set-up share a fold"
+    assert html.count("Show the code") + 2 == len(hidden) > 2
     answers = sum("</details>" in cell.source and cell.source.count("<details>") for cell in notebook.cells)
     assert page.counts["details"] >= answers + len(hidden)
     assert "data:image" not in html and "<!--live" not in html and "<!--r:" not in html
@@ -626,6 +645,44 @@ def test_code_that_goes_on_to_the_right_says_so(visitor):
     page.locator(".highlight.more > pre").first.evaluate("(el) => { el.scrollLeft = el.scrollWidth; }")
     page.wait_for_function(f"() => document.querySelectorAll('.highlight.more').length === {before - 1}")
     assert page.evaluate("() => document.querySelectorAll('ul.options > li').length") > 3
+
+
+MIDDLES = """() => {
+  const middle = (el) => { const box = el.getBoundingClientRect(); return (box.left + box.right) / 2; };
+  const all = (kind) => [...document.querySelectorAll(`article section > ${kind}`)];
+  const text = all('p').reduce((a, b) => a.clientWidth > b.clientWidth ? a : b);
+  return all('div.math').filter((el) => el.clientWidth <= text.clientWidth)
+    .map((el) => Math.abs(middle(el.querySelector('svg')) - middle(text)));
+}"""
+
+
+@browser.needs_browser
+def test_formulas_stand_in_the_middle_of_the_text(visitor):
+    page = visitor(NAMES[2], 1440)
+    page.wait_for_function(TYPESET)
+    found = page.evaluate(MIDDLES)
+    assert len(found) > 5 and max(found) < 2, found
+
+
+@browser.needs_browser
+def test_on_a_phone_a_formula_that_goes_on_says_so_and_a_figure_can_be_enlarged(visitor):
+    page = visitor(NAMES[2], 390)
+    formula = page.locator("section > div.math > mjx-container.more[tabindex]").first
+    formula.wait_for()
+    assert "gradient" in formula.evaluate("(el) => getComputedStyle(el).maskImage")
+    formula.evaluate("(el) => { el.scrollLeft = el.scrollWidth; el.id = 'seen'; }")
+    page.wait_for_function("() => !document.getElementById('seen').classList.contains('more')")
+    word = page.locator("a.enlarge").first.evaluate("(el) => getComputedStyle(el, '::after').content")
+    assert word == '"Enlarge"'
+
+
+@browser.needs_browser
+def test_a_formula_in_a_line_is_no_stop_of_the_keyboard_unless_it_scrolls(visitor):
+    page = visitor(NAMES[2])
+    page.wait_for_function(TYPESET)
+    page.wait_for_function("() => document.querySelector('.kept')")
+    page.wait_for_timeout(200)
+    assert page.locator("mjx-container[tabindex='0']:not([display])").count() == 0
 
 
 @browser.needs_browser

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,7 +41,7 @@ def toy(t=2, kind="low", seed=0):
     show.figure(paint(STEP * t + (125 if kind == "high" else 0)), f"grey, t = {t}, {kind}, {seed}")
 
 
-CONTROLS = {"t": (0, 4), "kind": ["low", "high"]}
+CONTROLS = {"t": (0, 5), "kind": ["low", "high"]}
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +63,12 @@ def read(folder, name="09_toy"):
 
 def test_every_combination_has_its_frame(folder):
     told, sheet = read(folder)
-    assert [control["values"] for control in told["controls"]] == [["0", "1", "2", "3", "4"], ["low", "high"]]
+    assert [control["values"] for control in told["controls"]] == [[*"012345"], ["low", "high"]]
     assert [control["start"] for control in told["controls"]] == [2, 0]
     assert [control["kind"] for control in told["controls"]] == ["slider", "choice"]
-    assert len(told["alts"]) == 10 and told["alts"][5] == "grey, t = 2, high, 0"
-    assert sheet.size == (told["width"], 10 * told["height"]) and told["width"] <= recording.WIDTH
-    for i in range(10):
+    assert len(told["alts"]) == 12 and told["alts"][5] == "grey, t = 2, high, 0"
+    assert sheet.size == (told["width"], 12 * told["height"]) and told["width"] <= recording.WIDTH
+    for i in range(12):
         grey = sheet.getpixel((told["width"] // 2, int((i + 0.5) * told["height"])))
         assert abs(grey - (STEP * (i // 2) + 125 * (i % 2))) < 6
 
@@ -130,9 +131,9 @@ def test_three_controls_stay_within_the_frames():
 
 
 def test_positions_may_be_chosen_in_a_file(tmp_path):
-    (tmp_path / "positions.json").write_text('{"09_toy": {"t": [0, 4]}}')
+    (tmp_path / "positions.json").write_text('{"09_toy": {"t": [0, 5]}}')
     told = recording.record(toy, CONTROLS, str(tmp_path / "09"))
-    assert told["controls"][0]["values"] == ["0", "2", "4"], "and the value where it starts"
+    assert told["controls"][0]["values"] == ["0", "2", "5"], "and the value where it starts"
 
 
 def two(t=0):
@@ -362,13 +363,13 @@ def test_by_keyboard_every_frame_is_reached(shown, tmp_path):
         page.keyboard.press("Tab")
         t = page.get_by_label("t", exact=True)
         assert t.evaluate("(input) => input === document.activeElement")
-        for key, at in (("ArrowRight", 3), ("ArrowLeft", 2), ("Home", 0), ("End", 4)):
+        for key, at in (("ArrowRight", 3), ("ArrowLeft", 2), ("Home", 0), ("End", 5)):
             page.keyboard.press(key)
             assert is_at(page, at, "low"), key
             assert t.get_attribute("aria-valuetext") == page.locator("output").inner_text() == str(at)
         page.keyboard.press("Tab")
         page.keyboard.press("ArrowDown")
-        assert is_at(page, 4, "high")
+        assert is_at(page, 5, "high")
         assert not page.errors, page.errors
 
 
@@ -390,9 +391,27 @@ def test_by_touch_on_a_phone(shown, tmp_path):
             touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y}]})
         touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         page.wait_for_timeout(100)
-        assert is_at(page, 4, "low")
+        assert is_at(page, 5, "low")
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide == 0, "the page scrolls sideways"
+        assert not page.errors, page.errors
+
+
+@browser.needs_browser
+@pytest.mark.parametrize(("last", "tag"), [(2, "select"), (4, "select"), (5, "input")])
+def test_a_few_stops_are_a_list_and_more_have_ticks(last, tag, folder, shown, tmp_path):
+    told = {"name": "t", "kind": "slider", "values": [str(t) for t in range(last + 1)], "start": 1}
+    data = json.dumps({"controls": [told], "alts": [f"grey, t = {t}, low, 0" for t in range(last + 1)]})
+    path = tmp_path / "page.html"
+    path.write_text(re.sub(r'(?<=/json">).*(?=</script>)', data, path.read_text(encoding="utf-8")))
+    with browser.page(tmp_path / "profile", 1280, 720) as page:
+        page.goto(shown)
+        control = page.get_by_label("t", exact=True)
+        assert control.evaluate("(el) => el.localName") == tag and control.input_value() == "1"
+        assert page.locator("datalist > option").count() == (last + 1 if tag == "input" else 0)
+        control.focus()
+        page.keyboard.press("ArrowDown" if tag == "select" else "ArrowRight")
+        assert page.locator("img").get_attribute("alt") == "grey, t = 2, low, 0"
         assert not page.errors, page.errors
 
 

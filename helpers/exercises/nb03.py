@@ -33,7 +33,7 @@ def make_attention_cases():
     """Queries of some size, so that a wrong scale shows; and the four places of 3.2."""
     draw = make_draw(1)
     cases = [[draw(*shape) for _ in "qkv"] for shape in ((2, 3, 6, 4), (1, 2, 5, 16))]
-    q = torch.tensor([[2.0, 0, 0, 0], [2, 2, 0, 0], [0, 0, 0, 0], [0, 4, 0, 0]])
+    q = torch.tensor([[2.0, 0, 0, 0], [2, 2, 0, 0], [0, 0, 0, 0], [0, 3, 0, 0]])
     v = torch.arange(1.0, 5)[:, None].repeat(1, 4)
     places = [x[None, None] for x in (q, 2 * torch.eye(4), v)]
     return [(2 * cases[0][0], *cases[0][1:]), tuple(cases[1]), tuple(places)]
@@ -55,13 +55,22 @@ def make_v_cases():
 
 
 def make_return_cases():
-    return [(s.target(x0, t, e, "v"), s.q_sample(x0, t, e), t, s) for x0, t, e, s in make_v_cases()]
+    """Those of v, and level 0, where nothing can be divided by sqrt(1 - alpha_bar)."""
+    draw = make_draw(5)
+    clean = draw(3, 1, 4, 6), torch.tensor([0, 500, 0]), draw(3, 1, 4, 6), cosine()
+    cases = [*make_v_cases(), clean]
+    return [(s.target(x0, t, e, "v"), s.q_sample(x0, t, e), t, s) for x0, t, e, s in cases]
 
 
 def make_ema_cases():
     """A first update, one in the warm-up, a late one."""
     draw, steps = make_draw(4), ((0, 0.9), (35, 0.999), (5000, 0.99))
     return [([draw(3), draw(2, 4)], [draw(3) + 2, draw(2, 4)], *step) for step in steps]
+
+
+def no_shares(written) -> bool:
+    """Of 3.2: a row that does not sum to 1."""
+    return any(abs(sum(row) - 1) > 0.1 for row in written[:2])
 
 
 def catches(ticked: str, truth) -> bool:
@@ -218,7 +227,7 @@ EXERCISES = [
     Exercise(
         "3.7",
         make_return_cases,
-        "x0 and eps come back as they went in, from the first level to the last.",
+        "x0 and eps come back as they went in, from level 0 to the last.",
         strict_dtype=True,
     ),
     Exercise(

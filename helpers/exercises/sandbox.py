@@ -89,8 +89,12 @@ class Crash:
     complaint: bool = False  # raised by the exercise's ``call``, to be shown as it is
 
     def __str__(self):
+        return self.say()
+
+    def say(self, hint=""):
+        """The crash in a sentence, and a hint: the given one, or what such an error usually means."""
         full = f"{self.name}: {self.text}" if self.text else self.name
-        hint = next((hint for pattern, hint in HINTS.items() if re.search(pattern, full)), "")
+        hint = hint or next((hint for pattern, hint in HINTS.items() if re.search(pattern, full)), "")
         line = f", `{self.line}`" if self.line else ""
         where = f"line {self.lineno}{line}: " if self.lineno else ""
         return f"{where}{full}{'' if full.endswith(('.', '!', '?')) else '.'} {hint}".strip()

@@ -5,11 +5,13 @@ import copy
 import inspect
 import itertools
 import linecache
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import FunctionType
 
+from ..schedule import Schedule
 from . import clues, compare, patches, sandbox, traces
 from .exercise import Exercise, name_of
 from .surroundings import as_before
@@ -131,7 +133,7 @@ def weigh(exercise: Exercise, seen: Observed, function=None) -> Verdict:
     if crash:
         if crash.complaint:
             return decline(crash.name, crash.text)
-        text, args = f"{crash}", outcomes[number].args
+        text, args = crash.say(_find_here(exercise, crash)), outcomes[number].args
         where = compare.case_text(exercise, args, number + 1, len(expected)) if args else ""
         return decline(crash.name, f"{text[0].upper()}{text[1:]} {where}".strip(), "crashed")
     if changes:
@@ -140,6 +142,19 @@ def weigh(exercise: Exercise, seen: Observed, function=None) -> Verdict:
     cases = [(e.args, e.result, o.result) for o, e in pairs]
     again = partial(sandbox.attempt, _compare_again, exercise, seen.again)
     return decline(*_trust(exercise, "a property", clues.diagnose, exercise, cases, again))
+
+
+def _find_here(exercise, crash) -> str:
+    """What a function of an earlier notebook is called in this one, where its bare name was used; or ""."""
+    found = re.match(r"name '(\w+)' is not defined", crash.text) if crash.name == "NameError" else None
+    id = patches.id_of(found[1]) if found else None
+    if id is None or int(id.partition(".")[0]) >= int(exercise.id.partition(".")[0]):
+        return ""
+    method, arguments = getattr(Schedule, found[1], None), exercise.argument_names(exercise.cases()[0])
+    if method is None or "schedule" not in arguments:
+        return ""
+    given = ", ".join(list(inspect.signature(method).parameters)[1:])
+    return f"Your `{found[1]}` of {id} is `schedule.{found[1]}({given})` here."
 
 
 def _find_lacking(exercise, expected, outcomes):

@@ -36,11 +36,15 @@ globalThis.Live = globalThis.Live || {};
     return box;
   }
 
-  // A slider from min to max; show(value) is the text beside it, to and from translate to other numbers.
-  Live.slider = function ({ label, help, min, max, step = 1, value, show = String, onchange }) {
+  // A slider from min to max; show(value) is the text beside it, ends the words below its two ends.
+  Live.slider = function ({ label, help, min, max, step = 1, value, ends = null, show = String, onchange }) {
     const input = element("input", { type: "range", min, max, step, value });
     const output = element("output", { class: "live-output" });
     const box = labelled("slider", label, help, input, output);
+    if (ends) {
+      const words = ends.map((word) => element("span", {}, word));
+      input.after(element("div", { class: "live-ends", "aria-hidden": "true" }, ...words));
+    }
     const tell = () => {
       output.textContent = show(Number(input.value));
       input.setAttribute("aria-valuetext", output.textContent);

@@ -63,6 +63,7 @@ globalThis.Live = globalThis.Live || {};
       min: 0,
       max: FILM.frames - 1,
       value: 0,
+      ends: ["noise", "digits"],
       show: (frame) => `step ${Math.round((frame * 50) / (FILM.frames - 1))} of 50`,
       onchange: () => {
         stop();

@@ -20,6 +20,15 @@
   // Each has the wrong lines and the right ones as a student writes them, why it matters, and what differs in
   // the walk: wrong(walk) and right(walk) return changes of {schedule, model, rule, x, draw}. T: levels.
   const MISTAKES = {
+    wrongWay: {
+      title: "The loop runs the wrong way", T: 100,
+      lines: ["for t in range(1, T + 1):\n    x = step(x, t)", "for t in range(T, 0, -1):\n    x = step(x, t)"],
+      why: "The way home begins at the highest level. Counted upwards, the first step already claims that hardly any noise is left, and the later ones put it back in.",
+      wrong: () => ({ rule: {
+        ...ancestral, levels: (T) => Array.from({ length: T }, (_, i) => i + 1), // with noise in all but t = 1
+        move: (schedule, x, t, next, eps, x0, draw) => ancestral.move(schedule, x, t, t - 1, eps, x0, draw),
+      } }),
+    },
     alphaBar: {
       title: "alpha_bar where alpha belongs", T: 100,
       lines: ["x = x - beta / (1 - alpha_bar).sqrt() * eps\nx = x / alpha_bar.sqrt()",
@@ -76,15 +85,6 @@
       wrong: ({ draw, x }) => ({ rule: Live.rules.ddim(50), x: x.map(() => draw.uniform()) }),
       right: () => ({ rule: Live.rules.ddim(50) }),
     },
-    wrongWay: {
-      title: "The loop runs the wrong way", T: 100,
-      lines: ["for t in range(1, T + 1):\n    x = step(x, t)", "for t in range(T, 0, -1):\n    x = step(x, t)"],
-      why: "The way home begins at the highest level. Counted upwards, the first step already claims that hardly any noise is left, and the later ones put it back in.",
-      wrong: () => ({ rule: {
-        ...ancestral, levels: (T) => Array.from({ length: T }, (_, i) => i + 1), // with noise in all but t = 1
-        move: (schedule, x, t, next, eps, x0, draw) => ancestral.move(schedule, x, t, t - 1, eps, x0, draw),
-      } }),
-    },
     sameNoise: {
       title: "The same noise at every step", T: 100,
       lines: ["noise = torch.randn_like(x)\nfor t in range(T, 0, -1):\n    ..", "for t in range(T, 0, -1):\n    noise = torch.randn_like(x)\n    .."],
@@ -106,6 +106,7 @@
       }) }),
     },
   };
+  const FIRST = "wrongWay"; // one that is seen at a glance, in the code and in the picture
   Live.mistakes = MISTAKES;
 
   // The two walks of a mistake, wrong and right, from the same noise on the same points.
@@ -120,7 +121,7 @@
 
   function build(place, options) {
     const element = Live.element, data = Live.dataSets.moons(400, Live.generator(3));
-    let key = options.mistake in MISTAKES ? options.mistake : "alphaBar", run = 0, seed = 10;
+    let key = options.mistake in MISTAKES ? options.mistake : FIRST, run = 0, seed = 10;
     const choices = Object.fromEntries(Object.entries(MISTAKES).map(([name, { title }]) => [name, title]));
     const select = Live.select({
       label: "One line is wrong", choices, value: key, help: "Choose a famous mistake, and see what it does.",
@@ -131,10 +132,11 @@
     const sides = ["wrong", "right"].map((side) => {
       const canvas = element("canvas", { class: "live-canvas live-half", role: "img" });
       const code = element("code", {}), title = side === "wrong" ? "With the mistake" : "Put right";
-      const box = element("div", { class: `live-side live-${side}` }, element("p", { class: "live-title" }, title), element("pre", { tabindex: 0 }, code), canvas);
-      return { side, title, canvas, code, box, x: null, before: null, share: 0 };
+      const note = element("p", { class: "live-note" });
+      const box = element("div", { class: `live-side live-${side}` }, element("p", { class: "live-title" }, title), element("pre", { tabindex: 0 }, code), canvas, note);
+      return { title, canvas, code, note, box, x: null, before: null, share: 0 };
     });
-    place.append(element("div", { class: "live-bar live-mistake" }, select, again), why, element("div", { class: "live-sides" }, ...sides.map((one) => one.box)));
+    place.append(element("div", { class: "live-bar live-mistake" }, select, again), why, Live.pointKey(), element("div", { class: "live-sides" }, ...sides.map((one) => one.box)));
     for (const one of sides) one.view = Live.pointView(one.canvas, { halfWidth: 1.7, halfHeight: 1.5, onchange: () => one.x && draw(one) });
     const frame = Live.frames(sides[0].canvas);
 
@@ -157,7 +159,11 @@
       view.clear();
       view.trails();
       view.dots(data, view.colour("data", 0.3), 1.6);
-      view.dots(x, view.tint(share * share, 0.85));
+      const gone = view.beyond(x), heap = x.every((value, i) => Math.abs(value - x[i % 2]) < 0.03);
+      view.dots(x, view.tint(share * share, 0.85), heap ? 5 : view.dot);
+      if (share === 0) one.note.textContent = "";
+      else if (gone) one.note.textContent = `${gone} of ${POINTS} points have left the picture.`;
+      else one.note.textContent = heap ? `All ${POINTS} points lie in one place.` : "";
     }
 
     async function start() {

@@ -19,15 +19,14 @@
     const training = () => trainer !== null && trainer.done < trainer.steps && settings.denoiser === "trained";
     const panel = Live.pointPanel(place, settings, {
       play: () => {
-        if (!stage.data) return tell("Draw something first: the points need a home.");
         if (stage.arrived) stage.start();
         else if (stage.playing && !stage.paused) stage.pause();
         else stage.resume();
         tell(stage.paused ? "Paused. Step takes one step." : undefined);
       },
-      step: () => { if (stage.data) stage.step(); tell(); },
-      again: () => { if (stage.data) stage.again(); },
-      noise: (t) => { if (stage.data) stage.noiseTo(t); },
+      step: () => { stage.step(); tell(); },
+      again: () => stage.again(),
+      noise: (t) => stage.noiseTo(t),
       data: chooseData,
       word: (text) => {
         settings.word = text;
@@ -73,7 +72,7 @@
     }
 
     function update() {
-      panel.update({ drawn: stage.strokes.length > 0 });
+      panel.update({ drawn: stage.strokes.length > 0, empty: !stage.data });
     }
 
     // ---- Data and denoiser ------------------------------------------------------------------------------
@@ -103,6 +102,8 @@
       stage.data = makeData();
       if (stage.data === null) {
         trainer = null;
+        stage.t = 0;
+        stage.view.clearTrails();
         update();
         tell("An empty sheet. Draw a line, a face, your name.");
         return stage.redraw();

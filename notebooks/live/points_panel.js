@@ -39,19 +39,16 @@ globalThis.Live = globalThis.Live || {};
     const element = Live.element, toSteps = (value) => Math.round(10 ** (value / 100)); // 0 .. 300 to 1 .. 1,000
     const canvas = element("canvas", { class: "live-canvas", role: "img" });
     const where = element("span", { class: "live-where", "aria-hidden": "true" });
-    const spot = (name) => element("i", { class: `live-is-${name}` });
-    const key = element("div", { class: "live-key" }, element("span", {}, spot("data"), "the data"),
-      element("span", {}, spot("noise"), spot("model"), "points that walk: grey in noise, orange at home"));
     const hint = element("span", { class: "live-hint", "aria-hidden": "true" }, "Draw here with mouse or finger");
     const say = element("p", { class: "live-say", "aria-live": "polite" });
     const play = Live.button("Play", on.play, { class: "live-button live-first" });
+    const walks = [play, Live.button("Step", on.step), Live.button("New noise", on.again)];
     const level = Live.slider({
-      label: "Noise level", min: 0, max: 1000, value: 0, onchange: on.noise,
+      label: "Noise level", min: 0, max: 1000, value: 0, ends: ["data", "noise"], onchange: on.noise,
       show: (t) => `${Live.number(t)} of 1,000`,
       help: "Drag to bury the data in noise. Play lets the points walk home from there.",
     });
-    const bar = element("div", { class: "live-bar" }, element("div", { class: "live-buttons" }, play,
-      Live.button("Step", on.step), Live.button("New noise", on.again)), level);
+    const bar = element("div", { class: "live-bar" }, element("div", { class: "live-buttons" }, ...walks), level);
     const data = Live.choice({ label: "Data", choices: DATA, value: settings.data, onchange: on.data });
     const word = Live.textField({
       label: "Word", value: settings.word, maxlength: 9, help: "Up to nine letters; the points will write it.",
@@ -99,10 +96,12 @@ globalThis.Live = globalThis.Live || {};
     });
     const more = element("details", { class: "live-more" }, element("summary", {}, "More"),
       element("div", { class: "live-grid" }, sampler, steps, eta, schedule, points, field, trails));
-    place.append(element("div", { class: "live-stage" }, canvas, key, where, hint), say, bar, data,
+    place.append(element("div", { class: "live-stage" }, canvas, Live.pointKey(), where, hint), say, bar, data,
       element("div", { class: "live-extra" }, word, clear), denoiser, about, training, more);
 
-    function update({ drawn }) {
+    // empty: there is no data, and so nothing that could walk
+    function update({ drawn, empty }) {
+      for (const one of [...walks, level.input]) one.disabled = empty;
       word.hidden = settings.data !== "letters";
       clear.hidden = settings.data !== "draw" || !drawn;
       hint.hidden = settings.data !== "draw" || drawn;

@@ -50,6 +50,14 @@ globalThis.Live = globalThis.Live || {};
       return [x / view.scale, y / view.scale];
     };
 
+    // How many of these points lie beside the picture.
+    view.beyond = function (points) {
+      const wide = view.width / 2 / view.scale, high = view.height / 2 / view.scale;
+      let count = 0;
+      for (let i = 0; i < points.length; i += 2) count += !(Math.abs(points[i]) <= wide && Math.abs(points[i + 1]) <= high);
+      return count;
+    };
+
     view.clear = () => pen.clearRect(0, 0, view.width, view.height);
     view.clearTrails = () => trailPen.clearRect(0, 0, view.width, view.height);
     // Colour between that of noise (share 0) and that of what the model made (share 1).
@@ -139,6 +147,13 @@ globalThis.Live = globalThis.Live || {};
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
     view.fit();
     return view;
+  };
+
+  // What the colours mean.
+  Live.pointKey = function () {
+    const spot = (name) => Live.element("i", { class: `live-is-${name}` });
+    return Live.element("div", { class: "live-key" }, Live.element("span", {}, spot("data"), "the data"),
+      Live.element("span", {}, spot("noise"), spot("model"), "points that walk: grey in noise, orange at home"));
   };
 
   // A curve of numbers on a small canvas, with their smoothed mean.

@@ -5,6 +5,7 @@
 // start}], alts}. The frames are in the order in which the last control changes fastest.
 (function () {
   "use strict";
+  const FEW = 6; // stops of a slider; fewer are a list to choose from
   let count = 0; // of sliders on this page, for the ids of their controls
 
   function make(tag, properties, ...children) {
@@ -16,6 +17,8 @@
   function rangeFor(control, id) {
     const last = control.values.length - 1;
     const input = make("input", { id, type: "range", min: 0, max: last, step: 1, value: control.start });
+    const ticks = make("datalist", { id: `${id}-stops` }, ...control.values.map((_, i) => make("option", { value: i })));
+    input.setAttribute("list", ticks.id);
     const shown = make("output", { htmlFor: id });
     const say = () => {
       const value = control.values[Number(input.value)];
@@ -24,7 +27,7 @@
     };
     input.addEventListener("input", say);
     say();
-    return { input, parts: [input, shown] };
+    return { input, parts: [input, ticks, shown] };
   }
 
   function choiceFor(control, id) {
@@ -44,7 +47,8 @@
     const box = make("div", { className: "slider-controls" });
     for (const control of told.controls) {
       const id = `slider-${(count += 1)}`;
-      const { input, parts } = control.kind === "choice" ? choiceFor(control, id) : rangeFor(control, id);
+      const listed = control.kind === "choice" || control.values.length < FEW;
+      const { input, parts } = listed ? choiceFor(control, id) : rangeFor(control, id);
       input.addEventListener("input", show);
       inputs.push(input);
       box.append(make("label", { htmlFor: id, textContent: control.name }), make("div", {}, ...parts));

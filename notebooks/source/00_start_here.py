@@ -529,7 +529,7 @@ add_noise = check("0.2", add_noise)
 #
 # <details><summary>Hint</summary>
 #
-# Which of the two adds up for independent noise: standard deviations or variances? (Question 1 of the quiz.)
+# Which of the two adds up for independent noise: standard deviations or variances?
 #
 # </details>
 
@@ -573,14 +573,14 @@ check.truth("0.3", twice.std())
 #
 # ### One evening
 #
-# In two and a half hours you get from here to digits drawn by code of which you wrote more than half. In each notebook do the tasks of this table, read the sections that say *On the one-evening route*, and run all other cells without stopping. Where you skip a task, the reference stands in.
+# In about three hours you get from here to digits drawn by code in which 7 of the 12 parts are yours (the U-Net is given). In each notebook do the tasks of this table, read the sections that say *On the one-evening route*, and run all other cells without stopping. Where you skip a task, the reference stands in.
 #
 # | notebook | read and do | minutes |
 # |---|---|---|
 # | 00 | sections 1, 2 and 5; 0.2 and 0.3 | 14 |
-# | 01 | the data and one step, 1.1; the closed form, 1.3 and 1.4; the jump, 1.5; the way back, 1.9 | 35 |
-# | 02 | two data sets and one leap, 2.2; the simple loss, 2.3; back from noise, 2.8 | 30 |
-# | 03 | what an image needs; attention, 3.2 and 3.3; the U-Net (read); what to ask for, 3.7 | 33 |
+# | 01 | the data and one step, 1.1; the closed form, 1.3 and 1.4; the jump, 1.5; the way back, 1.9 | 38 |
+# | 02 | two data sets and one leap, 2.2; the simple loss, 2.3; back from noise, 2.8 | 45 |
+# | 03 | what an image needs; attention, 3.2 and 3.3; the U-Net (read); what to ask for, 3.7 | 45 |
 # | 04 | the data, the network, the long training; 4.3 and 4.4; the walk, 4.5: **your digits**; watching it happen | 38 |
 #
 # At the end 04 says "drawn by your code: 7 of 12 parts; the reference stands in for 1.6, 2.5, 2.7, 3.1 and 3.4". Those five are a second evening of an hour; then `python my-work/mine.py` draws alone.
@@ -733,11 +733,11 @@ check.truth("0.3", twice.std())
 # | 05 to 08 | faster samplers, digits on request, a lab, which knobs matter | 105 to 125 each |
 # | 09 to 11 | flows, one step in place of fifty, pictures completed and changed | 110 to 120 each |
 #
-# **You have one evening only?** Notebook 00 has a table for that: two and a half hours, and at the end digits drawn by your own code.
+# **You have one evening only?** Notebook 00 has a table for that: about three hours, and at the end digits drawn by code in which 7 of the 12 parts are yours.
 #
 # Notes:
 # Say: 01 to 04 build on each other, in this order. 06 uses a sampler of 05; 07 and 08 can be read any time after 04; 09 to 11 come after 05. Parts called "Looking inside" can be left out. Work in the copy that make start makes.
-# Ask: you have one evening only; what do you do? (Notebook 00 has a table for that: two and a half hours, and at the end digits drawn by your own code.)
+# Ask: you have one evening only; what do you do? (Notebook 00 has a table for that: about three hours, and at the end digits drawn by code in which 7 of the 12 parts are theirs.)
 # -->
 
 # %% slideshow={"slide_type": "skip"}

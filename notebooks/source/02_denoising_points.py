@@ -64,7 +64,7 @@ from helpers.training import Run, train
 # *On the one-evening route.* The *moons* are two thin half circles, from scikit-learn. The *checkerboard* has its points spread evenly over eight squares. The board is the harder one, because its edges
 # are infinitely sharp. It also comes with a simple score: the share of samples that lie inside the squares.
 #
-# The schedule is the cosine one of notebook 01: level 0 is the clean data, the levels 1 to $T$ are noisy.
+# Level 0 is the clean data, the levels 1 to $T$ are noisy. A *schedule* says how much noise each level has: it is a choice of the betas. Ours is the *cosine* schedule (section 7 of notebook 01). It lets $\bar\alpha_t$ fall from 1 to nearly 0 like a squared cosine, slowly at both ends.
 #
 # <!--slide 2 min
 # ## Two data sets: a thin one and a sharp one
@@ -174,7 +174,7 @@ show.figure(fig, "Left: two interleaved half circles. Middle: eight sharp square
 #
 # $$\mathbb E[x_0\mid x_t]=\sum_i w_i\,x^{(i)},\qquad w_i=\operatorname*{softmax}_i\left(-\frac{\lVert x_t-\sqrt{\bar\alpha_t}\,x^{(i)}\rVert^2}{2\,(1-\bar\alpha_t)}\right)$$
 #
-# In words: the best guess is an average of all data points, and the points that fit $x_t$ count most. Arrows point from $x_t$ to these guesses, the green dots. The data are 200 points of the moons.
+# In words: the best guess is an average of all data points, and the points that fit $x_t$ count most. A line leads from each $x_t$, a circle, to its best guess, a green dot. The data are 200 points of the moons.
 #
 # **Question:** at $t = 400$ many dots lie where no data are. Is that an error?
 #
@@ -202,23 +202,23 @@ exact_denoiser = check("2.1", exact_denoiser)
 
 # %% expected="2.1" slideshow={"slide_type": "-"} tags=["hide-input", "slide-figure"]
 def draw_field(ax, denoiser, t, points, title, colour=show.COLOUR["exact"]):
-    # arrows from a grid, two fifths of the way to the answers; dots: the answers
-    line = torch.linspace(-1.4, 1.4, 9)
+    # a line from every noisy point of a grid (circle) to the answer (dot)
+    line = torch.linspace(-1.4, 1.4, 5)
     x = torch.cartesian_prod(line, line)
     x0 = denoiser(x, torch.full((len(x),), t))
     show.scatter(ax, points[:1500], title, show.COLOUR["data"], size=max(2, 1500 / len(points)), limit=1.6)
-    go = 0.4 * (x0 - x)
-    look = dict(angles="xy", scale_units="xy", scale=1, width=0.007, headwidth=4.5, color="0.45")
-    ax.quiver(x[:, 0], x[:, 1], go[:, 0], go[:, 1], **look)
-    ax.plot(x0[:, 0], x0[:, 1], ".", color=colour, markersize=5)
+    ways = torch.stack([x, x0])  # (2, 25, 2)
+    ax.plot(ways[..., 0], ways[..., 1], color="0.35", linewidth=0.9)
+    ax.plot(x[:, 0], x[:, 1], "o", color="0.35", markerfacecolor="white", markersize=4)
+    ax.plot(x0[:, 0], x0[:, 1], "o", color=colour, markersize=5.5, zorder=3)
 
 
 few = moons[:200]
 fig, axes = plt.subplots(1, 4, figsize=(show.WIDTH, 2.8))
 for ax, t in zip(axes, (T // 20, T // 5, 2 * T // 5, 4 * T // 5), strict=True):
     draw_field(ax, lambda x, t: exact_denoiser(x, t, few, schedule), t, few, f"t = {t}")
-show.figure(fig, "Arrows from a grid of noisy points towards the exact answers, green dots. At low noise "
-            "the dots lie on the moons; with more noise they draw together.")
+show.figure(fig, "Lines from a grid of 25 noisy points, circles, to the exact answers, green dots. At low "
+            "noise the dots lie on the moons; with more noise they draw together.")
 
 # %% slideshow={"slide_type": "skip"} tags=["hide-input"]
 here = torch.tensor([[0.2, 0.3]])
@@ -244,7 +244,7 @@ show.figure(fig, "The 200 points of the moons, darker the more they count for on
 #
 # In words: the nearer $x_t$ lies to a shrunk training point, measured in standard deviations of the noise, the more that point counts. The answer is the average of the points with these weights.
 #
-# In the first picture each arrow starts at an $x_t$ and points to the best guess of $x_0$, a green dot. At $t=50$ nearly every guess sits on a moon. At $t=400$ many lie *between* the moons, where there are no data at all.
+# In the first picture each line starts at an $x_t$, a circle, and ends at its best guess of $x_0$, a green dot. Follow a line from the upper left corner through the four panels. At $t=50$ nearly every guess sits on a moon. At $t=400$ many lie *between* the moons, where there are no data at all.
 #
 # The second picture shows why, for a single $x_t$, the black cross. At $t=50$ only candidates right beside the cross have any weight. At $t=200$ it is a stretch of the upper moon, at $t=400$ both moons count, and
 # the average of both lies between them. Follow the green diamond from left to right. Where is it going?
@@ -380,21 +380,21 @@ show.figure(fig, "Three pairs of bell curves of the same width, their means 0, 1
 #
 # ### Exercise 2.3: the loss of a batch
 #
-# Write this loss for one batch: each example has its own level in `t` (B,) and its own `noise`, shaped like `x0`. Take the mean of the squares over
-# everything. Return a tensor with one number that can be differentiated with respect to the network's weights.
+# Write this loss for one batch: each example has its own level in `t` (B,) and its own `noise`, shaped like `x0`. Noise `x0` to $x_t$ (your jump of 1.5 is now `schedule.q_sample(x0, t, noise)`),
+# ask the network, `model(x_t, t)`, and compare its answer with `noise`: take the mean of the squared differences over everything. Return a tensor with one number that can be differentiated with respect to the network's weights.
 #
 # Difficulty: ●○○○○, 6 minutes
 #
 # <details>
 # <summary>Hint 1 (a nudge)</summary>
 #
-# Noise the data, ask the network, compare. What exactly is the network allowed to see, and what is its target?
+# Two lines are enough: the noisy data, then the mean of the squares. What exactly is the network allowed to see, and what is its target?
 #
 # </details>
 # <details>
 # <summary>Hint 2 (almost there)</summary>
 #
-# `schedule.q_sample(x0, t, noise)` makes $x_t$; the network is `model(x_t, t)`; the target is `noise`. Then `.square()` and `.mean()`.
+# First `x_t = schedule.q_sample(x0, t, noise)`. The network's answer is `model(x_t, t)` and the target is `noise`. Subtract one from the other, then `.square()` and `.mean()`.
 #
 # </details>
 #
@@ -631,9 +631,9 @@ show.figure(fig, "The density of noisy moons at three levels: two arcs, one oval
 #
 # - of $d$ numbers, the first half are sines and the second half cosines, of the same $d/2$ angles in the same order;
 # - the first wave is the fastest. Its angle grows by 1 from one level to the next;
-# - each further wave is slower than the one before it by the same factor. After slowing down $d/2$ times its angle would grow by $1/P$ a level, with $P=10\,000$ (`max_period`); the last wave has slowed down only $d/2-1$ times.
+# - each further wave turns $P^{2/d}$ times more slowly than the one before it, with $P=10\,000$ (`max_period`).
 #
-# An example: for $d=4$ there are two waves, which turn by 1 and by 0.01 a level.
+# An example: for $d=4$ the factor is $10\,000^{1/2}=100$. There are two waves, and they turn by 1 and by 0.01 a level.
 #
 # ### Exercise 2.5: the timestep embedding
 #
@@ -1412,7 +1412,7 @@ show.figure(fig, "One dot a seed, bars at means. Left: DDIM uncorrected is far o
 # <!--slide 2 min
 # ## Where the points go, the network agrees with the formula
 #
-# Arrows from $x_t$ towards the best guess of $x_0$ (dots), on the checkerboard.
+# Lines from $x_t$ (circles) to the best guess of $x_0$ (dots), on the checkerboard.
 #
 # Notes:
 # Say: exact above, learned below. The rows agree where noisy data occur. At $t=50$ they differ outside the board, where the network was never trained and the walk rarely comes by. At $t=700$ the learned answers jitter: a small error divided by a small root.
@@ -1432,7 +1432,7 @@ for column, t in zip(axes.T, (T // 20, T // 5, 2 * T // 5, 7 * T // 10), strict=
     draw_field(column[1], learned, t, board, "", show.COLOUR["model"])
 axes[0, 0].set_ylabel("exact")
 axes[1, 0].set_ylabel("learned")
-show.figure(fig, "Arrows from noisy points towards the best guess of the clean point, exact above, learned "
+show.figure(fig, "Lines from noisy points to the best guess of the clean point, exact above, learned "
             "below. The two rows agree, except far outside the board at low noise.")
 
 # %% [markdown] slideshow={"slide_type": "skip"}

@@ -194,7 +194,7 @@ ResBlock = check("3.1", ResBlock)
 # | 1 | (2, 0, 0, 0) | (2, 0, 0, 0) | 1 |
 # | 2 | (2, 2, 0, 0) | (0, 2, 0, 0) | 2 |
 # | 3 | (0, 0, 0, 0) | (0, 0, 2, 0) | 3 |
-# | 4 | (0, 4, 0, 0) | (0, 0, 0, 2) | 4 |
+# | 4 | (0, 3, 0, 0) | (0, 0, 0, 2) | 4 |
 #
 # Follow **place 1**:
 #
@@ -214,7 +214,7 @@ ResBlock = check("3.1", ResBlock)
 # <details>
 # <summary>Hint</summary>
 #
-# The scores of place 3 are all equal, and shares always sum to 1. Place 4 has one score of 4, and $e^4=54.6$.
+# The scores of place 3 are all equal, and shares always sum to 1. Place 4 has one score of 3, and $e^3=20.1$.
 #
 # </details>
 #
@@ -229,7 +229,7 @@ ResBlock = check("3.1", ResBlock)
 # | 1 | (2, 0, 0, 0) | 4, 0, 0, 0 | 2, 0, 0, 0 | 0.71, 0.10, 0.10, 0.10 | 1.58 |
 # | 2 | (2, 2, 0, 0) | 4, 4, 0, 0 | 2, 2, 0, 0 | 0.44, 0.44, 0.06, 0.06 | 1.74 |
 # | 3 | (0, 0, 0, 0) | | | ? | ? |
-# | 4 | (0, 4, 0, 0) | | | ? | |
+# | 4 | (0, 3, 0, 0) | | | ? | |
 #
 # > **Your turn: 3.2**, 5 minutes: the rows 3 and 4. **Then 3.3**, 10 minutes: `attention(q, k, v)` for matrices
 #
@@ -244,13 +244,13 @@ ResBlock = check("3.1", ResBlock)
 # %% exercise="3.2" kind="predict" slideshow={"slide_type": "skip"}
 # TODO 3.2: the weights of places 3 and 4, and what comes out at place 3
 ### BEGIN SOLUTION
-guess = [0.25, 0.25, 0.25, 0.25], [0.02, 0.95, 0.02, 0.02], 2.5
+guess = [0.25, 0.25, 0.25, 0.25], [0.04, 0.87, 0.04, 0.04], 2.5
 ### END SOLUTION
 check.predict("3.2", guess)
 
 # %% slideshow={"slide_type": "skip"} tags=["hide-input"]
 weights, values = [], torch.tensor([1.0, 2, 3, 4])
-for products in ([4, 0, 0, 0], [4, 4, 0, 0], [0, 0, 0, 0], [0, 8, 0, 0]):  # of one query with all keys
+for products in ([4, 0, 0, 0], [4, 4, 0, 0], [0, 0, 0, 0], [0, 6, 0, 0]):  # of one query with all keys
     powers = [np.exp(product / 2) for product in products]
     weights.append([power / sum(powers) for power in powers])
 weights = torch.tensor(weights, dtype=torch.float32)
@@ -270,10 +270,10 @@ for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
     ax.set(yticks=range(4), yticklabels=list("1234"), ylabel="query of place")
     ax.set_axisbelow(True)
 show.figure(fig, "The weights of four places: row 1 has 0.71 for place 1, row 2 twice 0.44, row 3 four times "
-            "0.25, row 4 has 0.95 for place 2. Beside it rows 3 and 4 as guessed, if they were.")
+            "0.25, row 4 has 0.87 for place 2. Beside it rows 3 and 4 as guessed, if they were.")
 
 # %% [markdown] slideshow={"slide_type": "skip"} exercise_text="3.3"
-# *What to see.* Each row sums to 1. Place 3 asks for nothing in particular, so it gets a plain average of all values, 2.5. Place 4 has a long query that points at one key, so nearly everything it gets comes from place 2.
+# *What to see.* Each row sums to 1. Place 3 asks for nothing in particular, so it gets a plain average of all values, 2.5. Place 4 has a long query that points at one key, so most of what it gets comes from place 2.
 #
 # ### Exercise 3.3: attention
 #
@@ -800,7 +800,7 @@ show.table(rows, header, "Error in x_0 when the prediction is off by 0.01")
 #
 # - *Confident*: a classifier is over 0.95 sure of a class. *Frechet distance*: how far features lie from those of real digits. Dashed: real digits.
 # - **Cosine beats linear** in both scores, by more than the seeds differ.
-# - With $\hat x_0$ kept in $[-1,1]$, $\epsilon$ is as good as $v$. Trained for <!--r:digits.recipe.steps|,-->3,400<!--/--> steps and without that clamp, its distance is <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.frechet|.0f-->168<!--/-->; that of $v$ stays at <!--r:digits_box.long.v_cosine.seeds.0.unclipped.frechet|.1f-->5.9<!--/-->.
+# - With $\hat x_0$ kept in $[-1,1]$, $\epsilon$ is as good as $v$. Trained for <!--r:digits.recipe.steps|,-->3,400<!--/--> steps and without that clamp, its distance is <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.frechet|.0f-->173<!--/-->; that of $v$ stays at <!--r:digits_box.long.v_cosine.seeds.0.unclipped.frechet|.1f-->5.7<!--/-->.
 #
 # Notes:
 # Say: the argument promised an advantage for v; the measurement shows where it is. With the clamp epsilon is even ahead after 600 steps, and level after 3,400. Without the clamp it falls apart and v does not (the classifier is still sure of a quarter of what epsilon draws: confidence alone proves nothing). So: cosine because it wins, v because it does not need the clamp.
@@ -843,14 +843,14 @@ show.figure(fig, "Two scores for both schedules and targets, a dot a seed, real 
 #
 # | asked for | confident, two seeds | Frechet distance, two seeds | confident without the clamp |
 # |:--|:-:|:-:|:-:|
-# | $\epsilon$ | <!--r:digits_box.long.eps_cosine.seeds.0.confident;.1%-->95.8%<!--/-->, <!--r:digits_box.long.eps_cosine.seeds.1.confident;.1%-->94.5%<!--/--> | <!--r:digits_box.long.eps_cosine.seeds.0.frechet;.1f-->5.7<!--/-->, <!--r:digits_box.long.eps_cosine.seeds.1.frechet;.1f-->6.5<!--/--> | <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident;.0%-->26%<!--/-->, <!--r:digits_box.long.eps_cosine.seeds.1.unclipped.confident;.0%-->25%<!--/--> |
-# | $v$ | <!--r:digits_box.long.v_cosine.seeds.0.confident;.1%-->94.3%<!--/-->, <!--r:digits_box.long.v_cosine.seeds.1.confident;.1%-->93.8%<!--/--> | <!--r:digits_box.long.v_cosine.seeds.0.frechet;.1f-->6.0<!--/-->, <!--r:digits_box.long.v_cosine.seeds.1.frechet;.1f-->6.2<!--/--> | <!--r:digits_box.long.v_cosine.seeds.0.unclipped.confident;.0%-->94%<!--/--> (one seed) |
+# | $\epsilon$ | <!--r:digits_box.long.eps_cosine.seeds.0.confident;.1%-->93.5%<!--/-->, <!--r:digits_box.long.eps_cosine.seeds.1.confident;.1%-->95.2%<!--/--> | <!--r:digits_box.long.eps_cosine.seeds.0.frechet;.1f-->5.4<!--/-->, <!--r:digits_box.long.eps_cosine.seeds.1.frechet;.1f-->6.3<!--/--> | <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident;.0%-->24%<!--/-->, <!--r:digits_box.long.eps_cosine.seeds.1.unclipped.confident;.0%-->27%<!--/--> |
+# | $v$ | <!--r:digits_box.long.v_cosine.seeds.0.confident;.1%-->94.2%<!--/-->, <!--r:digits_box.long.v_cosine.seeds.1.confident;.1%-->93.3%<!--/--> | <!--r:digits_box.long.v_cosine.seeds.0.frechet;.1f-->5.7<!--/-->, <!--r:digits_box.long.v_cosine.seeds.1.frechet;.1f-->7.4<!--/--> | <!--r:digits_box.long.v_cosine.seeds.0.unclipped.confident;.0%-->94%<!--/--> (one seed) |
 #
-# It does not last. The longer training raised the confident share of both, from <!--r:digits_box.box.eps_cosine.confident.mean|.0%-->83%<!--/--> to <!--r:digits_box.long.eps_cosine.confident.mean|.0%-->95%<!--/--> for $\epsilon$ and from <!--r:digits_box.box.v_cosine.confident.mean|.0%-->80%<!--/--> to <!--r:digits_box.long.v_cosine.confident.mean|.0%-->94%<!--/--> for $v$.
-# The mean distance of $v$ fell from <!--r:digits_box.box.v_cosine.frechet.mean|.1f-->6.7<!--/--> to <!--r:digits_box.long.v_cosine.frechet.mean|.1f-->6.1<!--/-->, that of $\epsilon$ rose from <!--r:digits_box.box.eps_cosine.frechet.mean|.1f-->5.5<!--/--> to <!--r:digits_box.long.eps_cosine.frechet.mean|.1f-->6.1<!--/-->, and now they overlap.
+# It does not last. The longer training raised the confident share of both, from <!--r:digits_box.box.eps_cosine.confident.mean|.0%-->83%<!--/--> to <!--r:digits_box.long.eps_cosine.confident.mean|.0%-->94%<!--/--> for $\epsilon$ and from <!--r:digits_box.box.v_cosine.confident.mean|.0%-->80%<!--/--> to <!--r:digits_box.long.v_cosine.confident.mean|.0%-->94%<!--/--> for $v$.
+# The mean distance of $v$ fell from <!--r:digits_box.box.v_cosine.frechet.mean|.1f-->6.8<!--/--> to <!--r:digits_box.long.v_cosine.frechet.mean|.1f-->6.6<!--/-->, that of $\epsilon$ rose from <!--r:digits_box.box.eps_cosine.frechet.mean|.1f-->5.4<!--/--> to <!--r:digits_box.long.eps_cosine.frechet.mean|.1f-->5.9<!--/-->, and now they overlap.
 #
-# But so far every sample was drawn with $\hat x_0$ kept in $[-1,1]$. The last column shows the same networks without this clamp. The $v$ network draws as before. The pixels of the $\epsilon$ networks run into the hundreds (their standard deviation is <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.std|.0f-->363<!--/--> and <!--r:digits_box.long.eps_cosine.seeds.1.unclipped.std|.0f-->372<!--/-->), and the distances are <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.frechet|.0f-->168<!--/--> and <!--r:digits_box.long.eps_cosine.seeds.1.unclipped.frechet|.0f-->158<!--/-->.
-# At least half of these samples are nowhere near a digit: the median distance to the nearest training picture (section 8) is <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.nearest|.0f-->357<!--/--> and <!--r:digits_box.long.eps_cosine.seeds.1.unclipped.nearest|.0f-->370<!--/-->, for real digits it is <!--r:digits_box.floors.nearest|.2f-->0.26<!--/-->. The classifier is still sure of a quarter of them: confidence alone proves nothing.
+# But so far every sample was drawn with $\hat x_0$ kept in $[-1,1]$. The last column shows the same networks without this clamp. The $v$ network draws as before. The pixels of the $\epsilon$ networks run into the hundreds (their standard deviation is <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.std|.0f-->364<!--/--> and <!--r:digits_box.long.eps_cosine.seeds.1.unclipped.std|.0f-->385<!--/-->), and the distances are <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.frechet|.0f-->173<!--/--> and <!--r:digits_box.long.eps_cosine.seeds.1.unclipped.frechet|.0f-->156<!--/-->.
+# At least half of these samples are nowhere near a digit: the median distance to the nearest training picture (section 8) is <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.nearest|.0f-->358<!--/--> and <!--r:digits_box.long.eps_cosine.seeds.1.unclipped.nearest|.0f-->385<!--/-->, for real digits it is <!--r:digits_box.floors.nearest|.2f-->0.26<!--/-->. The classifier is still sure of a quarter of them: confidence alone proves nothing.
 #
 # So the division by $\sqrt{\bar\alpha_t}$ does matter, and the clamp only hides it. From here on we use the **cosine** schedule, because it wins, and **$v$**, because it does not depend on the clamp.
 #
@@ -1065,7 +1065,7 @@ show.figure(fig, "Histograms of the distance to the nearest training picture: th
             "the held-out digits nearly agree, between 0.1 and 0.45; none is near 0.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* The two histograms lie nearly on each other. Our samples are about as far from the training pictures as new digits are, and hardly any are suspiciously close. The median falls with training, though. After 600 steps it was <!--r:digits_box.box.v_cosine.nearest.mean|.3f-->0.316<!--/-->; yours, after 1,800, is printed above the pairs; after 3,400 the shipped network has <!--r:digits.seeds.0.nearest|.3f-->0.257<!--/-->, and a second seed <!--r:digits.seeds.1.nearest|.3f-->0.250<!--/-->, which is below the held-out digits (<!--r:digits.floors.nearest|.3f-->0.259<!--/-->). A longer training would probably bring the samples still closer.
+# *What to see.* The two histograms lie nearly on each other. Our samples are about as far from the training pictures as new digits are, and hardly any are suspiciously close. The median falls with training, though. After 600 steps it was <!--r:digits_box.box.v_cosine.nearest.mean|.3f-->0.317<!--/-->; yours, after 1,800, is printed above the pairs; after 3,400 the shipped network has <!--r:digits.seeds.0.nearest|.3f-->0.256<!--/-->, and a second seed <!--r:digits.seeds.1.nearest|.3f-->0.256<!--/-->, which is below the held-out digits (<!--r:digits.floors.nearest|.3f-->0.259<!--/-->). A longer training would probably bring the samples still closer.
 #
 # This is no proof that nothing was learned by heart, for which we would have to see every possible sample. But the test could have failed, and it did not. We needed the held-out digits for it: without them the left end of the
 # histogram would have looked like copying, but real 1s are nearly the same, too.
@@ -1165,11 +1165,11 @@ show.figure(fig, "Left: ten samples, ten blurry averages that look like no digit
 #
 # | sampler | confident, two seeds | Frechet distance, two seeds | smallest class, two seeds |
 # |:--|:-:|:-:|:-:|
-# | DDIM, $\eta=1$ | <!--r:digits.seeds.0.confident;.1%-->94.3%<!--/-->, <!--r:digits.seeds.1.confident;.1%-->93.8%<!--/--> | <!--r:digits.seeds.0.frechet;.1f-->6.0<!--/-->, <!--r:digits.seeds.1.frechet;.1f-->6.2<!--/--> | <!--r:digits.seeds.0.smallest_class;.1%-->7.3%<!--/-->, <!--r:digits.seeds.1.smallest_class;.1%-->7.2%<!--/--> |
-# | DDIM, $\eta=0$ | <!--r:digits.seeds.0.deterministic.confident;.1%-->92.2%<!--/-->, <!--r:digits.seeds.1.deterministic.confident;.1%-->94.0%<!--/--> | <!--r:digits.seeds.0.deterministic.frechet;.1f-->3.3<!--/-->, <!--r:digits.seeds.1.deterministic.frechet;.1f-->4.3<!--/--> | <!--r:digits.seeds.0.deterministic.smallest_class;.1%-->8.0%<!--/-->, <!--r:digits.seeds.1.deterministic.smallest_class;.1%-->7.8%<!--/--> |
+# | DDIM, $\eta=1$ | <!--r:digits.seeds.0.confident;.1%-->94.2%<!--/-->, <!--r:digits.seeds.1.confident;.1%-->93.3%<!--/--> | <!--r:digits.seeds.0.frechet;.1f-->5.7<!--/-->, <!--r:digits.seeds.1.frechet;.1f-->7.4<!--/--> | <!--r:digits.seeds.0.smallest_class;.1%-->7.5%<!--/-->, <!--r:digits.seeds.1.smallest_class;.1%-->7.0%<!--/--> |
+# | DDIM, $\eta=0$ | <!--r:digits.seeds.0.deterministic.confident;.1%-->91.7%<!--/-->, <!--r:digits.seeds.1.deterministic.confident;.1%-->92.5%<!--/--> | <!--r:digits.seeds.0.deterministic.frechet;.1f-->3.3<!--/-->, <!--r:digits.seeds.1.deterministic.frechet;.1f-->4.2<!--/--> | <!--r:digits.seeds.0.deterministic.smallest_class;.1%-->7.9%<!--/-->, <!--r:digits.seeds.1.deterministic.smallest_class;.1%-->7.2%<!--/--> |
 # | real digits | <!--r:digits.floors.confident_held_out;.1%-->97.5%<!--/--> | <!--r:digits.floors.frechet.mean;.1f-->2.9<!--/--> | <!--r:digits.floors.smallest_class;.1%-->9.6%<!--/--> |
 #
-# Without fresh noise the distance is clearly better: <!--r:digits.seeds.0.deterministic.frechet|.1f-->3.3<!--/--> and <!--r:digits.seeds.1.deterministic.frechet|.1f-->4.3<!--/--> against <!--r:digits.seeds.0.frechet|.1f-->6.0<!--/--> and <!--r:digits.seeds.1.frechet|.1f-->6.2<!--/-->, with a floor of <!--r:digits.floors.frechet.mean|.1f-->2.9<!--/-->.
+# Without fresh noise the distance is clearly better: <!--r:digits.seeds.0.deterministic.frechet|.1f-->3.3<!--/--> and <!--r:digits.seeds.1.deterministic.frechet|.1f-->4.2<!--/--> against <!--r:digits.seeds.0.frechet|.1f-->5.7<!--/--> and <!--r:digits.seeds.1.frechet|.1f-->7.4<!--/-->, with a floor of <!--r:digits.floors.frechet.mean|.1f-->2.9<!--/-->.
 # The confident share does not decide between the two. So by these scores $\eta=0$ is the better choice for this network. We drew with $\eta=1$ because its noise is that of the ancestral step, which you know from notebook 02.
 #
 # With $\eta=1$ the shares of the classes, as a whole, are further from the real ones than chance allows. (In both networks chi-square, the sum of (count − expected)² / expected over the classes, is 34 on 9 degrees of freedom, where 16.9 is the usual limit.) The clearest are too few 4s and too many 8s. With $\eta=0$ it is 16 and 19, about at that limit.
@@ -1298,7 +1298,7 @@ check.found("3.10", line)
 # ## Take a part out: the skips are worth most
 #
 # - Without **skips**, <!--r:digits_ablation.variants.no_skips.confident.mean|.0%-->66%<!--/--> of the samples are read with confidence instead of <!--r:digits_ablation.variants.full.confident.mean|.0%-->80%<!--/-->.
-# - Without the **level**, <!--r:digits_ablation.variants.no_time.confident.mean|.0%-->74%<!--/-->.
+# - Without the **level**, <!--r:digits_ablation.variants.no_time.confident.mean|.0%-->75%<!--/-->.
 # - Without **attention**, <!--r:digits_ablation.variants.no_attention.confident.mean|.0%-->78%<!--/-->: no more than seeds differ, on pictures this small.
 #
 # Notes:
@@ -1323,7 +1323,7 @@ show.rows(named,
 
 # %% [markdown] slideshow={"slide_type": "skip"} tags=["optional"]
 # *What to see.* From the same noise the variants draw nearly the same pictures, and by eye you could not rank them. The scores can. **Skips** are worth most: without them <!--r:digits_ablation.variants.no_skips.confident.mean|.0%-->66%<!--/--> instead of <!--r:digits_ablation.variants.full.confident.mean|.0%-->80%<!--/--> are read with confidence, and the
-# distance doubles, since what the way down lost stays lost. The **level** comes next (<!--r:digits_ablation.variants.no_time.confident.mean|.0%-->74%<!--/-->): less than one might think, presumably because the network can mostly see for itself how noisy a picture is. **Attention** (<!--r:digits_ablation.variants.no_attention.confident.mean|.0%-->78%<!--/-->) brings no more here than
+# distance doubles, since what the way down lost stays lost. The **level** comes next (<!--r:digits_ablation.variants.no_time.confident.mean|.0%-->75%<!--/-->): less than one might think, presumably because the network can mostly see for itself how noisy a picture is. **Attention** (<!--r:digits_ablation.variants.no_attention.confident.mean|.0%-->78%<!--/-->) brings no more here than
 # seeds differ: at 4x4 the convolutions of two blocks reach everything anyway. We keep it because larger pictures need it and because you will meet it in nearly every image model.
 
 # %% [markdown] slideshow={"slide_type": "slide"} tags=["optional"]

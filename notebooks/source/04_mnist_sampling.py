@@ -281,7 +281,7 @@ train_step = check("4.1", train_step)
 #
 # Notes:
 # Say: the recipe is that of notebook 03: v-prediction, cosine schedule, AdamW, clipped gradients, a moving average of the weights. Strokes come first, then shapes. If the loss is low and the samples are noise, look at the average first.
-# Ask: before you show the picture: the last two rows saw the same training. What will the last one look like? (After 350 updates with decay 0.999 the average still holds 0.70 of the random weights it started from, and draws noise. Warm-up prevents that. It is exercise 4.2.)
+# Ask: before you click for the picture, the last two rows saw the same training. What will the last one look like? (After 350 updates with decay 0.999 the average still holds 0.70 of the random weights it started from, and draws noise. Warm-up prevents that. It is exercise 4.2.)
 # Have run: the training cell takes about a minute on two cores. Start it at the beginning of class, and read its printed losses now.
 # Answers 4.2.
 # -->
@@ -366,7 +366,7 @@ guess = 0.70, "c"
 ### END SOLUTION
 check.predict("4.2", guess)
 
-# %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
+# %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "fragment"}
 show.rows(strip, "Eight samples after a quarter, a half and all of the live training, from the averaged "
           "weights: grainy strokes become clean strokes, some of them like digits. Below: the last weights "
           "without averaging, alike; and the average without warm-up: noise.",
@@ -507,7 +507,7 @@ show.figure(fig, "Error of the estimated clean picture over the noise level, log
 # \hat\epsilon \leftarrow \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1 - \bar\alpha_t}}$$
 # In words: cut the picture to its range. Take it out of $x_t$, and what is left is the noise, to be divided by its standard deviation.
 #
-# With a network that predicts $\epsilon$ and this schedule, much depends on the clamp (notebook 03: without it <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident|.0%-->26%<!--/--> of the samples were read with confidence). Our network predicts $v$, and
+# With a network that predicts $\epsilon$ and this schedule, much depends on the clamp (notebook 03: without it <!--r:digits_box.long.eps_cosine.seeds.0.unclipped.confident|.0%-->24%<!--/--> of the samples were read with confidence). Our network predicts $v$, and
 # $\hat x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,\hat v$ divides by nothing. Here the clamp only keeps small overshoots from
 # adding up. It is cheap, so we leave it on. ("Looking inside" measures it on and off.)
 #
@@ -764,7 +764,7 @@ else:
 #
 # Notes:
 # Say: algorithm 2 of Ho et al., unchanged from notebook 02; only the data are new. One pass of the network a step, 1,000 steps a picture, and every step draws fresh noise.
-# Ask: before you show the picture (it is exercise 4.6): DDIM with 20 and with 50 steps, the same digits? DDIM and ancestral? (The first yes, the second no: the ancestral walk draws noise in every step and each draw steers it. Only DDIM is a function of x_T.)
+# Ask: before you click for the picture (it is exercise 4.6), DDIM with 20 and with 50 steps, the same digits? DDIM and ancestral? (The first yes, the second no: the ancestral walk draws noise in every step and each draw steers it. Only DDIM is a function of x_T.)
 # Have run: eight walks of 1,000 steps take a quarter of a minute or so. Run it while you speak about the formula.
 # -->
 
@@ -793,7 +793,7 @@ print(f"{some} images, {walk_steps} steps: {ancestral_seconds:.0f} s")
 rounds = walk(model, own, x_T[:8], ddim_levels(1000, choose(20, 3)), my.ddim_step, my.from_v)
 short = arrive(rounds, choose(20, 3))
 
-# %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "-"}
+# %% tags=["hide-input", "slide-figure"] slideshow={"slide_type": "fragment"}
 three = {"DDIM, 20 steps": short, "DDIM, 50 steps": samples[:8], "ancestral, 1,000": ancestral_live}
 show.rows(three, "Eight digits in three rows, from the same eight noises. DDIM with 20 and with 50 steps: "
           "the same digits, in the same hand, two of them malformed. The ancestral walk: other digits.",
@@ -1099,17 +1099,13 @@ show.table(distances, ["real images", "distance from the other real images"])
 # <!--slide 4 min
 # ## Four questions, each beside what real digits score
 #
-# $$|\mu_a - \mu_b|^2 + \operatorname{tr}\big(C_a + C_b - 2\,(C_a C_b)^{1/2}\big)$$
-#
-# In words: the squared distance of the means, and how much the spreads differ.
-#
 # 1. **Like the data as a whole?**<br>Frechet distance of 1,000 samples: <!--r:mnist_samplers.samplers.ddim.distance.mean|.1f-->5.8<!--/-->, with fresh noise <!--r:mnist_samplers.samplers.ancestral.distance.mean|.1f-->5.1<!--/-->, the floor <!--r:mnist.floor.mean|.1f-->3.0<!--/-->
 # 2. **Is each one a digit?**<br>A second classifier reads with confidence: <!--r:mnist_samplers.samplers.ddim.confident.mean|.1%-->83.4%<!--/-->, with fresh noise <!--r:mnist_samplers.samplers.ancestral.confident.mean|.1%-->85.8%<!--/-->, of real digits <!--r:mnist.real.confident|.1%-->97.0%<!--/-->
 # 3. **Are they new?**<br>Median distance to the nearest training image: <!--r:mnist.nearest.samples.middle|.2f-->0.34<!--/-->, of test images <!--r:mnist.nearest.test.middle|.2f-->0.32<!--/-->
 # 4. **Are all digits there?**<br>Smallest class: <!--r:mnist_samplers.samplers.ddim.smallest_class.mean|.1%-->8.1%<!--/-->, with fresh noise <!--r:mnist_samplers.samplers.ancestral.smallest_class.mean|.1%-->7.8%<!--/-->, of real digits <!--r:mnist.real.class_shares.5|.1%-->8.9%<!--/-->
 #
 # Notes:
-# Say: the formula is what exercise 4.7 asked for. In each line first samples of plain DDIM, last real test images. Distance, confidence and smallest class are means of three seeds. The classifier that judges is not the one that lends its features to the distance. No single number will do, and no number stands alone.
+# Say: the Frechet distance of exercise 4.7 adds the squared distance of the means and the difference of the spreads. In each line first samples of plain DDIM, last real test images. Distance, confidence and smallest class are means of three seeds. The classifier that judges is not the one that lends its features to the distance. No single number will do, and no number stands alone.
 # Ask: somebody shows you 1,000 real digits, all of them zeros to fours. Which of the four questions notices? (The first and the last. Exercise 4.8 does that; the judge is as sure as ever.)
 # Live: run the cell; it prints these stored results as a table.
 # Answers 4.8.
@@ -1242,7 +1238,9 @@ print(f"spoilt: distance {frechet(features(spoilt), real_features):.1f} (floor {
 # </details>
 #
 # <!--slide 4 min
-# ## One line of this sampler is wrong. Which?
+# ## One of these lines was changed. Which?
+#
+# The lines as they should be, and below them what came of the changed ones:
 #
 # ```python
 # 1 x = torch.randn(12, 1, 28, 28, generator=g)
@@ -1351,7 +1349,7 @@ show.table(rows, ["walk", "steps", "largest difference of any pixel"], f"Ours an
 # - such a U-Net (64 base channels, two levels) of our blocks: 0.99 GFLOP a pass; ours: 0.16
 # - 64,000 passes in 30 seconds need 2.1 TFLOP/s. What does a CPU do?
 #
-# **Read** the last column: what would this machine need? Then look one column to the left. What makes the same network twenty times cheaper?
+# **Read** the last column: what would this machine need? Then look one column to the left. What makes the same network that much cheaper?
 #
 # Notes:
 # Say: other blocks need somewhat less work, which does not save the promise. The work of a pass can be counted without a clock. Then compare with what this machine did. The times belong to this machine, the counts do not.
@@ -1371,7 +1369,7 @@ def gflop(network):
 
 ours, wide = gflop(model), gflop(my.UNet(channels=(64, 128)))
 speed = ours * 64 * few / ddim_seconds  # GFLOP/s
-whole = 64 / some * 1000 / walk_steps * ancestral_seconds
+whole = ddim_seconds * 1000 / few
 once = wide * 64 / speed  # seconds of one pass of 64 images
 rows = [["ours", f"{ours:.2f}", f"{ddim_seconds:.1f} s", f"≈ {whole:.0f} s"],
         ["64 channels", f"{wide:.2f}", f"≈ {once * few:.0f} s", f"≈ {once * 1000:,.0f} s"]]

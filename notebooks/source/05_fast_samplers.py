@@ -205,7 +205,7 @@ check.truth("5.1", "ab"[apart] if steady else "cd"[spread[2] < spread[0]])
 # With $\eta=0$ no fresh noise is drawn. This is DDIM, and the picture is a function of $x_T$. With $\eta=1$ and $s=t-1$ it is exactly the ancestral step, as notebook 02 showed. We also call it **ancestral**
 # when $s$ lies further down and the walk has fewer than 1,000 steps.
 #
-# We can go further than $\eta=1$. With $\sigma^2=1-\bar\alpha_s$ each step throws the old noise away and draws all of it anew. The marginal is still right. What will the digits look like?
+# We can go further than $\eta=1$. With $\sigma^2=1-\bar\alpha_s$ each step throws the old noise away and draws all of it anew. If we knew $x_0$, the marginal would still be right. But all that the step has is the estimate. What will the digits look like?
 #
 # ### Exercise 5.2: all noise fresh
 #
@@ -226,7 +226,7 @@ check.truth("5.1", "ab"[apart] if steady else "cd"[spread[2] < spread[0]])
 # The pictures below have one starting noise a column, and 20 steps. From row to row more of the noise is fresh. The last row is yours.
 #
 # <!--slide 5 min
-# ## Old noise plus fresh noise: the variance is right for every $\sigma$
+# ## Old noise plus fresh noise: for the true $x_0$ the variance is right for every $\sigma$
 #
 # $$x_s=\sqrt{\bar\alpha_s}\;x_0+\underbrace{\sqrt{1-\bar\alpha_s-\sigma^2}\;\epsilon}_{\text{old noise, kept}}+\underbrace{\sigma z}_{\text{fresh}}$$
 #
@@ -335,7 +335,7 @@ show.figure(fig, "Two panels over eta, 10 and 20 steps, mean and spread of seeds
 #
 # Now look again at the row where *all* noise is fresh. Its digits are the easiest to read, but most are not the digits of the first row. At each level, what $x_t$ knows
 # about the picture to come sits in two places: in the estimate of $x_0$ and in the old noise. If we throw the old noise away, each step starts from the estimate alone, and at high noise this estimate is a blurred average. So the walk settles late, and on a plain
-# digit: the samples differ less from each other, and more of them are ones.
+# digit: the samples differ less from each other, and more of them are ones. And more steps do not mend it. An average varies less than what it is the average of, so what each step hands on is spread too little. (With the exact estimates of the next example and 1,000 steps, a bump of width 0.1 comes out 0.07 wide; with $\eta=1$ it is right, because there the fresh noise shrinks with the step.)
 #
 # ### One start, many paths
 #
@@ -794,7 +794,7 @@ print(f"your walk with TwoStep, {len(levels)} steps, and that of helpers: larges
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 6. Quality against cost
 #
-# Which sampler should you use? That depends on what you can afford, so we draw quality over evaluations. We take the three samplers that you know, and a fourth that puts the two ideas together: DPM-Solver++ *with* fresh noise, `dpm_solver(n, eta=2.0)` in `helpers.sampling`. In a step that raises $\lambda$ by $h$ it keeps the share $e^{-2\eta h}$ of the noise's variance and draws the rest anew.
+# Which sampler should you use? That depends on what you can afford, so we draw quality over evaluations. We take the three samplers that you know, and a fourth that puts the two ideas together: DPM-Solver++ *with* fresh noise, `dpm_solver(n, eta=2.0)` in `helpers.sampling`. (At `eta=1` this is SDE-DPM-Solver++(2M) of Lu et al. 2022.) In a step that raises $\lambda$ by $h$ it keeps the share $e^{-2\eta h}$ of the noise's variance and draws the rest anew.
 #
 # Quality is measured in two ways, with <!--r:samplers.scoring.samples|,d-->1,000<!--/--> samples from each of five seeds. On the left you see the Frechet distance from the test pictures, on the right the share of samples that our judge reads with confidence. The dashed lines are the scores of real pictures. On the left this is the floor, and no sampler can be expected to get below it.
 #
@@ -866,12 +866,12 @@ print(f"seconds for 20 evaluations of 64 images: {seconds}")
 #
 # *DDIM or DPM-Solver++?* Their error bars overlap, and yet the second order is better. The bars show how seeds scatter, and both samplers had the same starting noises. So compare them in pairs, seed by seed, as in the last table: DPM-Solver++ has the smaller distance at every count and with every seed.
 #
-# *Fresh noise.* Add it to DPM-Solver++, and from 8 evaluations on more samples are read with confidence, with every seed: at 20 evaluations <!--r:samplers.quality.fresh.20.confident.mean|.0%-->88%<!--/--> in place of <!--r:samplers.quality.dpm.20.confident.mean|.0%-->83%<!--/-->. Ancestral samples beat those of DDIM too, though by less and not with every seed. A higher confident share could also mean plainer digits, as in section 2. But the mean distance, which would notice, falls as well: for DPM-Solver++ at every count, for the ancestral walk from 15 on (single seeds do not all agree).
+# *Fresh noise.* Add it to DPM-Solver++, and from 8 evaluations on more samples are read with confidence, with every seed: at 20 evaluations <!--r:samplers.quality.fresh.20.confident.mean|.0%-->88%<!--/--> in place of <!--r:samplers.quality.dpm.20.confident.mean|.0%-->83%<!--/-->. Ancestral samples beat those of DDIM too, though by less and not with every seed. A higher confident share could also mean plainer digits, as in section 2. But then the distance should rise, and it does not: with DPM-Solver++ its mean is lower at every count, though nowhere by twice its standard error, and not with every seed.
 #
 # Does this contradict the order? No. The order is about precision: how fast the samples of more and more steps settle. What they settle to is not perfect, because the network is not. A walk without fresh noise carries each of its errors to the end. The usual explanation for fresh noise
 # (Karras et al. 2022) is that it replaces old noise, and a part of these errors with it. We did not measure that. What we see is that a walk can be precise (section 5) and its samples still be worse.
 #
-# **What we recommend:** DPM-Solver++ with fresh noise, in 20 evaluations or, if you can afford them, 50: the distance is then <!--r:samplers.quality.fresh.20.distance.mean|.1f-->6.0<!--/--> and <!--r:samplers.quality.fresh.50.distance.mean|.1f-->4.6<!--/-->, where real pictures have <!--r:samplers.floor.mean|.1f-->3.0<!--/-->. (Its `eta` is another knob than that of section 2. We took 2, the best of 1, 1.5, 2 and 3 on 1,000 samples.) Leave the fresh noise away where the picture must be a function of its first noise, as in the next three sections.
+# **What we recommend:** DPM-Solver++ with fresh noise, in 20 evaluations or, if you can afford them, 50: the distance is then <!--r:samplers.quality.fresh.20.distance.mean|.1f-->6.0<!--/--> and <!--r:samplers.quality.fresh.50.distance.mean|.1f-->4.6<!--/-->, where real pictures have <!--r:samplers.floor.mean|.1f-->3.0<!--/-->. (At 0 and at 1 its `eta` draws as much fresh noise as that of section 2, beyond it goes further. We took 2, the best of 1, 1.5, 2 and 3 on 1,000 samples.) Leave the fresh noise away where the picture must be a function of its first noise, as in the next three sections.
 #
 # For 64 digits within a second, 15 evaluations fit: <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s on two CPU cores that do nothing else. All samplers cost the same for each evaluation. (The seconds in the table are those of the ancestral walk.)
 #

@@ -72,7 +72,7 @@ show.rows(four | {"D": drawn["v_cosine_uniform"]}, "Ten samples each of four net
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # *What to see.* C is broken. It comes from the very same training as D, except for one setting that looks harmless and that the training loss does not show; you will meet it in section 7. A, B and D have drawn nearly the same digits from the same noise, and it is hard to say which is the best. And yet they differ: of 1,000 samples, a classifier is confident of
-# <!--r:objectives.settings.x0_linear_uniform.confident.mean|.0%-->65%<!--/--> (A), <!--r:objectives.settings.v_cosine_min_snr.confident.mean|.0%-->78%<!--/--> (B) and <!--r:objectives.settings.v_cosine_uniform.confident.mean|.0%-->74%<!--/--> (D), as the mean of three trainings each. Ten samples cannot show this, so we have to measure.
+# <!--r:objectives.settings.x0_linear_uniform.confident.mean|.0%-->66%<!--/--> (A), <!--r:objectives.settings.v_cosine_min_snr.confident.mean|.0%-->78%<!--/--> (B) and <!--r:objectives.settings.v_cosine_uniform.confident.mean|.0%-->74%<!--/--> (D), as the mean of three trainings each. Ten samples cannot show this, so we have to measure.
 
 # %% [markdown] exercise_text="8.1" slideshow={"slide_type": "slide"}
 # ## 1. Does it matter what the network is asked for?
@@ -942,11 +942,11 @@ print(f"All eight pairs, three seeds: from x_0 to v the distance changes by {gai
 #
 # Back to the four networks of the opening. A is $x_0$, linear, uniform, nearly at the end of the table, and B is $v$, cosine, min-SNR. Their distances differ by more than 8, three times the threshold. B and D differ in the weights only, and by 1.1: the distance cannot tell these two apart, while the confident share can.
 #
-# To see a difference between the predictions, look at the last column of the large table. Without the clamp, $\epsilon$ on the cosine schedule falls to <!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->20%<!--/--> confident samples, and $v$ stays at <!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->72%<!--/-->. The clamp hides in sampling that $\epsilon$ says so little about $x_0$ at the top. The linear schedule never gets as close to pure noise, and there $\epsilon$ loses far less.
+# To see a difference between the predictions, look at the last column of the large table. Without the clamp, $\epsilon$ on the cosine schedule falls to <!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->19%<!--/--> confident samples, and $v$ stays at <!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->71%<!--/-->. The clamp hides in sampling that $\epsilon$ says so little about $x_0$ at the top. The linear schedule never gets as close to pure noise, and there $\epsilon$ loses far less.
 #
 # One seed is the worst in most rows (the line below the table with the thresholds). All rows share its weights, batches and noise, so they go up together. The plain error bars contain this common shift and the paired differences do not. That is why a paired difference can be clear although the bars overlap.
 #
-# One caution: this was one small network, one data set, one short training and one sampler. With fresh noise at each step ($\eta=1$, seed 0) the base setting gets <!--r:objectives.settings.v_cosine_uniform.stochastic.frechet.mean|.1f-->8.4<!--/--> instead of <!--r:objectives.settings.v_cosine_uniform.frechet.values.0|.1f-->11.6<!--/-->, and $\epsilon$ with cosine <!--r:objectives.settings.eps_cosine_uniform.stochastic.frechet.mean|.1f-->6.5<!--/--> instead of <!--r:objectives.settings.eps_cosine_uniform.frechet.values.0|.1f-->10.7<!--/-->.
+# One caution: this was one small network, one data set, one short training and one sampler. With fresh noise at each step ($\eta=1$, seed 0) the base setting gets <!--r:objectives.settings.v_cosine_uniform.stochastic.frechet.mean|.1f-->8.6<!--/--> instead of <!--r:objectives.settings.v_cosine_uniform.frechet.values.0|.1f-->11.8<!--/-->, and $\epsilon$ with cosine <!--r:objectives.settings.eps_cosine_uniform.stochastic.frechet.mean|.1f-->6.6<!--/--> instead of <!--r:objectives.settings.eps_cosine_uniform.frechet.values.0|.1f-->10.9<!--/-->.
 # So the sampler, which the table keeps fixed, can matter as much as anything in it.
 #
 # ### Was it the training, or the stops of the sampler?
@@ -963,9 +963,9 @@ print(f"All eight pairs, three seeds: from x_0 to v the distance changes by {gai
 #
 # <table>
 # <tr><th>confident samples, cosine, uniform</th><th>with the clamp</th><th>without (one seed)</th></tr>
-# <tr><td>$\epsilon$</td><td><!--r:objectives.settings.eps_cosine_uniform.confident.mean|.0%-->72%<!--/--></td><td><!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->20%<!--/--></td></tr>
+# <tr><td>$\epsilon$</td><td><!--r:objectives.settings.eps_cosine_uniform.confident.mean|.0%-->72%<!--/--></td><td><!--r:objectives.settings.eps_cosine_uniform.unclipped.confident.mean|.0%-->19%<!--/--></td></tr>
 # <tr><td>$x_0$</td><td><!--r:objectives.settings.x0_cosine_uniform.confident.mean|.0%-->71%<!--/--></td><td><!--r:objectives.settings.x0_cosine_uniform.unclipped.confident.mean|.0%-->70%<!--/--></td></tr>
-# <tr><td>$v$</td><td><!--r:objectives.settings.v_cosine_uniform.confident.mean|.0%-->74%<!--/--></td><td><!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->72%<!--/--></td></tr>
+# <tr><td>$v$</td><td><!--r:objectives.settings.v_cosine_uniform.confident.mean|.0%-->74%<!--/--></td><td><!--r:objectives.settings.v_cosine_uniform.unclipped.confident.mean|.0%-->71%<!--/--></td></tr>
 # </table>
 #
 # **Look** at the first row: the clamp hides how little $\epsilon$ says about $x_0$ at the top.
@@ -1241,7 +1241,7 @@ show.figure(fig, "Share of each class for five lengths of training, error bars o
 # <!--slide 3 min
 # ## It can memorise: take examples away and it copies
 #
-# Copies: <!--r:memorise.sizes.25.copies.mean|.1%-->99.5%<!--/--> trained on 25 digits, <!--r:memorise.sizes.100.copies.mean|.0%-->51%<!--/--> on 100, <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/--> on 1,437 (two trainings each)
+# Copies: <!--r:memorise.sizes.25.copies.mean|.1%-->99.3%<!--/--> trained on 25 digits, <!--r:memorise.sizes.100.copies.mean|.0%-->51%<!--/--> on 100, <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/--> on 1,437 (two trainings each)
 #
 # Notes:
 # Say: below each sample its nearest training digit. The same network, the same 3,000 steps. The two trainings of each size, with other digits and other first weights, agree. On 400 digits no copies yet, but samples lean towards the training set already. The loss on held-out digits parts from the training loss.
@@ -1281,7 +1281,7 @@ near.legend(), same.legend(), loss.legend(fontsize=10)
 show.figure(fig, "Distance to the nearest and share of copies by training size; loss by level, 25 and 1,437.")
 
 # %% [markdown] slideshow={"slide_type": "slide"}
-# *What to see.* In the pictures, the samples of the network trained on 25 digits *are* their neighbours. With 100 digits most columns still look alike, with small differences, and with 1,437 nearly every column differs (the 0 is close by). So a diffusion model can memorise. Trained on 25 digits, <!--r:memorise.sizes.25.copies.mean|.1%-->99.5%<!--/--> of the samples are copies. On 1,437 digits <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/--> are, with the same network and the same number of steps. (Each number is the mean of two trainings, each on its own draw of digits. They agree so closely that the dots hide most error bars.) The three panels show three ways to find out:
+# *What to see.* In the pictures, the samples of the network trained on 25 digits *are* their neighbours. With 100 digits most columns still look alike, with small differences, and with 1,437 nearly every column differs (the 0 is close by). So a diffusion model can memorise. Trained on 25 digits, <!--r:memorise.sizes.25.copies.mean|.1%-->99.3%<!--/--> of the samples are copies. On 1,437 digits <!--r:memorise.sizes.1437.copies.mean|.1%-->0.0%<!--/--> are, with the same network and the same number of steps. (Each number is the mean of two trainings, each on its own draw of digits. They agree so closely that the dots hide most error bars.) The three panels show three ways to find out:
 #
 # - *Left*: how far is a sample from its nearest training picture? 0 is a copy, and 1 is as far as a fresh digit would be. With 400 digits the samples are nearer to the training set than fresh digits are, although none of them is a copy yet. (A value a little above 1 is no sign of originality, as blurred samples are far from every digit.)
 # - *Middle*: how many samples are copies? By a common rule, a copy is at most a third as far from its nearest training picture as from the second nearest (Gu et al. 2023).

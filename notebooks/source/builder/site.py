@@ -60,6 +60,14 @@ LIVE = re.compile(r"<!--\s*live:([a-z]+)\s*(\{.*?\})?\s*-->", re.DOTALL)
 DATA_URI = re.compile(r'"data:image/(png|gif|webp|jpeg);base64,([\w+/=\s]+)"')
 GIF = re.compile(r'<img [^>]*src="([^"]+\.gif)"[^>]*>')
 ENLARGE = '<a class="enlarge" href="{place}" title="Show it large">'
+SET_UP = "Show the set-up"
+# what the link at the top of a page promises: its first demo, or else its first slider
+PLAY = {
+    "points": "points that walk home",
+    "mistakes": "ten famous mistakes",
+    "digits": "a network that draws digits",
+    "slider": "pictures that a slider moves",
+}
 # by the kind of a task: the label of the fold with the course's answer, and of what the check says of it
 SOLUTION = "Show the solution", "To the course's own solution the check says:"
 ANSWERS = {
@@ -274,8 +282,40 @@ def page_notebook(course: Course, links: Links, name: str, notebook, folder: Pat
             cells += _page_task(cell, stubs[cell.id], name, folder)
         else:
             cells.append(_page_cell(cell, name, folder))
-    cells[0].source = _with_links(cells[0].source, _link_bar(course, links, name, folder))
+    cells = _one_set_up(cells)
+    bar = _link_bar(course, links, name, folder, play=_play(cells))
+    cells[0].source = _with_links(cells[0].source, bar)
     return notebook_of(cells)
+
+
+def _one_set_up(cells: list) -> list:
+    """The cells, with set-up cells that follow each other in one fold."""
+    found = []
+    for cell in cells:
+        before = found[-1] if found else None
+        if before and _is_set_up(before) and _is_set_up(cell) and not before.outputs:
+            cell.source = f"{before.source}\n\n{cell.source}"
+            found.pop()
+        found.append(cell)
+    return found
+
+
+def _is_set_up(cell) -> bool:
+    return cell.metadata.get("mystnb") == _prompts(SET_UP)
+
+
+def _play(cells: list) -> str:
+    """The link to what moves on a page, which gets the address #play; "" where nothing does."""
+    first = {}
+    for cell in cells:
+        for demo in re.findall(r'<div class="live" data-live="([a-z]+)"', cell.source):
+            first.setdefault(demo, cell)
+    demo = next((demo for demo in first if demo != "slider"), next(iter(first), None))
+    if demo is None:
+        return ""
+    place = f'class="live" data-live="{demo}"'
+    first[demo].source = first[demo].source.replace(f"<div {place}", f'<div id="play" {place}', 1)
+    return f'<a class="play" href="#play">Play with it: {PLAY[demo]}</a>'
 
 
 def _page_cell(cell, name: str, folder: Path):
@@ -287,7 +327,7 @@ def _page_cell(cell, name: str, folder: Path):
         return new_markdown_cell(mount(text), id=cell.id)
     outputs = [_page_output(output, name, folder) for output in cell.outputs]
     if BOOTSTRAP in tags(cell) or "setup" in tags(cell):
-        folded = "Show the set-up"
+        folded = SET_UP
     elif "exercise" in cell.metadata and kind_of(cell) == "write":
         folded, _ = SOLUTION
     else:
@@ -356,8 +396,9 @@ def _with_links(text: str, bar: str) -> str:
     return f"{title}\n\n{bar}\n\n{rest.strip()}"
 
 
-def _link_bar(course: Course, links: Links, name: str, folder: Path) -> str:
-    """A button to run the notebook, and a fold with all else: links, and files copied below folder/extra."""
+def _link_bar(course: Course, links: Links, name: str, folder: Path, play: str = "") -> str:
+    """A button to run the notebook, a link to its demo, and a fold with all else: links, and files copied
+    below folder/extra."""
     student = course.student_path(name)
     path = student.relative_to(course.root).as_posix()
     more = [("Open in Binder", links.binder(path), "")]
@@ -373,7 +414,7 @@ def _link_bar(course: Course, links: Links, name: str, folder: Path) -> str:
     shown = "".join(f'<li><a href="{html.escape(url)}"{extra}>{words}</a></li>' for words, url, extra in more)
     colab = f'<a class="start" href="{html.escape(links.colab(path))}">Open in Colab</a>'
     fold = f"<details><summary>Download and more</summary><ul>{shown}</ul></details>"
-    return f'<nav class="page-links" aria-label="This notebook elsewhere">{colab}{fold}</nav>'
+    return f'<nav class="page-links" aria-label="This notebook elsewhere">{colab}{fold}{play}</nav>'
 
 
 # The other pages ------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ A markdown cell of a source becomes a slide by a block at its end. Notebooks do 
 
 Code cells below it that are not slide_type "skip" stand on the same slide: all of the cell, or what one of
 the tags slide-code, slide-output, slide-figure picks. What a cell prints stays in the notebook: a slide shows
-pictures and tables. A block without text of its own takes its cell's.
+pictures and tables, and no verdict of a check. With slide_type "fragment" a picture comes at the next click:
+when it answers what the slide asks. A block without text of its own takes its cell's.
 
 A block that begins with <!--slide 4 min debriefing belongs to a second deck, NAME_debriefing: what a class
 looks at when it has done the work. The code cells below it go there too.
@@ -36,6 +37,7 @@ from .source import first_line, read_source, tags
 
 FEWEST, MOST = 12, 20  # slides a deck; each of two decks needs half as many
 DEBRIEFING = "debriefing"  # the mark and the name of a second deck
+VERDICT = '<div style="border-left'  # how helpers.exercises shows that a guess was right or wrong
 PARTS = ("slide-code", "slide-output", "slide-figure")  # the tags that say which part of a cell is shown
 
 
@@ -69,7 +71,7 @@ def decks(course: Course, name: str, draft=False, say=print) -> dict:
             here = f"{name}_{slide.deck}" if slide.deck else name
             built.setdefault(here, [])
             built[here] += [*notes.get(here, []), _cell(slide.text or cell.source, "slide")]
-            notes[here] = [_cell(f"**{slide.minutes} min.** {slide.notes}", "notes")]
+            notes[here] = [_cell(_said(slide), "notes")]
         if shown.cell_type == "code" and shown.metadata.slideshow.slide_type != "skip" and here:
             if shown.execution_count is None:
                 complain(f"{name}: a cell on a slide was not executed; run `make execute`:\n{shown.source}")
@@ -87,6 +89,12 @@ def _numbered(cells):
     for i, cell in enumerate(notebook.cells):
         cell.id = f"slide-cell-{i}"
     return notebook
+
+
+def _said(slide) -> str:
+    """The speaker notes: a paragraph a line, the words before a colon in bold."""
+    lines = re.sub(r"(?m)^([A-Z][a-z]+(?: run)?:|Answers\b)", r"**\1**", slide.notes).splitlines()
+    return "\n\n".join([f"**{slide.minutes} min.**", *filter(None, map(str.strip, lines))])
 
 
 def _cell(text: str, kind: str):
@@ -109,8 +117,9 @@ def _code(cell):
 
 
 def _is_drawn(output) -> bool:
-    """Whether an output is more than lines of text: a picture, a table, a note of a check."""
-    return bool(set(output.get("data", {})) - {"text/plain"})
+    """Whether an output is more than lines of text: a picture or a table, and no verdict of a check."""
+    page = "".join(output.get("data", {}).get("text/html", ""))
+    return bool(set(output.get("data", {})) - {"text/plain"}) and not page.startswith(VERDICT)
 
 
 def problems(cells, at_least: int = FEWEST) -> list[str]:

@@ -11,11 +11,15 @@
 
   function makeReachable() {
     for (const box of document.querySelectorAll(BOXES)) {
-      const wide = box.scrollWidth > box.clientWidth + 1;
-      if (box.localName === "mjx-container") box.classList.toggle("wide", wide);
-      if (box.matches(".cell_input pre")) {
-        fade(box);
-        box.onscroll = () => fade(box);
+      const formula = box.localName === "mjx-container", shown = box.hasAttribute("display");
+      // what MathJax hides in a formula for those who listen makes it wider than it looks
+      const width = formula && !shown ? box.querySelector("svg").getBoundingClientRect().width : box.scrollWidth;
+      const wide = width > box.clientWidth + 1;
+      if (formula) box.classList.toggle("wide", wide);
+      const fades = box.matches(".cell_input pre") ? box.parentElement : formula && shown ? box : null;
+      if (fades) {
+        box.onscroll = () => fade(box, fades);
+        fade(box, fades);
       }
       if (wide) box.tabIndex = 0;
       else if (box.localName !== "pre") box.removeAttribute("tabindex");
@@ -35,9 +39,9 @@
     }
   }
 
-  // A fade at the right edge, as long as there is more of the code to the right.
-  function fade(pre) {
-    pre.parentElement.classList.toggle("more", pre.scrollLeft + pre.clientWidth < pre.scrollWidth - 4);
+  // A fade at the right edge, as long as there is more of the code or the formula to the right.
+  function fade(box, shown) {
+    shown.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 4);
   }
 
   // A figure has more pixels than the page shows: all of them. A GIF has no more: three times as large, in the window.
