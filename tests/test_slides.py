@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from nbformat.v4 import new_code_cell, new_output
 
 import browser
 import build
@@ -105,7 +106,7 @@ def test_a_deck_has_each_slide_with_its_notes_behind_it_and_the_figure(course):
     cells = deck(course).cells
     kinds = [cell.metadata.slideshow.slide_type for cell in cells]
     assert kinds == ["slide", "notes"] * 11 + ["slide", "-", "notes"]
-    assert cells[1].source == "**2 min.** Ask: what? (That.)"
+    assert cells[1].source == "**2 min.**\n\n**Ask:** what? (That.)"
     figure = cells[-2]
     assert list(figure.outputs[0].data)[0] == "image/png" and figure.metadata.transient.remove_source
 
@@ -116,6 +117,16 @@ def test_a_page_shows_the_slides_and_takes_nothing_from_the_network(course, tmp_
     assert page.count('<aside class="notes">') == 12
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
     assert 'alt="A grey stripe [brighter to the right]"' in page
+
+
+def test_a_verdict_stays_in_the_notebook_where_a_table_stands_beside_it():
+    table, verdict = (
+        new_output("display_data", {"text/html": text, "text/plain": "."})
+        for text in ("<table></table>", f'{slides.VERDICT}: 5px">right</div>')
+    )
+    about = {"slideshow": {"slide_type": "-"}, "tags": ["slide-output"]}
+    for outputs, kept in (([table, verdict], [table]), ([verdict], [verdict])):
+        assert slides._code(new_code_cell("1", outputs=outputs, metadata=about)).outputs == kept
 
 
 def test_what_a_cell_prints_stays_in_the_notebook(tmp_path):

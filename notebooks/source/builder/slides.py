@@ -15,8 +15,8 @@ A markdown cell of a source becomes a slide by a block at its end. Notebooks do 
 
 Code cells below it that are not slide_type "skip" stand on the same slide: all of the cell, or what one of
 the tags slide-code, slide-output, slide-figure picks. What a cell prints stays in the notebook: a slide shows
-pictures and tables, and no verdict of a check. With slide_type "fragment" a picture comes at the next click:
-when it answers what the slide asks. A block without text of its own takes its cell's.
+pictures and tables, and a check's verdict only where it stands alone. With slide_type "fragment" a picture
+comes at the next click: when it answers what the slide asks. A block without text of its own takes its cell's.
 
 A block that begins with <!--slide 4 min debriefing belongs to a second deck, NAME_debriefing: what a class
 looks at when it has done the work. The code cells below it go there too.
@@ -105,6 +105,8 @@ def _code(cell):
     """An executed code cell as its tag says: code, output, pictures of the output, or (no tag) all of it."""
     part = next((tag for tag in tags(cell) if tag in PARTS), None)
     outputs = [output for output in cell.outputs if _is_drawn(output)]
+    if not all(map(_is_verdict, outputs)):
+        outputs = [output for output in outputs if not _is_verdict(output)]
     if part == "slide-code":
         outputs = []
     elif part == "slide-figure":
@@ -117,9 +119,12 @@ def _code(cell):
 
 
 def _is_drawn(output) -> bool:
-    """Whether an output is more than lines of text: a picture or a table, and no verdict of a check."""
-    page = "".join(output.get("data", {}).get("text/html", ""))
-    return bool(set(output.get("data", {})) - {"text/plain"}) and not page.startswith(VERDICT)
+    """Whether an output is more than lines of text: a picture, a table, a note of a check."""
+    return bool(set(output.get("data", {})) - {"text/plain"})
+
+
+def _is_verdict(output) -> bool:
+    return "".join(output.get("data", {}).get("text/html", "")).startswith(VERDICT)
 
 
 def problems(cells, at_least: int = FEWEST) -> list[str]:
