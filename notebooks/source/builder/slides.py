@@ -16,7 +16,8 @@ A markdown cell of a source becomes a slide by a block at its end. Notebooks do 
 Code cells below it that are not slide_type "skip" stand on the same slide: all of the cell, or what one of
 the tags slide-code, slide-output, slide-figure picks. What a cell prints stays in the notebook: a slide shows
 pictures and tables, and a check's verdict only where it stands alone. With slide_type "fragment" a picture
-comes at the next click: when it answers what the slide asks. A block without text of its own takes its cell's.
+comes at the next click: when it answers what the slide asks. A block without text of its own takes its
+cell's.
 
 A block that begins with <!--slide 4 min debriefing belongs to a second deck, NAME_debriefing: what a class
 looks at when it has done the work. The code cells below it go there too.
