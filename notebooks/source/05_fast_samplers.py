@@ -92,7 +92,7 @@ my = mine.parts()  # your functions of the notebooks before, where they are righ
 # Notes:
 # Say: so the question of this notebook is how few evaluations will do.
 # Ask: would a batch of 128 instead of 64 take twice as long? (On a CPU nearly so: the arithmetic rules. On a GPU hardly longer, a network this small leaves it idle.)
-# Live: run the cell, it takes a few seconds; the number of evaluations in one second is today's budget. On two cores that do nothing else, 15 evaluations of DPM-Solver++ take <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s; a much larger number here means that the machine was busy.
+# Live: run the cell, it takes a few seconds; the number of evaluations in one second is today's budget. On two cores that do nothing else, 15 evaluations of DPM-Solver++ took <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.48<!--/--> s on the faster of two machines, 0.92 s on the other; a much larger number here means that the machine is busy.
 # -->
 
 # %% tags=["slide-output"] slideshow={"slide_type": "-"}
@@ -801,7 +801,7 @@ print(f"your walk with TwoStep, {len(levels)} steps, and that of helpers: larges
 # <!--slide 4 min
 # ## Fresh noise in DPM-Solver++: more legible digits at every count
 #
-# 15 evaluations of DPM-Solver++: 64 digits in <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s, distance <!--r:samplers.quality.dpm.15.distance.mean|.1f-->7.4<!--/--> ± <!--r:samplers.quality.dpm.15.distance.std|.1f-->0.8<!--/-->. Dashed: real pictures.
+# 15 evaluations of DPM-Solver++: 64 digits in <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.48<!--/--> s, distance <!--r:samplers.quality.dpm.15.distance.mean|.1f-->7.4<!--/--> ± <!--r:samplers.quality.dpm.15.distance.std|.1f-->0.8<!--/-->. Dashed: real pictures.
 #
 # Notes:
 # Say: left, distance; each curve falls while the sampler's error rules and levels off where only the network's error is left. Right, the share read with confidence: there the two samplers with fresh noise lie above their twins without. Dashed is what real pictures score: the floor on the left.
@@ -873,7 +873,7 @@ print(f"seconds for 20 evaluations of 64 images: {seconds}")
 #
 # **What we recommend:** DPM-Solver++ with fresh noise, in 20 evaluations or, if you can afford them, 50: the distance is then <!--r:samplers.quality.fresh.20.distance.mean|.1f-->6.0<!--/--> and <!--r:samplers.quality.fresh.50.distance.mean|.1f-->4.6<!--/-->, where real pictures have <!--r:samplers.floor.mean|.1f-->3.0<!--/-->. (At 0 and at 1 its `eta` draws as much fresh noise as that of section 2, beyond it goes further. We took 2, the best of 1, 1.5, 2 and 3 on 1,000 samples.) Leave the fresh noise away where the picture must be a function of its first noise, as in the next three sections.
 #
-# For 64 digits within a second, 15 evaluations fit: <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.92<!--/--> s on two CPU cores that do nothing else. All samplers cost the same for each evaluation. (The seconds in the table are those of the ancestral walk.)
+# For 64 digits within a second, 15 evaluations fit on both machines that we timed, with two CPU cores each and nothing else to do: <!--r:sampler_seconds.networks.mnist_unet.bf16.dpm.15|.2f-->0.48<!--/--> s on the faster, 0.92 s on the slower. All samplers cost the same for each evaluation. (The seconds in the table are those of the ancestral walk.)
 #
 # ## 7. What determinism buys: one seed, any number of steps
 #
