@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 
@@ -286,9 +287,14 @@ def test_threads_that_are_started_after_the_answer_are_stopped_too(monkeypatch):
 def test_the_readers_own_interrupt_passes_and_stops_the_code(interruptible):
     f = write("def f(x, t, noise):\n    while True:\n        pass")
     before = set(threading.enumerate())
-    with pytest.raises(KeyboardInterrupt):
-        threading.Timer(0.2, _thread.interrupt_main).start()
-        Check([MIX])("90.1", f)
+    for _ in range(3):  # on a busy machine the first may arrive where C code swallows what is raised
+        with suppress(KeyboardInterrupt):
+            threading.Timer(0.2, _thread.interrupt_main).start()
+            Check([MIX])("90.1", f)
+            continue
+        break
+    else:
+        pytest.fail("no interrupt passed")
     assert not any(t.name == "exercise" for t in set(threading.enumerate()) - before)
 
 

@@ -230,9 +230,9 @@ def draw_map(left, right, f, title, stretch):
     look = dict(origin="lower", extent=(-2.3, 2.3, -2.3, 2.3), cmap="magma", vmin=0, vmax=3.5)
     picture = right.imshow(pull / 2**0.5, **look)
     right.set(xticks=[], yticks=[], title="how much it stretches")
-    bar = right.figure.colorbar(picture, ax=right, extend="max", label="stretch / $\\sqrt{2}$")
+    name = "stretch / $\\sqrt{2}$ (1: distances stay)"
+    bar = right.figure.colorbar(picture, ax=right, extend="max", label=name, ticks=range(4))
     bar.ax.axhline(1, color="white", linewidth=2)
-    bar.set_ticks([0, 1, 2, 3], labels=["0", "1: distances stay", "2", "3"])
 
 # %% [markdown] exercise_text="10.2" slideshow={"slide_type": "slide"}
 # Nearly every noise has a square, so there are no empty places in the plane of noises, and **a** is out. Nearly all neighbours share theirs, and this excludes the sand of **c**: the walk is continuous, as each of its steps is, and it is not steep in most places. The picture below the next exercise excludes rings.
